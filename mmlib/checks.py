@@ -1,0 +1,102 @@
+"""Checks of what users pass in: each error names the culprit and says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
+
+from mmlib.errors import DataError
+
+__all__ = ["as_response", "did_you_mean", "require_columns", "require_frame"]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that offers the known names nearest to `name`, or an empty string."""
+    by_folded = {str(candidate).casefold(): str(candidate) for candidate in known}
+    nearest = get_close_matches(str(name).casefold(), by_folded, n=3, cutoff=0.5)
+    if not nearest:
+        return ""
+    return f" Did you mean {' or '.join(repr(by_folded[folded]) for folded in nearest)}?"
+
+
+def require_frame(data: object) -> pd.DataFrame:
+    """Return `data` if it is a DataFrame with at least one row and with unique column names.
+
+    Raises
+    ------
+    DataError
+        If it is anything else.
+    """
+    if not isinstance(data, pd.DataFrame):
+        raise DataError(
+            f"data must be a pandas DataFrame, not {type(data).__name__}; "
+            "wrap it with pandas.DataFrame(...)."
+        )
+    if data.empty:
+        raise DataError(f"data has {len(data)} rows and {data.shape[1]} columns: nothing to fit.")
+    if not data.columns.is_unique:
+        twice = sorted({str(name) for name in data.columns[data.columns.duplicated()]})
+        raise DataError(f"data has more than one column named {', '.join(twice)}; rename them.")
+    return data
+
+
+def require_columns(data: pd.DataFrame, names: Iterable[str]) -> None:
+    """Check that every name is a column of `data`.
+
+    Raises
+    ------
+    DataError
+        For the first name that is not; the message offers similar columns.
+    """
+    known = [str(column) for column in data.columns]
+    for name in names:
+        if name not in data.columns:
+            raise DataError(
+                f"data has no column {name!r}.{did_you_mean(name, known)} "
+                f"Its columns are {', '.join(known)}."
+            )
+
+
+def as_response(values: pd.Series) -> np.ndarray:
+    """Return a response as floats, once rows with missing values are gone.
+
+    Parameters
+    ----------
+    values : Series, shape (n,)
+        A numeric column without missing values; its name is used in messages.
+
+    Returns
+    -------
+    ndarray of float, shape (n,)
+
+    Raises
+    ------
+    DataError
+        If the column is not numeric, holds missing or infinite values, or is constant.
+    """
+    name = values.name
+    numeric = is_numeric_dtype(values) and not (is_bool_dtype(values) or is_complex_dtype(values))
+    if not numeric:
+        raise DataError(
+            f"the response {name!r} must be numeric, but its type is {values.dtype}; "
+            "convert it with pandas.to_numeric or astype(float)."
+        )
+    response = values.to_numpy(dtype=float, na_value=np.nan)
+    unusable = int(np.count_nonzero(~np.isfinite(response)))
+    if unusable:
+        raise DataError(
+            f"the response {name!r} has {unusable} infinite or missing value(s); "
+            "correct them, or drop these rows."
+        )
+    if response.size == 0:
+        raise DataError(f"the response {name!r} has no value left to fit.")
+    if np.all(response == response[0]):
+        raise DataError(
+            f"the response {name!r} is constant ({response[0]:g} in every row): "
+            "there is no variance to take apart."
+        )
+    return response
