@@ -1,0 +1,105 @@
+"""Derive the CSV files of mmlib/data and their checksums from a folder of exported R data.
+
+The folder holds one CSV file for each R data set (factors as their labels) and `levels.json`
+with R's level orders; tests/oracle/README.md tells how it is made. What is kept of it is said
+by the hand-written descriptions mmlib/data/*.toml: their columns, in their order. The numbers
+are copied as text, so no digit can change.
+
+    python tools/make_datasets.py EXPORTED_FOLDER
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+DATA = Path(__file__).resolve().parent.parent / "mmlib" / "data"
+COMPRESS_ABOVE = 100_000  # bytes
+CHECKSUMS = "SHA256SUMS"
+
+Rows = list[dict[str, str]]
+
+
+def read_rows(folder: Path, exported: str) -> Rows:
+    """Return the rows of one exported CSV file, every value as text."""
+    plain, packed = folder / f"{exported}.csv", folder / f"{exported}.csv.gz"
+    content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+    return list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+
+
+def restore_raven(rows: Rows) -> None:
+    """Undo the centring of the Raven scores of `jspr`: integers, the highest being the test's 36."""
+    centred = [float(row["craven"]) for row in rows]
+    for row, value in zip(rows, centred, strict=True):
+        row["raven"] = str(round(value - max(centred) + 36))
+
+
+def expected_levels(rule: list[str] | str, labels: set[str]) -> list[str]:
+    """Return the level order that a description asks for."""
+    if isinstance(rule, list):
+        return rule
+    return sorted(labels, key=float if rule == "numeric" else None)
+
+
+def check_against_r(name: str, description: dict, rows: Rows, levels: dict) -> None:
+    """Stop if a description disagrees with the exported rows or with R's level order."""
+    if len(rows) != description["nrows"]:
+        raise SystemExit(f"{name}: {len(rows)} rows exported, {description['nrows']} described")
+    for column, about in description["columns"].items():
+        ours = (
+            expected_levels(about["levels"], {r[column] for r in rows})
+            if "levels" in about
+            else None
+        )
+        theirs = levels[column]["levels"] if column in levels else None
+        if ours != theirs:
+            raise SystemExit(f"{name}.{column}: levels {ours} described, {theirs} exported")
+
+
+def as_csv(rows: Rows, columns: list[str]) -> bytes:
+    """Return the chosen columns as the bytes of a CSV file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([row[column] for column in columns] for row in rows)
+    return text.getvalue().encode("utf-8")
+
+
+def write_if_changed(path: Path, content: bytes) -> None:
+    """Write a CSV file, compressed if its name says so, unless it already holds this content."""
+    if path.suffix != ".gz":
+        path.write_bytes(content)
+    elif not path.exists() or gzip.decompress(path.read_bytes()) != content:
+        path.write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
+
+
+def main(folder: Path) -> None:
+    """Rebuild every CSV file that has a description, then the list of checksums."""
+    exported_levels = json.loads((folder / "levels.json").read_text(encoding="utf-8"))
+    sums = []
+    for about in sorted(DATA.glob("*.toml")):
+        description = tomllib.loads(about.read_text(encoding="utf-8"))
+        exported = description["exported_as"]
+        rows = read_rows(folder, exported)
+        if exported == "jspr":
+            restore_raven(rows)
+        check_against_r(about.stem, description, rows, exported_levels.get(exported, {}))
+        content = as_csv(rows, list(description["columns"]))
+        ending = ".csv.gz" if len(content) > COMPRESS_ABOVE else ".csv"
+        target = DATA / (about.stem + ending)
+        write_if_changed(target, content)
+        sums.append(f"{hashlib.sha256(target.read_bytes()).hexdigest()}  {target.name}\n")
+        print(f"{target.name:24} {len(rows):6} rows")
+    (DATA / CHECKSUMS).write_text("".join(sums), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
+    main(Path(sys.argv[1]))
