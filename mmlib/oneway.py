@@ -1,0 +1,466 @@
+"""The one-way layout: ANOVA table, variance components, exact intervals and tests.
+
+The model is y_ij = mu + alpha_i + e_ij with a levels and N observations, alpha_i ~ N(0,
+sigma2_group) and e_ij ~ N(0, sigma2_resid). All that has a closed form is here; `lmm` fits the
+rest by numerical optimisation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import log, sqrt
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import special  # scipy.stats has the same functions, but takes long to import
+
+from mmlib.checks import as_response, require_columns, require_frame
+from mmlib.errors import DataError, FormulaError
+
+__all__ = ["ExactVarianceTest", "OneWayLayout", "VarianceComponents", "oneway"]
+
+_NAME = r"(?:`[^`]+`|[^\W\d][\w.]*)"
+_FORMULA = re.compile(rf"\s*({_NAME})\s*~\s*({_NAME})\s*")
+_METHODS = ("anova", "ml", "reml")
+
+
+@dataclass(frozen=True)
+class VarianceComponents:
+    """Estimates of mu, sigma2_group and sigma2_resid in a one-way layout.
+
+    Attributes
+    ----------
+    factor : str
+        Name of the grouping factor.
+    mu : float
+        The mean of all observations, in the unit of the response.
+    sigma2_group, sigma2_resid : float
+        Variances between and within levels, in the squared unit of the response. The ANOVA
+        estimate of `sigma2_group` is negative where MSA < MSE.
+    method : str
+        "anova", "ml" or "reml".
+    at_boundary : bool
+        Whether the likelihood is largest at sigma2_group = 0 (always False for "anova", which
+        does not know the boundary).
+    """
+
+    factor: str
+    mu: float
+    sigma2_group: float
+    sigma2_resid: float
+    method: str
+    at_boundary: bool
+
+    @property
+    def icc(self) -> float:
+        """Intraclass correlation: the share of the variance that lies between levels."""
+        return self.sigma2_group / (self.sigma2_group + self.sigma2_resid)
+
+    def __repr__(self) -> str:
+        """Return a small table, with a remark where the estimate needs one."""
+        width = max(len(self.factor), len("Residual"))
+        lines = [
+            f"Variance components ({self.method.upper()}), mean {self.mu:.6g}",
+            f"{'':{width}}  {'Variance':>10}",
+            f"{self.factor:{width}}  {self.sigma2_group:10.6g}",
+            f"{'Residual':{width}}  {self.sigma2_resid:10.6g}",
+        ]
+        if self.sigma2_group < 0:
+            lines.append(
+                "A variance cannot be negative: the levels differ by less than the residual "
+                "variance alone\nwould make them (MSA < MSE). Read it as an estimate of zero."
+            )
+        if self.at_boundary:
+            lines.append(f"Boundary estimate: the variance of {self.factor} is 0.")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ExactVarianceTest:
+    """Exact test of sigma2_group = 0 in a balanced one-way layout.
+
+    Attributes
+    ----------
+    name : str
+        "LRT" or "RLRT".
+    statistic : float
+        Twice the difference of the (restricted) log-likelihoods.
+    pvalue : float
+        Exact probability, under the null hypothesis, of a statistic at least this large.
+    mass_at_zero : float
+        Probability, under the null hypothesis, that the statistic is exactly zero.
+    """
+
+    name: str
+    statistic: float
+    pvalue: float
+    mass_at_zero: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OneWayLayout:
+    """Sums of squares of a one-way layout, and what follows from them in closed form.
+
+    Attributes
+    ----------
+    response, factor : str
+        Column names.
+    counts, means : Series, indexed by level
+        Number and mean of the observations of each level.
+    grand_mean : float
+        Mean of all observations.
+    ssa, sse, sst : float
+        Sums of squares between levels, within levels and in total, about the means.
+    nmissing : int
+        Rows left out because the response or the factor is missing.
+    """
+
+    response: str
+    factor: str
+    counts: pd.Series
+    means: pd.Series
+    grand_mean: float
+    ssa: float
+    sse: float
+    sst: float
+    nmissing: int
+
+    @property
+    def levels(self) -> tuple[object, ...]:
+        """Levels of the factor, in their order."""
+        return tuple(self.counts.index)
+
+    @property
+    def nobs(self) -> int:
+        """Number of observations, N."""
+        return int(self.counts.sum())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every level has the same number of observations."""
+        return bool(self.counts.min() == self.counts.max())
+
+    @property
+    def n0(self) -> float:
+        """Effective number of observations in a level, (N - sum n_i^2 / N) / (a - 1).
+
+        E(MSA) = n0 sigma2_group + sigma2_resid; in a balanced layout n0 is the common count.
+        """
+        total = self.nobs
+        return (total - float((self.counts**2).sum()) / total) / self.df_a
+
+    @property
+    def df_a(self) -> int:
+        """Degrees of freedom between levels, a - 1."""
+        return len(self.counts) - 1
+
+    @property
+    def df_e(self) -> int:
+        """Degrees of freedom within levels, N - a."""
+        return self.nobs - len(self.counts)
+
+    @property
+    def msa(self) -> float:
+        """Mean square between levels."""
+        return self.ssa / self.df_a
+
+    @property
+    def mse(self) -> float:
+        """Mean square within levels, the estimate of the residual variance."""
+        return self.sse / self.df_e
+
+    @property
+    def f(self) -> float:
+        """F statistic, MSA / MSE."""
+        return self.msa / self.mse
+
+    @property
+    def pvalue(self) -> float:
+        """Probability of an F at least this large if all levels are the same."""
+        return float(special.fdtrc(self.df_a, self.df_e, self.f))
+
+    def __repr__(self) -> str:
+        """Return the counts and the ANOVA table."""
+        counts = f"{self.counts.iloc[0]} each" if self.balanced else "unbalanced"
+        missing = f", {self.nmissing} rows with missing values left out" if self.nmissing else ""
+        return (
+            f"One-way layout: {self.response} by {self.factor}, {len(self.counts)} levels, "
+            f"{self.nobs} observations ({counts}){missing}\n{self.table().to_string(na_rep='')}"
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Return the ANOVA table in the shape of R's `anova`.
+
+        Returns
+        -------
+        DataFrame, shape (2, 5)
+            Rows: the factor and Residuals. Columns: Df, Sum Sq, Mean Sq, F value, Pr(>F).
+        """
+        return pd.DataFrame(
+            {
+                "Df": [self.df_a, self.df_e],
+                "Sum Sq": [self.ssa, self.sse],
+                "Mean Sq": [self.msa, self.mse],
+                "F value": [self.f, np.nan],
+                "Pr(>F)": [self.pvalue, np.nan],
+            },
+            index=[self.factor, "Residuals"],
+        )
+
+    def effects(self) -> pd.Series:
+        """Return each level's mean less the mean of all observations."""
+        return (self.means - self.grand_mean).rename("effect")
+
+    def variance_components(
+        self, method: Literal["anova", "ml", "reml"] = "anova"
+    ) -> VarianceComponents:
+        """Estimate the variances between and within levels in closed form.
+
+        Parameters
+        ----------
+        method : {"anova", "ml", "reml"}
+            "anova" equates the mean squares to their expectations (Henderson's method 1 if
+            unbalanced) and may give a negative variance between levels; it is kept, not cut.
+            "ml" and "reml" maximise the likelihoods over variances >= 0 and need a balanced layout.
+
+        Raises
+        ------
+        DataError
+            For another method, or for "ml" or "reml" in an unbalanced layout.
+
+        Notes
+        -----
+        With n observations in each level, ML gives sigma2_group = (SSA / a - MSE) / n and REML
+        gives (MSA - MSE) / n, both with sigma2_resid = MSE, while these are positive. Otherwise
+        sigma2_group = 0 and sigma2_resid is SST / N or SST / (N - 1).
+
+        References
+        ----------
+        Searle, S. R., Casella, G. and McCulloch, C. E. (1992). Variance Components. Wiley,
+        sections 3.6 to 3.8; Henderson, C. R. (1953). Estimation of variance and covariance
+        components. Biometrics, 9, 226-252.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> layout = mm.oneway("bright ~ operator", mm.load_dataset("pulp"))
+        >>> round(layout.variance_components("ml").sigma2_group, 5)
+        0.04575
+        """
+        if method not in _METHODS:
+            raise DataError(f"method must be one of {', '.join(_METHODS)}, not {method!r}.")
+        if method == "anova":
+            return self._components(method, (self.msa - self.mse) / self.n0, self.mse)
+        per_level = self._common_count(f"the closed form of {method.upper()}")
+        divisor, total = (self.df_a, self.nobs - 1) if method == "reml" else self._ml_divisors()
+        between = (self.ssa / divisor - self.mse) / per_level
+        if between > 0:
+            return self._components(method, between, self.mse)
+        return self._components(method, 0.0, self.sst / total)
+
+    def confint(self, level: float = 0.95) -> pd.DataFrame:
+        """Return confidence intervals of a balanced layout, without simulation or asymptotics.
+
+        Parameters
+        ----------
+        level : float
+            Confidence level of each interval, between 0 and 1.
+
+        Returns
+        -------
+        DataFrame
+            Columns lower, upper. Rows mu (by t), sigma2_resid (by chi-squared), ratio =
+            sigma2_group / sigma2_resid and icc (both by F): all exact; and sigma2_group, by the
+            method of Williams and Tukey, whose coverage may exceed the level a little. Limits
+            below zero are cut at zero. Where F is very small, even the upper limit may be zero.
+
+        Raises
+        ------
+        DataError
+            If the layout is unbalanced, or the level is not between 0 and 1.
+
+        References
+        ----------
+        Searle, S. R., Casella, G. and McCulloch, C. E. (1992). Variance Components. Wiley,
+        section 3.6; Williams, J. S. (1962). A confidence interval for variance components.
+        Biometrika, 49, 278-281.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> mm.oneway("bright ~ operator", mm.load_dataset("pulp")).confint().round(3)
+                       lower   upper
+        mu            59.924  60.876
+        sigma2_resid   0.059   0.246
+        ratio          0.006  11.785
+        icc            0.006   0.922
+        sigma2_group   0.001   1.228
+        """
+        if not 0 < level < 1:
+            raise DataError(f"level must lie between 0 and 1, not {level!r}; 0.95 is usual.")
+        per_level = self._common_count("an exact interval")
+        tails = np.array([1 + level, 1 - level]) / 2  # probabilities below upper and lower point
+        half_width = special.stdtrit(self.df_a, tails[0]) * sqrt(self.msa / self.nobs)
+        # upper points of F and chi-squared give lower limits, and the other way round
+        f_points = special.fdtri(self.df_a, self.df_e, tails)
+        ratio = np.maximum((self.f / f_points - 1) / per_level, 0)
+        between = self.ssa / special.chdtri(self.df_a, 1 - tails) / per_level
+        limits = {
+            "mu": self.grand_mean + half_width * np.array([-1, 1]),
+            "sigma2_resid": self.sse / special.chdtri(self.df_e, 1 - tails),
+            "ratio": ratio,
+            "icc": ratio / (1 + ratio),
+            "sigma2_group": between * np.maximum(1 - f_points / self.f, 0),
+        }
+        return pd.DataFrame.from_dict(limits, orient="index", columns=["lower", "upper"])
+
+    def lrt(self) -> ExactVarianceTest:
+        """Test sigma2_group = 0 by the likelihood ratio, with its exact null distribution.
+
+        In a balanced layout the statistic is a monotone function of F where it is positive, so
+        that its p-value is that of the F test: no chi-squared approximation is needed.
+
+        Raises
+        ------
+        DataError
+            If the layout is unbalanced.
+
+        References
+        ----------
+        Crainiceanu, C. M. and Ruppert, D. (2004). Likelihood ratio tests in linear mixed models
+        with one variance component. J. R. Statist. Soc. B, 66, 165-185.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).lrt()
+        >>> round(test.statistic, 4), round(test.pvalue, 6)
+        (2.5684, 0.022609)
+        """
+        return self._exact_test("LRT", *self._ml_divisors())
+
+    def rlrt(self) -> ExactVarianceTest:
+        """Test sigma2_group = 0 by the restricted likelihood ratio; see `lrt`.
+
+        Raises
+        ------
+        DataError
+            If the layout is unbalanced.
+        """
+        return self._exact_test("RLRT", self.df_a, self.nobs - 1)
+
+    def _ml_divisors(self) -> tuple[int, int]:
+        """Divisors of SSA and SST in the ML estimates; REML has a - 1 and N - 1."""
+        return len(self.counts), self.nobs
+
+    def _exact_test(self, name: str, divisor: int, total: int) -> ExactVarianceTest:
+        """Return the test whose estimates divide SSA by `divisor` and SST by `total`."""
+        self._common_count(f"the exact {name}")
+        threshold = divisor / self.df_a  # of F: below it the estimate of sigma2_group is zero
+        mass_at_zero = float(special.fdtr(self.df_a, self.df_e, threshold))
+        if self.f <= threshold:
+            return ExactVarianceTest(name, 0.0, 1.0, mass_at_zero)
+        null = total * log(self.sst / total)
+        alternative = self.df_e * log(self.mse) + divisor * log(self.ssa / divisor)
+        return ExactVarianceTest(name, max(null - alternative, 0.0), self.pvalue, mass_at_zero)
+
+    def _components(self, method: str, group: float, resid: float) -> VarianceComponents:
+        at_boundary = method != "anova" and group == 0
+        return VarianceComponents(self.factor, self.grand_mean, group, resid, method, at_boundary)
+
+    def _common_count(self, purpose: str) -> int:
+        """Return the number of observations in each level, or say why there is none."""
+        if self.balanced:
+            return int(self.counts.iloc[0])
+        raise DataError(
+            f"{purpose} needs a balanced layout, but the levels of {self.factor!r} have "
+            f"{self.counts.min()} to {self.counts.max()} observations. Fit "
+            f"mmlib.lmm('{self.response} ~ 1 + (1 | {self.factor})', data) instead."
+        )
+
+
+def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
+    """Take the variation of a response apart into that between and that within levels.
+
+    Parameters
+    ----------
+    formula : str
+        `"response ~ factor"`, two column names; a name with spaces or signs goes in backquotes.
+        The factor's column is read as labels, whatever its type.
+    data : DataFrame
+        Rows in which either column is missing are left out and counted.
+
+    Returns
+    -------
+    OneWayLayout
+
+    Raises
+    ------
+    FormulaError
+        If the formula is not of this form.
+    DataError
+        If a column is unknown, the response is not numeric, infinite or constant, or the factor
+        has a single level, a level for each row, or no variation within its levels.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> layout = mm.oneway("bright ~ operator", mm.load_dataset("pulp"))
+    >>> round(layout.f, 4), round(layout.pvalue, 5)
+    (4.2039, 0.02261)
+    """
+    response, factor = _parse(formula)
+    require_columns(require_frame(data), [response, factor])
+    complete = data[[response, factor]].dropna()
+    y = as_response(complete[response])
+    groups = complete[factor].astype("category").cat.remove_unused_categories().cat
+    levels, codes = groups.categories, groups.codes.to_numpy()
+    _require_replication(factor, levels, codes, y)
+
+    counts = np.bincount(codes)
+    centre = y.mean()
+    deviations = y - centre  # second pass: no digits are lost to a large mean
+    shift = deviations.mean()
+    level_shifts = np.bincount(codes, weights=deviations) / counts
+    return OneWayLayout(
+        response=response,
+        factor=factor,
+        counts=pd.Series(counts, index=levels, name="count"),
+        means=pd.Series(centre + level_shifts, index=levels, name="mean"),
+        grand_mean=float(centre + shift),
+        ssa=float(counts @ (level_shifts - shift) ** 2),
+        sse=float(((deviations - level_shifts[codes]) ** 2).sum()),
+        sst=float(((deviations - shift) ** 2).sum()),
+        nmissing=len(data) - len(complete),
+    )
+
+
+def _parse(formula: str) -> tuple[str, str]:
+    """Return the two column names of `response ~ factor`."""
+    match = _FORMULA.fullmatch(formula) if isinstance(formula, str) else None
+    if match is None:
+        raise FormulaError(
+            f"oneway cannot read {formula!r}: write 'response ~ factor' with two column names, "
+            "for example 'bright ~ operator'. Larger models are for mmlib.lmm."
+        )
+    response, factor = (name.strip("`") for name in match.groups())
+    return response, factor
+
+
+def _require_replication(factor: str, levels: pd.Index, codes: np.ndarray, y: np.ndarray) -> None:
+    """Check that there is variation to compare, both between and within levels."""
+    if len(levels) == 1:
+        raise DataError(f"the factor {factor!r} has one level only; at least two are needed.")
+    if len(levels) == len(y):
+        raise DataError(
+            f"the factor {factor!r} has as many levels as there are rows ({len(y)}): with one "
+            "observation in each level, the variance within levels cannot be estimated."
+        )
+    first_of_level = y[np.unique(codes, return_index=True)[1]]
+    if np.all(y == first_of_level[codes]):
+        raise DataError(
+            f"the response is constant within every level of {factor!r}: "
+            "there is no variance within levels to compare with."
+        )
