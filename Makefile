@@ -1,0 +1,57 @@
+# Mixed Models in Python. `make help` lists the targets.
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test site execute serve lab lint format typecheck pins clean distclean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Make .venv with everything pinned (PYTHON=python3.12 chooses the interpreter)
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "setup: there is no '$(PYTHON)' here: install Python 3.11 or newer, or name one with PYTHON=" >&2; \
+	  exit 1; }
+	@$(PYTHON) tools/setup_env.py
+
+book: setup ## Set everything up and build the book; ends with where it lies
+	@$(RUN) tools/build_site.py
+
+test: setup ## Set everything up and run all tests, notebooks included (ARGS="-k pulp" narrows)
+	$(RUN) -m pytest $(ARGS)
+
+site: setup ## Build the book's site in _build/html
+	@$(RUN) tools/build_site.py
+
+execute: setup ## Run chapters and write their notebooks (CHAPTERS="book/01-pulp.md" narrows)
+	$(RUN) tools/execute.py $(CHAPTERS)
+
+serve: setup ## Show the built site on this machine (PORT=8000)
+	$(RUN) -m http.server --bind localhost --directory _build/html $(or $(PORT),8000)
+
+lab: setup ## Open the chapters in JupyterLab
+	$(RUN) -m jupyter lab book
+
+lint: setup ## Check style and spelling
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m codespell_lib
+
+format: setup ## Put the code in the house style
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+typecheck: setup ## Check the types of mmlib and tools
+	$(RUN) -m mypy
+
+pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 takes newer versions)
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	  --fork-strategy fewest --no-emit-index-url --no-header --no-annotate \
+	  $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.txt
+
+clean: ## Remove what the targets made, except .venv
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv too, for instance to change PYTHON
+	rm -rf .venv
