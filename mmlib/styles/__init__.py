@@ -1,0 +1,1 @@
+"""Matplotlib style sheets of the book: ``plt.style.use("mmlib.styles.book")``."""

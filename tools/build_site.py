@@ -1,0 +1,69 @@
+"""Build the site from exactly the committed notebooks: nothing is executed, any warning fails.
+
+    python tools/build_site.py                   into _build/html
+    python tools/build_site.py --output FOLDER   into FOLDER/_build/html
+
+The build starts from nothing each time, so that what it shows is never left over from another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class SiteError(Exception):
+    """The site could not be built; what went wrong was printed by the build."""
+
+
+def build(output: Path = ROOT, source: Path = ROOT) -> Path:
+    """Build the site and return its folder.
+
+    Parameters
+    ----------
+    output : Path
+        Where `_build` is made.
+    source : Path
+        The folder with `_config.yml` and `_toc.yml`.
+
+    Raises
+    ------
+    SiteError
+        If the build fails or warns.
+    """
+    site = output / "_build" / "html"
+    shutil.rmtree(output / "_build", ignore_errors=True)
+    command = [
+        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
+        *("build", str(source), "--path-output", str(output)),
+        *("-W", "-n", "--keep-going", "--all"),
+    ]
+    if subprocess.run(command, cwd=source, check=False).returncode != 0:
+        shutil.rmtree(site, ignore_errors=True)
+        raise SiteError("the site was not built: see the warnings above")
+    return site
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the site and say where it lies and how to open it; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=ROOT, metavar="FOLDER")
+    output = parser.parse_args(arguments).output.resolve()
+    try:
+        site = build(output)
+    except SiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"The site is in {os.path.relpath(site)}")
+    print(f"Open {os.path.relpath(site / 'index.html')} in a browser, or run `make serve`.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Fetch the scripts and fonts that the site carries with it, into `book/_static/vendor`.
+
+    python tools/vendor_assets.py
+
+Needed only to change a version: the files are committed, and no build step fetches anything. The
+package comes through `npm pack`; its checksum is fixed here, and `SHA256SUMS` beside the files
+lists what was taken from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENDOR = ROOT / "book" / "_static" / "vendor"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One package, and what the site needs of it: archive path (or its start) → path here."""
+
+    name: str
+    version: str
+    sha256: str
+    files: dict[str, str]
+
+
+ASSETS = (
+    Asset(
+        name="mathjax",
+        version="3.2.2",
+        sha256="1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09",
+        files={
+            "package/LICENSE": "LICENSE",
+            "package/es5/tex-chtml-full.js": "tex-chtml-full.js",
+            "package/es5/output/chtml/fonts/woff-v2/": "output/chtml/fonts/woff-v2/",
+        },
+    ),
+)
+
+
+def fetch(asset: Asset, folder: Path) -> Path:
+    """Download one package and return the archive, once its checksum is right.
+
+    Raises
+    ------
+    RuntimeError
+        If npm is missing or fails, or if the archive is not the one that was checked.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise RuntimeError("npm is not installed; it is needed only to renew vendored files")
+    subprocess.run(
+        [npm, "pack", "--silent", f"{asset.name}@{asset.version}"],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    (archive,) = folder.glob("*.tgz")
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != asset.sha256:
+        raise RuntimeError(f"{asset.name} {asset.version}: SHA-256 is {found}, not {asset.sha256}")
+    return archive
+
+
+def unpack(asset: Asset, archive: Path, target: Path) -> None:
+    """Replace `target` with the wanted files of the archive and a list of their checksums."""
+    shutil.rmtree(target, ignore_errors=True)
+    with tarfile.open(archive) as package:
+        for member in package.getmembers():
+            content = package.extractfile(member)
+            starts = [start for start in asset.files if member.name.startswith(start)]
+            if content is None or not starts:
+                continue
+            copy = target / member.name.replace(starts[0], asset.files[starts[0]], 1)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content.read())
+    (target / "SHA256SUMS").write_text(checksums(target), encoding="utf-8")
+
+
+def checksums(folder: Path) -> str:
+    """List the checksum of every file below a folder, in the format of `sha256sum`."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in files
+    )
+
+
+def main() -> int:
+    """Renew every vendored package; return the exit status."""
+    for asset in ASSETS:
+        print(f"{asset.name} {asset.version} … ", end="", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                unpack(asset, fetch(asset, Path(folder)), VENDOR / asset.name)
+            except (RuntimeError, subprocess.CalledProcessError) as error:
+                print(f"failed\n{error}")
+                return 1
+        print(f"→ {(VENDOR / asset.name).relative_to(ROOT).as_posix()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
