@@ -1,0 +1,319 @@
+"""The files that describe the project agree with each other and with what is in it.
+
+Each rule is a function that lists what breaks it; it is tried on the project, where it must find
+nothing, and on a broken example, where it must find the break.
+"""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+import mmlib
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def tracked_files() -> list[Path]:
+    """Files under version control that still exist."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+# Pins -------------------------------------------------------------------------------------------
+
+
+def declared_requirements(pyproject: str) -> list[Requirement]:
+    """Every dependency of pyproject.toml: of the package, its extras and its build."""
+    declared = tomllib.loads(pyproject)
+    project = declared["project"]
+    extras = project.get("optional-dependencies", {}).values()
+    lists = [declared["build-system"]["requires"], project["dependencies"], *extras]
+    return [Requirement(line) for lines in lists for line in lines]
+
+
+def pins_of(requirements: str) -> list[Requirement]:
+    return [Requirement(line) for line in requirements.splitlines() if line.strip()]
+
+
+def unpinned(pyproject: str, requirements: str) -> list[str]:
+    """Dependencies that requirements.txt leaves open, leaves out or pins to a wrong version."""
+    pins = {canonicalize_name(pin.name): pin for pin in pins_of(requirements)}
+    problems = [
+        f"{pin} is not pinned to one version"
+        for pin in pins.values()
+        if not re.fullmatch(r"==[^*,]+", str(pin.specifier))
+    ]
+    for wanted in declared_requirements(pyproject):
+        pin = pins.get(canonicalize_name(wanted.name))
+        if pin is None:
+            problems.append(f"{wanted.name} has no pin")
+        elif not wanted.specifier.contains(str(pin.specifier).removeprefix("=="), prereleases=True):
+            problems.append(f"{pin} does not satisfy {wanted}")
+    return problems
+
+
+def conda_disagreements(environment: str, pyproject: str) -> list[str]:
+    """Where environment.yml does not give the Python and the pins of the project."""
+    dependencies = yaml.safe_load(environment)["dependencies"]
+    plain = [Requirement(line) for line in dependencies if isinstance(line, str)]
+    pip_lines = [line for entry in dependencies if isinstance(entry, dict) for line in entry["pip"]]
+    allowed = SpecifierSet(tomllib.loads(pyproject)["project"]["requires-python"])
+    oldest = f"{min(spec.version for spec in allowed)}"
+    python = next((line.specifier for line in plain if line.name == "python"), None)
+    problems = []
+    if python is None:
+        problems.append("no python")
+    elif not python.contains(oldest) or any(
+        python.contains(f"3.{minor}") and not allowed.contains(f"3.{minor}") for minor in range(30)
+    ):
+        problems.append(f"python {python} is not within {allowed}")
+    if extra := [line.name for line in plain if line.name not in ("python", "pip")]:
+        problems.append(f"{extra} come from elsewhere than the pins")
+    if pip_lines != ["--requirement requirements.txt", "--editable ."]:
+        problems.append(f"pip installs {pip_lines}, not the pins and mmlib")
+    return problems
+
+
+PYPROJECT_EXAMPLE = """
+[build-system]
+requires = []
+[project]
+requires-python = ">=3.11"
+dependencies = ["numpy>=2.0"]
+[project.optional-dependencies]
+book = ["jupyter-book<2"]
+"""
+
+
+def test_every_dependency_is_pinned_to_a_version_that_fits() -> None:
+    assert unpinned(read("pyproject.toml"), read("requirements.txt")) == []
+
+
+@pytest.mark.parametrize(
+    ("requirements", "problem"),
+    [
+        ("numpy==2.4.6", "jupyter-book has no pin"),
+        ("numpy==1.26.4\njupyter-book==1.0.4", "numpy==1.26.4 does not satisfy numpy>=2.0"),
+        ("numpy==2.4.6\njupyter_book==2.0", "jupyter_book==2.0 does not satisfy jupyter-book<2"),
+        ("numpy>=2.4\njupyter-book==1.0.4", "numpy>=2.4 is not pinned to one version"),
+        ("numpy==2.*\njupyter-book==1.0.4", "numpy==2.* is not pinned to one version"),
+    ],
+)
+def test_a_wrong_pin_is_found(requirements: str, problem: str) -> None:
+    assert problem in unpinned(PYPROJECT_EXAMPLE, requirements)
+
+
+def test_conda_environment_is_the_same_pins() -> None:
+    assert conda_disagreements(read("environment.yml"), read("pyproject.toml")) == []
+
+
+@pytest.mark.parametrize(
+    ("correct", "broken", "problem"),
+    [
+        ("python >=3.11,<3.14", "python >=3.10", "python >=3.10 is not within >=3.11"),
+        ("python >=3.11,<3.14", "python >=3.12", "python >=3.12 is not within >=3.11"),
+        ("- python >=3.11,<3.14", "- pip", "no python"),
+        ("  - pip\n", "  - pip\n  - numpy >=1\n", "['numpy'] come from elsewhere than the pins"),
+        (
+            "requirements.txt",
+            "other.txt",
+            "pip installs ['--requirement other.txt', '--editable .']",
+        ),
+    ],
+)
+def test_a_conda_environment_that_drifts_is_found(correct: str, broken: str, problem: str) -> None:
+    environment = read("environment.yml")
+    assert correct in environment
+    found = conda_disagreements(environment.replace(correct, broken), read("pyproject.toml"))
+    assert [line for line in found if line.startswith(problem)]
+
+
+# Versions ---------------------------------------------------------------------------------------
+
+
+def versions(pyproject: str, citation: str, changelog: str) -> dict[str, str]:
+    """Version that each file gives."""
+    newest = re.search(r"^## \[(\d[^\]]*)\]", changelog, flags=re.MULTILINE)
+    return {
+        "pyproject.toml": tomllib.loads(pyproject)["project"]["version"],
+        "CITATION.cff": str(yaml.safe_load(citation)["version"]),
+        "CHANGELOG.md": newest.group(1) if newest else "none",
+    }
+
+
+def test_one_version_everywhere() -> None:
+    found = versions(read("pyproject.toml"), read("CITATION.cff"), read("CHANGELOG.md"))
+    assert set(found.values()) == {mmlib.__version__}, found
+
+
+def test_a_forgotten_version_is_found() -> None:
+    found = versions(
+        '[project]\nversion = "0.2.0"', "version: 0.1.0", "## [Unreleased]\n## [0.3.0]\n## [0.1.0]"
+    )
+    assert list(found.values()) == ["0.2.0", "0.1.0", "0.3.0"]
+
+
+def test_citation_has_what_its_format_requires() -> None:
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+
+
+# What no file may hold --------------------------------------------------------------------------
+
+INDEX_HOST = re.compile(
+    r"pypi\.org|pythonhosted\.org|registry\.npmjs|registry\.yarnpkg|conda\.anaconda"
+    r"|(?:index-url|find-links|trusted-host|registry)\s*[=\s]\s*\S*://"
+)
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~/:$})-])/(?:work|root|tmp|Users|home/\w+|opt|private|mnt)/[\w.]"
+)
+FOREIGN = ("book/_static/vendor/",)
+
+
+def ties_to_a_machine(text: str) -> list[str]:
+    """Package hosts and absolute paths in a text."""
+    return [found.group() for rule in (INDEX_HOST, MACHINE_PATH) for found in rule.finditer(text)]
+
+
+def text_of(path: Path) -> str:
+    """Text of a file, empty if it is binary."""
+    content = path.read_bytes()
+    return "" if b"\0" in content else content.decode("utf-8")
+
+
+def test_no_file_is_tied_to_a_machine_or_a_package_host() -> None:
+    own = {
+        name: path
+        for path in tracked_files()
+        if not (name := path.relative_to(ROOT).as_posix()).startswith(FOREIGN)
+        and path != Path(__file__)
+    }
+    assert "requirements.txt" in own
+    found = {name: ties for name, path in own.items() if (ties := ties_to_a_machine(text_of(path)))}
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--index-url https://packages.example.org/simple",
+        "see https://pypi.org/project/x",
+        'index-url = "https://mirror.example"',
+        "File '/root/thing.py', line 2",
+        "open('/tmp/data.csv')",
+        "cd /home/someone/book",
+        "(/work/main)",
+    ],
+)
+def test_a_tie_to_a_machine_is_found(text: str) -> None:
+    assert ties_to_a_machine(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["book/work/x", "https://example.org/home/page", "a /b/c", "and/or"]
+)
+def test_innocent_text_is_left_alone(text: str) -> None:
+    assert ties_to_a_machine(text) == []
+
+
+# Commands ---------------------------------------------------------------------------------------
+
+
+def targets(makefile: str) -> dict[str, str]:
+    """Documented targets of the Makefile, with what they say they do."""
+    return dict(re.findall(r"^([a-z]+):.*?## (.+)$", makefile, flags=re.MULTILINE))
+
+
+def unknown_targets(text: str, makefile: str) -> set[str]:
+    """Targets of ``make`` that a text's code names and the Makefile does not have."""
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", text, flags=re.MULTILINE))
+    return named - targets(makefile).keys()
+
+
+def the_two_commands(readme: str) -> list[str]:
+    """Commands of the README's first block of code, without their comments."""
+    block = re.search(r"```\w*\n(.*?)```", readme, flags=re.DOTALL)
+    assert block, "the README has no block of code"
+    return [line.split("#")[0].strip() for line in block.group(1).splitlines()]
+
+
+def test_readme_starts_with_the_two_commands() -> None:
+    assert the_two_commands(read("README.md")) == ["make book", "make test"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_documents_name_targets_that_exist(name: str) -> None:
+    text = read(name)
+    assert "`make " in text
+    assert unknown_targets(text, read("Makefile")) == set()
+
+
+def test_an_unknown_target_is_found() -> None:
+    assert unknown_targets("run `make tea`\nmake coffee", "book: ## Build") == {"tea", "coffee"}
+
+
+def test_make_help_lists_every_target() -> None:
+    makefile = read("Makefile")
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, flags=re.MULTILINE)
+    assert phony
+    assert set(phony.group(1).split()) == targets(makefile).keys()
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name, purpose in targets(makefile).items():
+        assert re.search(rf"^  make {name} +{re.escape(purpose)}$", shown, flags=re.MULTILINE), name
+
+
+def missing_scripts(text: str) -> list[str]:
+    """Scripts that a text of commands calls and that do not exist."""
+    return [name for name in re.findall(r"\b[\w/]+\.py\b", text) if not (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("target", sorted(targets(read("Makefile"))))
+def test_each_target_calls_scripts_that_exist(target: str) -> None:
+    plan = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert plan.strip()
+    assert missing_scripts(plan) == []
+
+
+def test_a_missing_script_is_found() -> None:
+    assert missing_scripts("python tools/nothing.py tools/setup_env.py") == ["tools/nothing.py"]
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    for command in ["make lint", "make typecheck", *the_two_commands(read("README.md"))]:
+        assert f"&& {command}\n" in script.read_text()
+
+
+# The package ------------------------------------------------------------------------------------
+
+
+def test_wheel_carries_data_style_and_types(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    ours = {
+        path.relative_to(ROOT).as_posix()
+        for path in tracked_files()
+        if path.is_relative_to(ROOT / "mmlib")
+    }
+    assert {"mmlib/py.typed", "mmlib/data/pulp.csv"} <= ours
+    assert ours <= shipped
