@@ -235,19 +235,18 @@ def _frame(name: str) -> pd.DataFrame:
         io.BytesIO(_verified_content(name)),
         dtype={key: _dtype(column) for key, column in columns.items() if column.levels},
         keep_default_na=False,  # "None" is a label of alfalfa, not a missing value
-        float_precision="round_trip",
     )
     for key, column in columns.items():
         if isinstance(column.levels, str):
-            order = sorted(frame[key].cat.categories, key=_SORT_KEYS[column.levels])
-            frame[key] = frame[key].cat.set_categories(order)
+            levels = sorted(frame[key].unique(), key=_SORT_KEYS[column.levels])
+            frame[key] = pd.Categorical(frame[key], categories=levels)
     return frame
 
 
-def _dtype(column: Column) -> pd.CategoricalDtype:
+def _dtype(column: Column) -> Any:
     if isinstance(column.levels, tuple):
         return pd.CategoricalDtype(list(column.levels), ordered=column.ordered)
-    return pd.CategoricalDtype()
+    return str
 
 
 def _verified_content(name: str) -> bytes:

@@ -18,6 +18,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 DATA = Path(__file__).resolve().parent.parent / "mmlib" / "data"
 COMPRESS_ABOVE = 100_000  # bytes
@@ -34,7 +35,7 @@ def read_rows(folder: Path, exported: str) -> Rows:
 
 
 def restore_raven(rows: Rows) -> None:
-    """Undo the centring of the Raven scores of `jspr`: integers, the highest being the test's 36."""
+    """Undo the centring of the Raven scores of `jspr`: integers, the best being the full 36."""
     centred = [float(row["craven"]) for row in rows]
     for row, value in zip(rows, centred, strict=True):
         row["raven"] = str(round(value - max(centred) + 36))
@@ -47,7 +48,9 @@ def expected_levels(rule: list[str] | str, labels: set[str]) -> list[str]:
     return sorted(labels, key=float if rule == "numeric" else None)
 
 
-def check_against_r(name: str, description: dict, rows: Rows, levels: dict) -> None:
+def check_against_r(
+    name: str, description: dict[str, Any], rows: Rows, levels: dict[str, Any]
+) -> None:
     """Stop if a description disagrees with the exported rows or with R's level order."""
     if len(rows) != description["nrows"]:
         raise SystemExit(f"{name}: {len(rows)} rows exported, {description['nrows']} described")
