@@ -194,7 +194,7 @@ def _files() -> Mapping[str, tuple[str, str]]:
 
 def _known(name: str) -> str:
     """Return the name if there is such a data set."""
-    if name in _files():
+    if isinstance(name, str) and name in _files():
         return name
     raise DatasetError(
         f"there is no data set named {name!r}.{did_you_mean(name, _files())} "

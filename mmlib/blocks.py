@@ -1,0 +1,472 @@
+"""θ-free cross-products of a design, and their blocked Cholesky factor at any θ.
+
+The matrix that carries the whole model is (Bates et al. 2015, eq. 16, bordered by y)
+
+    Ω(θ) = [ΛᵀZᵀZΛ + I  ΛᵀZᵀX  ΛᵀZᵀy ;  ·  XᵀX  Xᵀy ;  ·  ·  yᵀy].
+
+The grouping with most random effects comes first: its block of ZᵀZ is block-diagonal, so it is
+eliminated level by level. What is left, S, is one dense matrix, factored by LAPACK. Nothing here
+is n×n, and Σ⁻¹ is never formed, so a variance of exactly zero is an ordinary point.
+
+Two changes of basis keep the arithmetic exact without changing the model: X is replaced by an
+orthonormal basis of its columns, and y by its least-squares residual.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lapack, solve_triangular
+
+from mmlib.design import Design
+from mmlib.terms import (
+    FloatArray,
+    IntArray,
+    RandomTerm,
+    lower_triangle,
+    n_theta,
+    random_matrix,
+)
+
+MAX_PAIRS = 3 * 10**7
+"""Above this many stored products, the Schur complement is left to dense BLAS."""
+
+
+class Grouping:
+    """All random terms of one grouping factor: they share its levels, so they share a block.
+
+    The relative covariance factor of a level is one S×S lower-triangular template λ, block-diagonal
+    over the terms. Entries of θ fill the lower triangles column by column, term after term.
+    """
+
+    def __init__(self, terms: Sequence[RandomTerm], first_theta: Sequence[int]) -> None:
+        self.terms = tuple(terms)
+        self.name = terms[0].group
+        self.codes: IntArray = terms[0].codes
+        self.n_levels = terms[0].n_levels
+        self.values: FloatArray = np.ascontiguousarray(np.hstack([term.values for term in terms]))
+        self.width = self.values.shape[1]
+        rows, columns, positions = [], [], []
+        corner = 0
+        for term, start in zip(terms, first_theta, strict=True):
+            row, column = lower_triangle(len(term.columns))
+            rows.append(corner + row)
+            columns.append(corner + column)
+            positions.append(start + np.arange(len(row)))
+            corner += len(term.columns)
+        self.rows, self.columns = np.concatenate(rows), np.concatenate(columns)
+        self.positions = np.concatenate(positions)
+
+    @property
+    def n_effects(self) -> int:
+        """Number of random effects, ℓ·S."""
+        return self.n_levels * self.width
+
+    def template(self, theta: FloatArray) -> FloatArray:
+        """The template λ, shape (S, S), at `theta`."""
+        lam = np.zeros((self.width, self.width))
+        lam[self.rows, self.columns] = theta[self.positions]
+        return lam
+
+
+def _gather_groupings(terms: Sequence[RandomTerm]) -> list[Grouping]:
+    """Terms on the same factor together, the grouping with most effects first."""
+    starts = np.cumsum([0, *(n_theta(term) for term in terms)])
+    by_name: dict[str, list[int]] = {}
+    for number, term in enumerate(terms):
+        by_name.setdefault(term.group, []).append(number)
+    groupings = [
+        Grouping([terms[k] for k in members], [int(starts[k]) for k in members])
+        for members in by_name.values()
+    ]
+    return sorted(groupings, key=lambda grouping: -grouping.n_effects)
+
+
+class Blocks:
+    """Cross-products of [Z X y], computed once for a design and used at every θ.
+
+    Attributes
+    ----------
+    groupings : list of Grouping
+        Largest first; the first is eliminated level by level.
+    A11 : ndarray, shape (ℓ, S, S)
+        Diagonal blocks of Z₁ᵀZ₁.
+    A10 : ndarray, shape (ℓ, S, p+1)
+        Z₁ᵀ[X y].
+    cross : CrossBlock or None
+        Z₁ᵀZ_rest, where there is a second grouping.
+    A00 : ndarray, shape (m, m)
+        Cross-products of [Z_rest X y], m = q_rest + p + 1.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self.n, self.p = design.n, design.p
+        self.root_weights = None if design.weights is None else np.sqrt(design.weights)
+        self.sum_log_weights = (
+            0.0 if design.weights is None else float(np.log(design.weights).sum())
+        )
+        self.offset = design.offset
+        self.theta_size = sum(n_theta(term) for term in design.terms)
+        self.groupings = _gather_groupings(design.terms)
+
+        weighted_X = self._weigh(design.X)
+        self.R = np.linalg.qr(weighted_X, mode="r")
+        self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
+        basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
+        self._basis: FloatArray = np.ascontiguousarray(basis)
+
+        weighted_Z = [self._weigh(grouping.values) for grouping in self.groupings]
+        Z = [
+            random_matrix(grouping.codes, values, grouping.n_levels)
+            for grouping, values in zip(self.groupings, weighted_Z, strict=True)
+        ]
+        rest = sparse.hstack(Z[1:], format="csr") if len(Z) > 1 else None
+        self.q_rest = 0 if rest is None else rest.shape[1]
+        self._Z1, self._Z_rest = (Z[0] if Z else None), rest
+        self.cross = None
+        if self.groupings:
+            first = self.groupings[0]
+            self.A11 = _level_products(first.codes, weighted_Z[0], weighted_Z[0], first.n_levels)
+            if rest is not None:
+                self.cross = CrossBlock(first, weighted_Z[0], rest)
+        self._set_response(design.y)
+
+    def _weigh(self, columns: FloatArray) -> FloatArray:
+        if self.root_weights is None:
+            return columns
+        return columns * (self.root_weights if columns.ndim == 1 else self.root_weights[:, None])
+
+    def _set_response(self, y: FloatArray) -> None:
+        """Everything that depends on y."""
+        y = self._weigh(y if self.offset is None else y - self.offset)
+        basis = self._basis
+        # Two passes: the second takes away what rounding left of the projection.
+        coefficients = basis.T @ y
+        residual = y - basis @ coefficients
+        correction = basis.T @ residual
+        residual -= basis @ correction
+        self.ols = coefficients + correction
+        dense = np.column_stack([basis, residual])
+        m, q = self.q_rest + self.p + 1, self.q_rest
+        self.A00 = np.empty((m, m))
+        self.A00[q:, q:] = dense.T @ dense
+        if self._Z_rest is not None:
+            self.A00[:q, :q] = (self._Z_rest.T @ self._Z_rest).toarray()
+            self.A00[:q, q:] = self._Z_rest.T @ dense
+            self.A00[q:, :q] = self.A00[:q, q:].T
+        if self._Z1 is not None:
+            first = self.groupings[0]
+            self.A10 = (self._Z1.T @ dense).reshape(first.n_levels, first.width, self.p + 1)
+
+    def with_response(self, y: FloatArray) -> Blocks:
+        """The same design with another response."""
+        other = copy.copy(self)
+        other._set_response(y)
+        return other
+
+    def factorize(self, theta: FloatArray) -> Factor:
+        """Blocked Cholesky factor of Ω(θ)."""
+        return Factor(self, theta)
+
+    def structure(self) -> str:
+        """The blocks of the Cholesky factor, as a small text table."""
+        names = [grouping.name for grouping in self.groupings] + ["fixed, y"]
+        sizes = [grouping.n_effects for grouping in self.groupings] + [self.p + 1]
+        rows = []
+        for i, (name, size) in enumerate(zip(names, sizes, strict=True)):
+            kinds = [
+                "diagonal" if i == j == 0 and self.groupings else "dense" for j in range(i + 1)
+            ]
+            if self.cross is not None and 0 < i < len(self.groupings):
+                kinds[0] = "sparse"
+            if self.groupings and i == 0 and self.groupings[0].width > 1:
+                kinds[0] = "block-diagonal"
+            rows.append([f"{name} ({size})", *kinds])
+        width = max(len(cell) for row in rows for cell in row)
+        return "\n".join("  ".join(cell.ljust(width) for cell in row).rstrip() for row in rows)
+
+
+def _level_products(
+    codes: IntArray, left: FloatArray, right: FloatArray, n_levels: int
+) -> FloatArray:
+    """Sum of ``left[i]ᵀ right[i]`` over the rows of each level, shape (ℓ, S, T)."""
+    products = np.empty((n_levels, left.shape[1], right.shape[1]))
+    for s in range(left.shape[1]):
+        for t in range(right.shape[1]):
+            products[:, s, t] = np.bincount(codes, left[:, s] * right[:, t], n_levels)
+    return products
+
+
+class CrossBlock:
+    """Z₁ᵀZ_rest, stored where a level of the first grouping meets a column of the others.
+
+    Eliminating the first grouping subtracts ``G(W) = Σ_j A_jᵀ W_j A_j`` from the rest. G is linear in
+    the small matrices W_j, and which products it adds up never changes: they are multiplied once
+    and kept as one sparse matrix, so that each new θ costs a sparse matrix times a vector.
+    """
+
+    def __init__(self, first: Grouping, values: FloatArray, rest: sparse.csr_array) -> None:
+        self.n_levels, self.width, self.q = first.n_levels, first.width, rest.shape[1]
+        entries = rest.tocoo()
+        cells, inverse = np.unique(
+            first.codes[entries.row] * self.q + entries.col, return_inverse=True
+        )
+        self.level, self.column = np.divmod(cells, self.q)
+        left, ones = values[entries.row] * entries.data[:, None], np.ones((len(inverse), 1))
+        self.cells = _level_products(inverse, left, ones, len(cells))[:, :, 0]
+        rows = self.level[:, None] * self.width + np.arange(self.width)
+        self.matrix = sparse.coo_array(
+            (self.cells.ravel(), (rows.ravel(), np.repeat(self.column, self.width))),
+            shape=(self.n_levels * self.width, self.q),
+        ).tocsr()
+        self.pairs = list(combinations_with_replacement(range(self.width), 2))
+        counts = np.bincount(self.level, minlength=self.n_levels)
+        n_products = int((counts * (counts + 1) // 2).sum()) * len(self.pairs)
+        self._products = self._pair_products(counts) if n_products <= MAX_PAIRS else None
+
+    def _pair_products(self, counts: IntArray) -> sparse.csr_array:
+        """Matrix from the W_j (upper triangles, pair after pair) to the upper triangle of G."""
+        last = np.cumsum(counts)[self.level]
+        partners = last - np.arange(len(self.level))
+        one = np.repeat(np.arange(len(self.level)), partners)
+        starts = np.cumsum(partners) - partners
+        two = one + np.arange(len(one)) - np.repeat(starts, partners)
+        place, position = np.unique(
+            self.column[one] * self.q + self.column[two], return_inverse=True
+        )
+        self._upper = place
+        self._lower = (place % self.q) * self.q + place // self.q
+        blocks = []
+        for s, t in self.pairs:
+            products = self.cells[one, s] * self.cells[two, t]
+            if s != t:
+                products += self.cells[one, t] * self.cells[two, s]
+            shape = (len(place), self.n_levels)
+            blocks.append(sparse.csr_array((products, (position, self.level[one])), shape=shape))
+        return sparse.csr_array(sparse.hstack(blocks, format="csr"))
+
+    def gram(self, W: FloatArray) -> FloatArray:
+        """G(W) = Σ_j A_jᵀ W_j A_j, shape (q_rest, q_rest)."""
+        if self._products is None:
+            dense = self.matrix.toarray()
+            weighted = (W @ dense.reshape(self.n_levels, self.width, self.q)).reshape(dense.shape)
+            return dense.T @ weighted
+        total = self._products @ np.concatenate([W[:, s, t] for s, t in self.pairs])
+        gram = np.zeros(self.q * self.q)
+        gram[self._upper] = total
+        gram[self._lower] = total
+        return gram.reshape(self.q, self.q)
+
+    def gram_adjoint(self, K: FloatArray) -> FloatArray:
+        """The A_j K A_jᵀ, shape (ℓ, S, S): the derivative of ⟨K, G(W)⟩ for a symmetric K."""
+        if self._products is None:
+            dense = self.matrix.toarray()
+            shape = (self.n_levels, self.width, self.q)
+            return (dense @ K).reshape(shape) @ dense.reshape(shape).transpose(0, 2, 1)
+        weights = K.ravel()[self._upper]
+        weights[self._upper != self._lower] *= 2
+        packed = (self._products.T @ weights).reshape(len(self.pairs), self.n_levels)
+        adjoint = np.empty((self.n_levels, self.width, self.width))
+        for (s, t), values in zip(self.pairs, packed, strict=True):
+            adjoint[:, s, t] = adjoint[:, t, s] = values if s == t else values / 2
+        return adjoint
+
+    def project(self, columns: FloatArray) -> FloatArray:
+        """Z_restᵀZ₁ times `columns` of shape (ℓ, S, c): shape (q_rest, c)."""
+        return self.matrix.T @ columns.reshape(self.n_levels * self.width, -1)
+
+    def lift(self, columns: FloatArray) -> FloatArray:
+        """Z₁ᵀZ_rest times `columns` of shape (q_rest, c): shape (ℓ, S, c)."""
+        return (self.matrix @ columns).reshape(self.n_levels, self.width, -1)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """What the back-solves give: β̃ in the orthonormal basis, and b of each grouping, (ℓ, S)."""
+
+    beta: FloatArray
+    b: list[FloatArray]
+
+
+class Factor:
+    """Blocked Cholesky factor of Ω(θ): log-determinants, residual sum of squares, back-solves.
+
+    With λ, A_j the template and cross-products of level j of the first grouping,
+
+        F_j = λᵀA_jλ + I,   W_j = λ F_j⁻¹ λᵀ,   T = A00 − Σ_j A_j0ᵀ W_j A_j0,   S = BᵀTB + I,
+
+    where B applies the templates of the other groupings and leaves X and y as they are.
+    """
+
+    def __init__(self, blocks: Blocks, theta: FloatArray) -> None:
+        self.blocks = blocks
+        self.templates = [grouping.template(theta) for grouping in blocks.groupings]
+        q, p = blocks.q_rest, blocks.p
+        T = blocks.A00.copy()
+        self.log_det_Z = 0.0
+        if blocks.groupings:
+            lam = self.templates[0]
+            F = lam.T @ blocks.A11 @ lam + np.eye(len(lam))
+            self.log_det_Z = _log_det(F)
+            self.N = lam @ np.linalg.inv(F)
+            self.W = self.N @ lam.T
+            WD = self.W @ blocks.A10
+            T[q:, q:] -= np.tensordot(blocks.A10, WD, axes=((0, 1), (0, 1)))
+            if blocks.cross is not None:
+                T[:q, :q] -= blocks.cross.gram(self.W)
+                T[:q, q:] -= blocks.cross.project(WD)
+                T[q:, :q] = T[:q, q:].T
+        self.TB = self._times_templates(T)
+        S = self._times_templates(self.TB.T)
+        S.flat[: q * len(S) : len(S) + 1] += 1.0
+        self.L, info = lapack.dpotrf(S, lower=1)
+        if info > 0:
+            raise np.linalg.LinAlgError("The Cholesky factor broke down: θ is too extreme.")
+        diagonal = np.diag(self.L)
+        self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
+        self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
+        self.rss = float(diagonal[-1] ** 2)
+
+    def _times_templates(self, matrix: FloatArray) -> FloatArray:
+        """`matrix` times B: each column block of a later grouping times its template."""
+        product = matrix.copy()
+        for grouping, lam, span in self._later():
+            if grouping.width == 1:
+                product[:, span] *= lam[0, 0]
+            else:
+                columns = matrix[:, span].reshape(len(matrix), grouping.n_levels, grouping.width)
+                product[:, span] = (columns @ lam).reshape(len(matrix), -1)
+        return product
+
+    def _later(self) -> list[tuple[Grouping, FloatArray, slice]]:
+        """The groupings after the first, each with its template and its columns in S."""
+        later, start = [], 0
+        for grouping, lam in zip(self.blocks.groupings[1:], self.templates[1:], strict=True):
+            later.append((grouping, lam, slice(start, start + grouping.n_effects)))
+            start += grouping.n_effects
+        return later
+
+    def fixed_factor(self) -> FloatArray:
+        """L_X in the orthonormal basis of X, lower triangular, shape (p, p)."""
+        q, p = self.blocks.q_rest, self.blocks.p
+        return self.L[q : q + p, q : q + p]
+
+    def coefficients(self) -> FloatArray:
+        """Solution (u_rest, β̃) of the penalized least-squares problem, from the last row of L."""
+        return _solve_lower_transposed(self.L[:-1, :-1], self.L[-1, :-1])
+
+    def modes(self) -> Modes:
+        """Fixed effects (in the orthonormal basis) and conditional modes of the random effects."""
+        blocks = self.blocks
+        solution = self.coefficients()
+        beta = solution[blocks.q_rest :]
+        b = [
+            solution[span].reshape(grouping.n_levels, grouping.width) @ lam.T
+            for grouping, lam, span in self._later()
+        ]
+        if blocks.groupings:
+            score = blocks.A10 @ np.append(-beta, 1.0)
+            if blocks.cross is not None:
+                b_rest = np.concatenate([modes.ravel() for modes in b])
+                score -= blocks.cross.lift(b_rest[:, None])[:, :, 0]
+            b.insert(0, np.einsum("lst,lt->ls", self.W, score))
+        return Modes(beta, b)
+
+    def conditional_variances(self, *, beta_estimated: bool) -> list[FloatArray]:
+        """Diagonal blocks, shape (ℓ, S, S), of the variance of each grouping's effects, over σ².
+
+        With `beta_estimated` the uncertainty of β̂ is added: the prediction-error variance
+        (Henderson 1975) instead of the variance given y and β.
+        """
+        blocks = self.blocks
+        q, size = blocks.q_rest, blocks.q_rest + (blocks.p if beta_estimated else 0)
+        K = self._inverse(size)
+        for half in (0, 1):  # B K Bᵀ, one side after the other
+            K = self._times_transposed_templates(K).T
+        variances = []
+        for grouping, _, span in self._later():
+            block = K[span, span].reshape((grouping.n_levels, grouping.width) * 2)
+            variances.append(np.einsum("isit->ist", block))
+        if blocks.groupings:
+            spread = self._level_adjoint(K) if size else np.zeros_like(self.W)
+            variances.insert(0, self.W + self.W @ spread @ self.W)
+        return variances
+
+    def _times_transposed_templates(self, matrix: FloatArray) -> FloatArray:
+        """`matrix` times Bᵀ."""
+        product = matrix.copy()
+        for grouping, lam, span in self._later():
+            columns = matrix[:, span].reshape(len(matrix), grouping.n_levels, grouping.width)
+            product[:, span] = (columns @ lam.T).reshape(len(matrix), -1)
+        return product
+
+    def _level_adjoint(self, K: FloatArray) -> FloatArray:
+        """A_j0 K A_j0ᵀ for each level j of the first grouping; K covers the leading rows of A00."""
+        blocks = self.blocks
+        q = blocks.q_rest
+        dense = blocks.A10[:, :, : len(K) - q]
+        adjoint = dense @ K[q:, q:] @ dense.transpose(0, 2, 1)
+        if blocks.cross is not None:
+            adjoint += blocks.cross.gram_adjoint(K[:q, :q])
+            mixed = blocks.cross.lift(K[:q, q:]) @ dense.transpose(0, 2, 1)
+            adjoint += mixed + mixed.transpose(0, 2, 1)
+        return adjoint
+
+    def _inverse(self, size: int) -> FloatArray:
+        """Inverse of the leading `size` rows and columns of S."""
+        if size == 0:
+            return np.zeros((0, 0))
+        inverse, _ = lapack.dpotri(self.L[:size, :size], lower=1)
+        lower = np.tril(inverse)
+        return lower + np.tril(inverse, -1).T
+
+    def gradient(self, *, reml: bool, dof: int) -> FloatArray:
+        """Gradient in θ of ``log|Ω_Z| [+ log|Ω_X·Z|] + dof·log(rss)``.
+
+        Each log-determinant is differentiated through S: with S̄ the derivative in S,
+        the derivative in T is K = B S̄ Bᵀ, in W_j it is −A_j0 K A_j0ᵀ, and the rest is the
+        product rule.
+        """
+        blocks = self.blocks
+        m, q = len(self.L), blocks.q_rest
+        residual = np.append(-self.coefficients(), 1.0)
+        S_bar = np.outer(residual, residual) * (dof / self.rss)
+        size = q + (blocks.p if reml else 0)
+        S_bar[:size, :size] += self._inverse(size)
+
+        gradient = np.zeros(blocks.theta_size)
+        for grouping, _, span in self._later():
+            shape = (grouping.n_levels, grouping.width, m)
+            slope = np.tensordot(
+                self.TB[span].reshape(shape), S_bar[span].reshape(shape), axes=((0, 2), (0, 2))
+            )
+            gradient[grouping.positions] = 2 * slope[grouping.rows, grouping.columns]
+        if blocks.groupings:
+            first = blocks.groupings[0]
+            K = self._times_transposed_templates(S_bar)
+            K = self._times_transposed_templates(K.T)
+            W_bar = -self._level_adjoint(K)
+            direct = blocks.A11 @ self.N + W_bar @ self.N
+            through_F = blocks.A11 @ (self.W @ (W_bar @ self.N))
+            slope = 2 * (direct - through_F).sum(axis=0)
+            gradient[first.positions] = slope[first.rows, first.columns]
+        return gradient
+
+
+def _log_det(matrices: FloatArray) -> float:
+    """Sum of the log-determinants of positive definite matrices, shape (ℓ, S, S)."""
+    diagonals = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
+    return 2 * float(np.log(diagonals).sum())
+
+
+def _solve_lower_transposed(L: FloatArray, right: FloatArray) -> FloatArray:
+    """Solve Lᵀx = right."""
+    if not len(right):
+        return right
+    solution, _ = lapack.dtrtrs(L, right, lower=1, trans=1)
+    return solution

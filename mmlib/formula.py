@@ -1,0 +1,234 @@
+"""Read a mixed-model formula: ``y ~ fixed + (expr | group) + (expr || group)``.
+
+Only the bars are ours; every expression between them is left to `formulaic`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from formulaic import Formula
+from formulaic.errors import FormulaicError
+from formulaic.transforms import TRANSFORMS
+
+from mmlib.errors import FormulaError
+
+_HINT = "write it as 'y ~ x + (1 | group)'"
+_ANSI = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
+
+
+@dataclass(frozen=True)
+class RandomPart:
+    """One random term of a formula: the columns of `expr` vary between the levels of `group`.
+
+    Attributes
+    ----------
+    expr : str
+        What varies, in formulaic's language; ``"1"`` is a random intercept.
+    factors : tuple of str
+        The columns whose combinations are the levels; more than one for ``a:b``.
+    """
+
+    expr: str
+    factors: tuple[str, ...]
+
+    @property
+    def group(self) -> str:
+        """Name of the grouping, such as ``"operator"`` or ``"batch:cask"``."""
+        return ":".join(self.factors)
+
+    def __str__(self) -> str:
+        return f"({self.expr} | {self.group})"
+
+
+@dataclass(frozen=True)
+class MixedFormula:
+    """A formula split into its response, its fixed part and its random terms."""
+
+    text: str
+    response: str
+    fixed: str
+    random: tuple[RandomPart, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_formula(text: str) -> MixedFormula:
+    """Split a mixed-model formula in lme4's notation.
+
+    ``(x || g)`` becomes ``(1 | g) + (0 + x | g)``; ``(1 | a/b)`` becomes ``(1 | a) + (1 | a:b)``.
+
+    Parameters
+    ----------
+    text : str
+        For example ``"bright ~ 1 + (1 | operator)"``.
+
+    Returns
+    -------
+    MixedFormula
+
+    Raises
+    ------
+    FormulaError
+        If the text is not a formula, or a random term is malformed; the message quotes the part.
+
+    Examples
+    --------
+    >>> parse_formula("strength ~ 1 + (1 | batch/cask)").random
+    (RandomPart(expr='1', factors=('batch',)), RandomPart(expr='1', factors=('batch', 'cask')))
+    """
+    if not isinstance(text, str):
+        raise FormulaError(f"The formula must be a string, not {type(text).__name__}; {_HINT}.")
+    sides = [side.strip() for _, side in _split(text, "~")]
+    if len(sides) != 2 or not all(sides):
+        raise FormulaError(
+            f"The formula {text!r} needs a response on the left of one '~' and terms on the "
+            f"right; {_HINT}."
+        )
+    response, right = sides
+    fixed: list[str] = []
+    random: list[RandomPart] = []
+    *pieces, last = _split(right, "+-")
+    unsigned = [
+        (sign, chunk) for sign, chunk in pieces if chunk.strip()
+    ]  # '- 1' has nothing before
+    for sign, chunk in [*unsigned, last]:
+        if _is_random(chunk):
+            if sign == "-":
+                raise FormulaError(f"A random term cannot be subtracted: '- {chunk.strip()}'.")
+            random.extend(_random_parts(chunk.strip()))
+        elif "|" in _outside_quotes(chunk):
+            raise FormulaError(
+                f"A random term stands alone between '+' signs, in parentheses; found "
+                f"{chunk.strip()!r} in {text!r}; {_HINT}."
+            )
+        else:
+            fixed.append(f"{sign} {chunk.strip()}")
+    fixed_text = " ".join(fixed).strip().removeprefix("+").strip() or "1"
+    parse_with_formulaic(response)
+    parse_with_formulaic(fixed_text)
+    return MixedFormula(" ".join(text.split()), response, fixed_text, tuple(random))
+
+
+@lru_cache(maxsize=256)
+def parse_with_formulaic(expression: str) -> Any:
+    """Parse one expression, turning formulaic's complaint into a `FormulaError`."""
+    try:
+        return Formula(expression)
+    except (FormulaicError, SyntaxError) as error:
+        reason = _ANSI.sub("", str(error)).strip().splitlines()[0]
+        raise FormulaError(f"Cannot read {expression!r} in the formula: {reason}") from None
+
+
+def columns_used(expression: Any, columns: Container[str]) -> set[str]:
+    """Names that a parsed expression takes from the data; formulaic's own functions are not among them.
+
+    (formulaic's ``required_variables`` forgets columns that are called like one of its functions,
+    and cuts names at a dot.)
+    """
+    used: set[str] = set()
+    for factor in (factor for term in expression for factor in term.factors):
+        if factor.eval_method.value == "lookup":
+            used.add(factor.expr)
+        elif factor.eval_method.value == "python":
+            names = {
+                str(v) if str(v) in columns else str(v.root) for v in factor.required_variables
+            }
+            used |= {name for name in names if name not in TRANSFORMS}
+    return used
+
+
+def _random_parts(chunk: str) -> Iterator[RandomPart]:
+    """The terms that ``(expr | group)`` or ``(expr || group)`` stands for."""
+    pieces = [piece.strip() for _, piece in _split(chunk[1:-1], "|")]
+    uncorrelated = len(pieces) == 3 and not pieces[1]
+    if uncorrelated:
+        del pieces[1]
+    if len(pieces) != 2 or not all(pieces):
+        raise FormulaError(f"The random term {chunk!r} must look like '(1 + x | group)'.")
+    expr, group = pieces
+    terms = parse_with_formulaic(expr)
+    exprs = _one_by_one(terms) if uncorrelated else [expr]
+    if not list(terms):
+        raise FormulaError(
+            f"The random term {chunk!r} has nothing that varies; try '(1 | {group})'."
+        )
+    for factors in _groupings(group, chunk):
+        for part in exprs:
+            yield RandomPart(part, factors)
+
+
+def _one_by_one(terms: Any) -> list[str]:
+    """The terms of an expression, each as an expression of its own, for ``||``."""
+    products = [":".join(_quoted(factor) for factor in term.factors) for term in terms]
+    return ["1" if product == "1" else f"0 + {product}" for product in products]
+
+
+def _quoted(factor: Any) -> str:
+    """A factor as it stood in the formula: formulaic drops the backticks of a column's name."""
+    is_plain = factor.eval_method.value != "lookup" or factor.expr.isidentifier()
+    return factor.expr if is_plain else f"`{factor.expr}`"
+
+
+def _groupings(group: str, chunk: str) -> list[tuple[str, ...]]:
+    """The groupings of ``a``, ``a:b`` or ``a/b``, outermost first."""
+    groupings = []
+    for term in parse_with_formulaic(group):
+        factors = tuple(factor.expr for factor in term.factors)
+        if factors == ("1",):
+            continue
+        if not all(factor.eval_method.value == "lookup" for factor in term.factors):
+            raise FormulaError(
+                f"The grouping {group!r} of {chunk!r} must be made of column names; "
+                "compute the column first."
+            )
+        groupings.append(factors)
+    if not groupings:
+        raise FormulaError(f"The random term {chunk!r} names no grouping column after the bar.")
+    return groupings
+
+
+def _is_random(chunk: str) -> bool:
+    chunk = chunk.strip()
+    if not (chunk.startswith("(") and chunk.endswith(")")):
+        return False
+    inside = chunk[1:-1]
+    return _balanced(inside) and len(list(_split(inside, "|"))) > 1
+
+
+def _balanced(text: str) -> bool:
+    """Whether the brackets of `text` close what they open, in order."""
+    depths = [depth for _, depth in _scan(text)]
+    return not depths or (min(depths) >= 0 and depths[-1] == 0)
+
+
+def _split(text: str, separators: str) -> Iterator[tuple[str, str]]:
+    """Cut `text` at separators outside brackets and quotes: pairs of (separator before, piece)."""
+    start, sign = 0, "+"
+    for position, depth in _scan(text):
+        if depth == 0 and text[position] in separators:
+            yield sign, text[start:position]
+            sign, start = text[position], position + 1
+    yield sign, text[start:]
+
+
+def _outside_quotes(text: str) -> str:
+    return "".join(text[position] for position, _ in _scan(text))
+
+
+def _scan(text: str) -> Iterator[tuple[int, int]]:
+    """Positions outside quotes, each with the bracket depth after its character."""
+    depth, quote = 0, ""
+    for position, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+            continue
+        if character in "'\"`":
+            quote = character
+        depth += (character in "([{") - (character in ")]}")
+        yield position, depth

@@ -1,0 +1,352 @@
+"""Fit a linear mixed model, and hold what the fit says."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.linalg import solve_triangular
+
+from mmlib.blocks import Blocks, Factor, Modes
+from mmlib.checks import as_response
+from mmlib.design import Design, build_design
+from mmlib.display import Summary
+from mmlib.errors import DataError
+from mmlib.formula import MixedFormula
+from mmlib.objective import Objective
+from mmlib.optimize import OptimizerLog, minimize_objective
+from mmlib.predict import predict
+from mmlib.summary import summarize
+from mmlib.terms import FloatArray, templates
+from mmlib.threads import single_threaded
+from mmlib.varcorr import VarCorr, covariances
+
+SINGULAR_TOLERANCE = 1e-5
+"""A relative standard deviation at or below this is on the boundary."""
+
+
+class ConvergenceWarning(UserWarning):
+    """The optimiser stopped before it reached a minimum."""
+
+
+def lmm(
+    formula: str | MixedFormula,
+    data: pd.DataFrame,
+    *,
+    reml: bool = True,
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+) -> LMMResult:
+    """Fit a linear mixed model by REML or maximum likelihood.
+
+    Parameters
+    ----------
+    formula : str
+        ``"y ~ fixed + (expr | group)"`` in lme4's notation; without a random term the model is an
+        ordinary linear one.
+    data : DataFrame
+        One row for each observation. Rows with missing values are left out and counted.
+    reml : bool, default True
+        Restricted maximum likelihood; ``False`` for maximum likelihood.
+    weights, offset : column name or array, shape (rows of `data`,), optional
+        Residual variance σ²/w, and a known part of the mean.
+
+    Returns
+    -------
+    LMMResult
+
+    Raises
+    ------
+    FormulaError, DataError, RankError
+        If the model cannot be fitted to these data; the message names the culprit.
+
+    References
+    ----------
+    Bates, Mächler, Bolker & Walker (2015), Journal of Statistical Software 67(1),
+    doi:10.18637/jss.v067.i01.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> round(fit.sigma**2, 5)
+    0.10625
+    """
+    design = build_design(formula, data, weights=weights, offset=offset)
+    with single_threaded():
+        return _fit(design, Blocks(design), reml=reml)
+
+
+def _fit(design: Design, blocks: Blocks, *, reml: bool) -> LMMResult:
+    log = minimize_objective(Objective(blocks, reml=reml))
+    if not log.converged:
+        warnings.warn(
+            f"the optimiser stopped short of a minimum of {design.formula} (it could still gain "
+            f"{log.expected_decrease:.2g}); rescale the predictors or simplify the random part.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return LMMResult(design=design, blocks=blocks, reml=reml, log=log)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LMMResult:
+    """A fitted linear mixed model, ``y = Xβ + Zb + ε`` with b = Λ_θ u, u and ε normal.
+
+    Attributes
+    ----------
+    design : Design
+        The arrays that the formula made of the data.
+    blocks : Blocks
+        Their cross-products.
+    reml : bool
+        Whether the fit is by REML.
+    log : OptimizerLog
+        How the minimum was found.
+    """
+
+    design: Design
+    blocks: Blocks
+    reml: bool
+    log: OptimizerLog
+
+    @cached_property
+    def _factor(self) -> Factor:
+        return self.blocks.factorize(self.theta)
+
+    @cached_property
+    def _modes(self) -> Modes:
+        return self._factor.modes()
+
+    # ---- estimates -------------------------------------------------------------------------
+
+    @property
+    def theta(self) -> FloatArray:
+        """Covariance parameters relative to σ: lower triangles of the templates, by column."""
+        return self.log.theta
+
+    @cached_property
+    def beta(self) -> FloatArray:
+        """Fixed effects, shape (p,)."""
+        return solve_triangular(self.blocks.R, self.blocks.ols + self._modes.beta)
+
+    @cached_property
+    def sigma(self) -> float:
+        """Residual standard deviation, in the units of y."""
+        return float(np.sqrt(self._factor.rss / self._dof))
+
+    @property
+    def _dof(self) -> int:
+        return self.nobs - (self.design.p if self.reml else 0)
+
+    def fixef(self) -> pd.Series:
+        """Fixed effects by name."""
+        return pd.Series(self.beta, index=list(self.design.fixed_names), name="Estimate")
+
+    def vcov(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects given θ: σ²(XᵀV⁻¹X)⁻¹."""
+        names = list(self.design.fixed_names)
+        return pd.DataFrame(self._vcov, index=names, columns=names)
+
+    @cached_property
+    def _vcov(self) -> FloatArray:
+        root = np.linalg.inv(self._factor.fixed_factor() if self.design.p else np.zeros((0, 0)))
+        half = solve_triangular(self.blocks.R, root.T) * self.sigma
+        return half @ half.T
+
+    def coef_table(self) -> pd.DataFrame:
+        """Estimate, standard error and t value of each fixed effect."""
+        se = np.sqrt(np.diag(self._vcov))
+        return pd.DataFrame(
+            {"Estimate": self.beta, "Std. Error": se, "t value": self.beta / se},
+            index=list(self.design.fixed_names),
+        )
+
+    def varcorr(self) -> VarCorr:
+        """Variances, standard deviations and correlations of the random effects."""
+        return VarCorr(covariances(self.design.terms, self.theta, self.sigma), self.sigma)
+
+    # ---- criteria --------------------------------------------------------------------------
+
+    @property
+    def objective(self) -> float:
+        """−2 log-likelihood at the estimates; for a REML fit, the REML criterion."""
+        return self.log.objective
+
+    @property
+    def loglik(self) -> float:
+        """Log-likelihood; for a REML fit the restricted one, which is not comparable with it."""
+        return -self.objective / 2
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed effects, entries of θ, and σ."""
+        return self.design.p + len(self.theta) + 1
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion: objective + 2 · parameters."""
+        return self.objective + 2 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion: objective + log(n) · parameters."""
+        return self.objective + float(np.log(self.nobs)) * self.n_parameters
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return self.design.n
+
+    @property
+    def df_resid(self) -> int:
+        """Rows less parameters."""
+        return self.nobs - self.n_parameters
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser ended at a minimum."""
+        return self.log.converged
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether the estimate is on the boundary: a variance of 0, or a correlation of ±1."""
+        diagonal = self.theta[Objective(self.blocks).diagonal]
+        return bool((diagonal <= SINGULAR_TOLERANCE).any())
+
+    # ---- random effects, fitted values -------------------------------------------------------
+
+    def ranef(self) -> dict[str, pd.DataFrame]:
+        """Conditional modes of the random effects (BLUPs): for each grouping, levels × columns."""
+        return {
+            grouping.name: pd.DataFrame(
+                modes,
+                index=grouping.terms[0].levels,
+                columns=[name for term in grouping.terms for name in term.columns],
+            )
+            for grouping, modes in zip(self.blocks.groupings, self._modes.b, strict=True)
+        }
+
+    def cond_var(self) -> dict[str, FloatArray]:
+        """Variance of the random effects given y, with β, θ and σ taken as known.
+
+        Returns
+        -------
+        dict
+            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`; the square
+            roots of the diagonals are lme4's ``condVar`` standard deviations.
+        """
+        variances = self._factor.conditional_variances(beta_estimated=False)
+        return {
+            grouping.name: self.sigma**2 * variance
+            for grouping, variance in zip(self.blocks.groupings, variances, strict=True)
+        }
+
+    @cached_property
+    def _fitted(self) -> FloatArray:
+        fitted = self.design.X @ self.beta
+        if self.design.offset is not None:
+            fitted = fitted + self.design.offset
+        for grouping, modes in zip(self.blocks.groupings, self._modes.b, strict=True):
+            fitted += (grouping.values * modes[grouping.codes]).sum(axis=1)
+        return fitted
+
+    @property
+    def fitted(self) -> pd.Series:
+        """Fitted values that include the conditional modes: Xβ̂ + Zb̂, plus any offset."""
+        return pd.Series(self._fitted, index=self.design.index, name="fitted")
+
+    @property
+    def resid(self) -> pd.Series:
+        """Conditional residuals, y less `fitted`."""
+        return pd.Series(self.design.y - self._fitted, index=self.design.index, name="resid")
+
+    def predict(
+        self,
+        new: pd.DataFrame | None = None,
+        *,
+        new_levels: Literal["error", "population"] = "error",
+    ) -> pd.Series:
+        """Predicted means for the rows of `new`, or of the data; see `mmlib.predict.predict`."""
+        if new is None:
+            return self.fitted.rename("predicted")
+        return predict(self, new, new_levels=new_levels)
+
+    # ---- other data, other criterion ---------------------------------------------------------
+
+    def refit(self, y: ArrayLike | None = None, *, reml: bool | None = None) -> LMMResult:
+        """Fit the same design to another response, or by the other criterion.
+
+        Parameters
+        ----------
+        y : array, shape (nobs,), optional
+            The new response on the scale of the formula's left side; by default the old one.
+        reml : bool, optional
+            By default as this fit.
+        """
+        reml = self.reml if reml is None else reml
+        with single_threaded():
+            if y is None:
+                return _fit(self.design, self.blocks, reml=reml)
+            response = as_response(pd.Series(np.asarray(y), name="y"))
+            if response.shape != (self.nobs,):
+                raise DataError(
+                    f"y must have one value for each of the {self.nobs} rows of the fit; "
+                    f"it has {len(response)}."
+                )
+            design = dataclasses.replace(self.design, y=response)
+            return _fit(design, self.blocks.with_response(response), reml=reml)
+
+    def simulate(
+        self, nsim: int = 1, *, rng: np.random.Generator | int | None = None
+    ) -> FloatArray:
+        """Draw new responses from the fitted model: new random effects and new errors.
+
+        Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels in
+        order), then the errors; so the first k of n replicates do not depend on n.
+
+        Parameters
+        ----------
+        nsim : int
+            Number of replicates.
+        rng : Generator, int or None
+            Passed to `numpy.random.default_rng`.
+
+        Returns
+        -------
+        ndarray, shape (nsim, nobs)
+        """
+        if not isinstance(nsim, (int, np.integer)) or isinstance(nsim, bool) or nsim < 1:
+            raise DataError(f"nsim must be a positive whole number, not {nsim!r}.")
+        rng = np.random.default_rng(rng)
+        terms = self.design.terms
+        sizes = [term.n_levels * len(term.columns) for term in terms]
+        draws = self.sigma * rng.standard_normal((nsim, sum(sizes) + self.nobs))
+        *effects, errors = np.split(draws, np.cumsum(sizes), axis=1)
+        if self.design.weights is not None:
+            errors = errors / np.sqrt(self.design.weights)
+        simulated = self.design.X @ self.beta + errors
+        if self.design.offset is not None:
+            simulated += self.design.offset
+        for term, spherical, lam in zip(terms, effects, templates(terms, self.theta), strict=True):
+            b = spherical.reshape(nsim, term.n_levels, -1) @ lam.T
+            simulated += np.einsum("rns,ns->rn", b[:, term.codes], term.values)
+        return simulated
+
+    # ---- display -----------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        """What the fit says, in lme4's order; text when printed, HTML in a notebook."""
+        return summarize(self)
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()

@@ -1,0 +1,123 @@
+"""The summary of a fit, in the order that users of lme4 know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmlib.display import DIGITS, Summary, Table, decimals_for, fixed_point
+
+if TYPE_CHECKING:
+    from mmlib.model import LMMResult
+
+MAX_SHOWN_CORRELATIONS = 12
+"""Fixed effects up to which their correlations are shown."""
+
+
+def summarize(fit: LMMResult) -> Summary:
+    """Header, criterion, scaled residuals, random effects, fixed effects, counts and notes."""
+    parts: list[str | Table] = [_header(fit), _criterion(fit), _scaled_residuals(fit)]
+    parts.append(fit.varcorr().table())
+    parts.append(_counts(fit))
+    if fit.design.p:
+        parts.append(_fixed_effects(fit))
+    if 1 < fit.design.p <= MAX_SHOWN_CORRELATIONS:
+        parts.append(_correlations(fit))
+    parts.extend(_notes(fit))
+    return Summary(tuple(parts))
+
+
+def _header(fit: LMMResult) -> str:
+    kind = "Linear mixed model" if fit.design.terms else "Linear model (no random term)"
+    method = "REML" if fit.reml else "maximum likelihood"
+    return f"{kind} fit by {method}\nFormula: {fit.design.formula}"
+
+
+def _criterion(fit: LMMResult) -> str | Table:
+    if fit.reml:
+        return f"REML criterion at convergence: {fit.objective:.1f}"
+    values = [fit.aic, fit.bic, fit.loglik, fit.objective]
+    cells = (*(f"{value:.1f}" for value in values), str(fit.df_resid))
+    return Table("", ("AIC", "BIC", "logLik", "-2*log(L)", "df.resid"), (cells,), n_labels=0)
+
+
+def _scaled_residuals(fit: LMMResult) -> Table:
+    scaled = fit.resid.to_numpy() / fit.sigma
+    if fit.design.weights is not None:
+        scaled = scaled * np.sqrt(fit.design.weights)
+    quantiles = np.quantile(scaled, [0, 0.25, 0.5, 0.75, 1])
+    most = int(DIGITS + 1.5 - np.log10(np.abs(quantiles).max()))  # R's zapsmall
+    cells = tuple(fixed_point(quantiles, min(decimals_for(quantiles), most)))
+    return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), n_labels=0)
+
+
+def _counts(fit: LMMResult) -> str:
+    counts = [f"Number of obs: {fit.nobs}"]
+    levels = {term.group: term.n_levels for term in fit.design.terms}
+    if levels:
+        groups = "; ".join(f"{group}, {count}" for group, count in levels.items())
+        counts.append(f"groups: {groups}")
+    return ", ".join(counts)
+
+
+def _fixed_effects(fit: LMMResult) -> Table:
+    table = fit.coef_table()
+    shared = decimals_for(table[["Estimate", "Std. Error"]].to_numpy().ravel())
+    t_values = table["t value"].round(3)
+    columns = [
+        fixed_point(table["Estimate"], shared),
+        fixed_point(table["Std. Error"], shared),
+        fixed_point(t_values, min(decimals_for(t_values), 3)),
+    ]
+    rows = tuple(zip(map(str, table.index), *columns, strict=True))
+    return Table("Fixed effects", ("", *table.columns), rows)
+
+
+def _correlations(fit: LMMResult) -> Table:
+    covariance = fit.vcov().to_numpy()
+    sd = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(sd, sd)
+    names = fit.design.fixed_names
+    rows = tuple(
+        (names[i], *(f"{correlation[i, j]:.3f}" if j < i else "" for j in range(len(names) - 1)))
+        for i in range(1, len(names))
+    )
+    return Table("Correlation of fixed effects", ("", *names[:-1]), rows)
+
+
+def _notes(fit: LMMResult) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    notes = []
+    if fit.design.n_missing:
+        notes.append(f"{fit.design.n_missing} row(s) left out because a value is missing.")
+    if fit.design.aliased:
+        notes.append(
+            "Column(s) left out because they depend on the ones before: "
+            f"{', '.join(fit.design.aliased)}."
+        )
+    if fit.is_singular:
+        notes.append(f"Boundary estimate: {_boundary(fit)}.")
+    if not fit.converged:
+        notes.append(
+            f"Not converged: the objective could still fall by {fit.log.expected_decrease:.2g}."
+        )
+    return notes
+
+
+def _boundary(fit: LMMResult) -> str:
+    """Which variances are zero, or which covariance matrices have lost rank."""
+    found = []
+    for term in fit.varcorr().terms:
+        zeros = [name for name, sd in zip(term.columns, term.sd, strict=True) if sd == 0]
+        for name in zeros:
+            label = term.group if term.columns == ("Intercept",) else f"{term.group}: {name}"
+            found.append(f"σ({label}) = 0")
+        size = len(term.columns) - len(zeros)
+        rank = np.linalg.matrix_rank(term.covariance, tol=1e-9 * np.trace(term.covariance))
+        if rank < size:
+            found.append(
+                f"the effects of {term.group} are perfectly correlated "
+                f"(covariance of rank {rank}, not {size})"
+            )
+    return "; ".join(found) or "a relative standard deviation is zero"
