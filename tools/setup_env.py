@@ -30,6 +30,7 @@ NETWORK_SIGNS = (
     "failed to establish a new connection",
     "failed to lookup address",
     "name resolution",
+    "network was disabled",
     "network is unreachable",
     "error sending request",
 )
@@ -59,7 +60,7 @@ def set_up() -> None:
         return
     python, uv = find_python(), shutil.which("uv")
     started = time.monotonic()
-    print(f"setup: {python} with {'uv' if uv else 'venv and pip'}; the first time takes minutes.")
+    print(f"setup: {python} with {'uv' if uv else 'venv and pip'}; a first run takes some minutes.")
     if not is_sound():
         make_venv(python, uv)
     STAMP.unlink(missing_ok=True)
@@ -139,21 +140,25 @@ def pip_install() -> list[str]:
 def run(command: list[str]) -> None:
     """Run a step, show its progress, and turn a failure into one line that says what is missing."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    process = subprocess.Popen(
+    progress, lines = Progress(), []
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
         cwd=ROOT,
-    )
-    assert process.stdout is not None
-    progress, lines = Progress(), []
-    for line in process.stdout:
-        lines.append(line)
-        progress.show(line)
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                progress.show(line)
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
     progress.end()
-    if process.wait():
+    if process.returncode:
         raise SetupError(reason(lines, command))
 
 

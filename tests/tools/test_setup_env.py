@@ -7,6 +7,7 @@ environment, and nothing needs a network.
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -120,6 +121,12 @@ def test_another_failure_shows_the_last_lines(project: Path) -> None:
     assert "failed" in conclusion
 
 
+# A shell's background jobs ignore the interrupt; the script must not inherit that here.
+ON_INTERRUPT = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_path({script!r}, run_name="__main__")
+"""
 UV_THAT_WORKS = f"""echo "$@" >> calls.txt
 if [ "$1" = venv ]; then
   for last; do :; done
@@ -155,6 +162,26 @@ def test_an_interrupted_run_is_started_afresh(project: Path) -> None:
     assert run.returncode == 0
     assert "starting it afresh" in run.stdout
     assert not (project / ".venv" / "half-a-package").exists()
+
+
+def test_stopping_says_how_to_go_on_and_leaves_nothing_running(project: Path) -> None:
+    sleep = shutil.which("sleep")
+    put_program(project, "uv", f"echo Resolved $$; exec {sleep} 60")
+    run = subprocess.Popen(
+        [sys.executable, "-c", ON_INTERRUPT.format(script=str(project / "tools" / "setup_env.py"))],
+        env={**os.environ, "PATH": str(project / "bin")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout is not None
+    installer = next(line.split()[1] for line in run.stdout if "Resolved" in line)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert said.strip() == "setup: stopped; run the same command to start again."
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(installer), 0)
 
 
 def test_an_environment_whose_python_is_gone_is_made_again(project: Path) -> None:
