@@ -49,17 +49,17 @@ class Grouping:
         self.name = terms[0].group
         self.codes: IntArray = terms[0].codes
         self.n_levels = terms[0].n_levels
-        self.values: FloatArray = np.ascontiguousarray(np.hstack([term.values for term in terms]))
-        self.width = self.values.shape[1]
+        self.model_matrix: FloatArray = np.hstack([term.model_matrix for term in terms])
+        self.width = self.model_matrix.shape[1]
         rows, columns, positions = [], [], []
         corner = 0
         for term, start in zip(terms, first_theta, strict=True):
-            row, column = lower_triangle(len(term.columns))
+            row, column = lower_triangle(term.width)
             rows.append(corner + row)
             columns.append(corner + column)
             positions.append(start + np.arange(len(row)))
-            corner += len(term.columns)
-        self.rows, self.columns = np.concatenate(rows), np.concatenate(columns)
+            corner += term.width
+        self.theta_rows, self.theta_columns = np.concatenate(rows), np.concatenate(columns)
         self.positions = np.concatenate(positions)
 
     @property
@@ -70,7 +70,7 @@ class Grouping:
     def template(self, theta: FloatArray) -> FloatArray:
         """The template λ, shape (S, S), at `theta`."""
         lam = np.zeros((self.width, self.width))
-        lam[self.rows, self.columns] = theta[self.positions]
+        lam[self.theta_rows, self.theta_columns] = theta[self.positions]
         return lam
 
 
@@ -120,7 +120,7 @@ class Blocks:
         basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
         self._basis: FloatArray = np.ascontiguousarray(basis)
 
-        weighted_Z = [self._weigh(grouping.values) for grouping in self.groupings]
+        weighted_Z = [self._weigh(grouping.model_matrix) for grouping in self.groupings]
         Z = [
             random_matrix(grouping.codes, values, grouping.n_levels)
             for grouping, values in zip(self.groupings, weighted_Z, strict=True)
@@ -205,9 +205,9 @@ def _level_products(
 class CrossBlock:
     """Z₁ᵀZ_rest, stored where a level of the first grouping meets a column of the others.
 
-    Eliminating the first grouping subtracts ``G(W) = Σ_j A_jᵀ W_j A_j`` from the rest. G is linear in
-    the small matrices W_j, and which products it adds up never changes: they are multiplied once
-    and kept as one sparse matrix, so that each new θ costs a sparse matrix times a vector.
+    Eliminating the first grouping subtracts ``G(W) = Σ_j A_jᵀ W_j A_j`` from the rest. G is linear
+    in the small matrices W_j, and which products it adds up never changes: they are multiplied
+    once and kept as one sparse matrix, so that each new θ costs a sparse matrix times a vector.
     """
 
     def __init__(self, first: Grouping, values: FloatArray, rest: sparse.csr_array) -> None:
@@ -332,15 +332,16 @@ class Factor:
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
 
-    def _times_templates(self, matrix: FloatArray) -> FloatArray:
-        """`matrix` times B: each column block of a later grouping times its template."""
+    def _times_templates(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
+        """`matrix` times B or Bᵀ: each column block of a later grouping times its template."""
         product = matrix.copy()
         for grouping, lam, span in self._later():
             if grouping.width == 1:
                 product[:, span] *= lam[0, 0]
             else:
                 columns = matrix[:, span].reshape(len(matrix), grouping.n_levels, grouping.width)
-                product[:, span] = (columns @ lam).reshape(len(matrix), -1)
+                template = lam.T if transposed else lam
+                product[:, span] = (columns @ template).reshape(len(matrix), -1)
         return product
 
     def _later(self) -> list[tuple[Grouping, FloatArray, slice]]:
@@ -384,10 +385,8 @@ class Factor:
         (Henderson 1975) instead of the variance given y and β.
         """
         blocks = self.blocks
-        q, size = blocks.q_rest, blocks.q_rest + (blocks.p if beta_estimated else 0)
-        K = self._inverse(size)
-        for half in (0, 1):  # B K Bᵀ, one side after the other
-            K = self._times_transposed_templates(K).T
+        size = blocks.q_rest + (blocks.p if beta_estimated else 0)
+        K = self._congruence(self._inverse(size))
         variances = []
         for grouping, _, span in self._later():
             block = K[span, span].reshape((grouping.n_levels, grouping.width) * 2)
@@ -397,13 +396,10 @@ class Factor:
             variances.insert(0, self.W + self.W @ spread @ self.W)
         return variances
 
-    def _times_transposed_templates(self, matrix: FloatArray) -> FloatArray:
-        """`matrix` times Bᵀ."""
-        product = matrix.copy()
-        for grouping, lam, span in self._later():
-            columns = matrix[:, span].reshape(len(matrix), grouping.n_levels, grouping.width)
-            product[:, span] = (columns @ lam.T).reshape(len(matrix), -1)
-        return product
+    def _congruence(self, matrix: FloatArray) -> FloatArray:
+        """B times a symmetric `matrix` times Bᵀ."""
+        half = self._times_templates(matrix, transposed=True)
+        return self._times_templates(half.T, transposed=True)
 
     def _level_adjoint(self, K: FloatArray) -> FloatArray:
         """A_j0 K A_j0ᵀ for each level j of the first grouping; K covers the leading rows of A00."""
@@ -445,16 +441,14 @@ class Factor:
             slope = np.tensordot(
                 self.TB[span].reshape(shape), S_bar[span].reshape(shape), axes=((0, 2), (0, 2))
             )
-            gradient[grouping.positions] = 2 * slope[grouping.rows, grouping.columns]
+            gradient[grouping.positions] = 2 * slope[grouping.theta_rows, grouping.theta_columns]
         if blocks.groupings:
             first = blocks.groupings[0]
-            K = self._times_transposed_templates(S_bar)
-            K = self._times_transposed_templates(K.T)
-            W_bar = -self._level_adjoint(K)
+            W_bar = -self._level_adjoint(self._congruence(S_bar))
             direct = blocks.A11 @ self.N + W_bar @ self.N
             through_F = blocks.A11 @ (self.W @ (W_bar @ self.N))
             slope = 2 * (direct - through_F).sum(axis=0)
-            gradient[first.positions] = slope[first.rows, first.columns]
+            gradient[first.positions] = slope[first.theta_rows, first.theta_columns]
         return gradient
 
 

@@ -18,7 +18,7 @@ _LATEX = str.maketrans(
 
 
 def decimals_for(values: ArrayLike, digits: int = DIGITS) -> int:
-    """Decimals that show every value to `digits` significant digits, no trailing zeros (R's rule)."""
+    """Decimals that show every value to `digits` significant digits, as R counts them."""
     needed = 0
     for value in np.asarray(values, dtype=float):
         if np.isfinite(value) and value != 0:
@@ -93,9 +93,10 @@ class Table:
         body = " \\\\\n".join(lines)
         head = " & ".join(cell.translate(_LATEX) for cell in self.header)
         title = f"\\multicolumn{{{n}}}{{l}}{{{self.caption.translate(_LATEX)}}} \\\\\n"
+        top = title if self.caption else ""
         return (
-            f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{title if self.caption else ''}{head} \\\\\n"
-            f"\\midrule\n{body} \\\\\n\\bottomrule\n\\end{{tabular}}"
+            f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{top}{head} \\\\\n\\midrule\n"
+            f"{body} \\\\\n\\bottomrule\n\\end{{tabular}}"
         )
 
 

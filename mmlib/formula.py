@@ -126,7 +126,7 @@ def parse_with_formulaic(expression: str) -> Any:
 
 
 def columns_used(expression: Any, columns: Container[str]) -> set[str]:
-    """Names that a parsed expression takes from the data; formulaic's own functions are not among them.
+    """Names that a parsed expression takes from the data, formulaic's own functions left out.
 
     (formulaic's ``required_variables`` forgets columns that are called like one of its functions,
     and cuts names at a dot.)

@@ -239,8 +239,8 @@ class LMMResult:
         Returns
         -------
         dict
-            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`; the square
-            roots of the diagonals are lme4's ``condVar`` standard deviations.
+            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`; the
+            square roots of the diagonals are lme4's ``condVar`` standard deviations.
         """
         variances = self._factor.conditional_variances(beta_estimated=False)
         return {
@@ -254,7 +254,7 @@ class LMMResult:
         if self.design.offset is not None:
             fitted = fitted + self.design.offset
         for grouping, modes in zip(self.blocks.groupings, self._modes.b, strict=True):
-            fitted += (grouping.values * modes[grouping.codes]).sum(axis=1)
+            fitted += (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
         return fitted
 
     @property
@@ -308,8 +308,8 @@ class LMMResult:
     ) -> FloatArray:
         """Draw new responses from the fitted model: new random effects and new errors.
 
-        Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels in
-        order), then the errors; so the first k of n replicates do not depend on n.
+        Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
+        in order), then the errors; so the first k of n replicates do not depend on n.
 
         Parameters
         ----------
@@ -326,7 +326,7 @@ class LMMResult:
             raise DataError(f"nsim must be a positive whole number, not {nsim!r}.")
         rng = np.random.default_rng(rng)
         terms = self.design.terms
-        sizes = [term.n_levels * len(term.columns) for term in terms]
+        sizes = [term.n_levels * term.width for term in terms]
         draws = self.sigma * rng.standard_normal((nsim, sum(sizes) + self.nobs))
         *effects, errors = np.split(draws, np.cumsum(sizes), axis=1)
         if self.design.weights is not None:
@@ -336,7 +336,7 @@ class LMMResult:
             simulated += self.design.offset
         for term, spherical, lam in zip(terms, effects, templates(terms, self.theta), strict=True):
             b = spherical.reshape(nsim, term.n_levels, -1) @ lam.T
-            simulated += np.einsum("rns,ns->rn", b[:, term.codes], term.values)
+            simulated += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
         return simulated
 
     # ---- display -----------------------------------------------------------------------------

@@ -54,17 +54,17 @@ class Objective:
         """Marks the entries of θ on the diagonal of a template: relative standard deviations."""
         mask = np.zeros(self.blocks.theta_size, dtype=bool)
         for grouping in self.blocks.groupings:
-            mask[grouping.positions] = grouping.rows == grouping.columns
+            mask[grouping.positions] = grouping.theta_rows == grouping.theta_columns
         return mask
 
     @property
     def theta_columns(self) -> list[np.ndarray]:
         """Positions in θ of each column of each template, the diagonal entry first."""
-        columns = []
-        for grouping in self.blocks.groupings:
-            for column in range(grouping.width):
-                columns.append(grouping.positions[grouping.columns == column])
-        return columns
+        return [
+            grouping.positions[grouping.theta_columns == column]
+            for grouping in self.blocks.groupings
+            for column in range(grouping.width)
+        ]
 
     def __call__(self, theta: ArrayLike) -> float:
         """The objective at θ."""

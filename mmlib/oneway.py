@@ -239,8 +239,8 @@ class OneWayLayout:
         References
         ----------
         Searle, S. R., Casella, G. and McCulloch, C. E. (1992). Variance Components. Wiley,
-        sections 3.6 to 3.8; Henderson, C. R. (1953). Estimation of variance and covariance
-        components. Biometrics, 9, 226-252.
+        chapter 3; Henderson, C. R. (1953). Estimation of variance and covariance components.
+        Biometrics, 9, 226-252.
 
         Examples
         --------
@@ -284,7 +284,7 @@ class OneWayLayout:
         References
         ----------
         Searle, S. R., Casella, G. and McCulloch, C. E. (1992). Variance Components. Wiley,
-        section 3.6; Williams, J. S. (1962). A confidence interval for variance components.
+        chapter 3; Williams, J. S. (1962). A confidence interval for variance components.
         Biometrika, 49, 278-281.
 
         Examples
@@ -294,9 +294,9 @@ class OneWayLayout:
                        lower   upper
         mu            59.924  60.876
         sigma2_resid   0.059   0.246
-        ratio          0.006  11.785
+        ratio          0.006  11.766
         icc            0.006   0.922
-        sigma2_group   0.001   1.228
+        sigma2_group   0.001   1.221
         """
         if not 0 < level < 1:
             raise DataError(f"level must lie between 0 and 1, not {level!r}; 0.95 is usual.")
@@ -306,13 +306,13 @@ class OneWayLayout:
         # upper points of F and chi-squared give lower limits, and the other way round
         f_points = special.fdtri(self.df_a, self.df_e, tails)
         ratio = np.maximum((self.f / f_points - 1) / per_level, 0)
-        between = self.ssa / special.chdtri(self.df_a, 1 - tails) / per_level
+        excess = np.maximum(self.ssa - f_points * self.df_a * self.mse, 0)
         limits = {
             "mu": self.grand_mean + half_width * np.array([-1, 1]),
             "sigma2_resid": self.sse / special.chdtri(self.df_e, 1 - tails),
             "ratio": ratio,
             "icc": ratio / (1 + ratio),
-            "sigma2_group": between * np.maximum(1 - f_points / self.f, 0),
+            "sigma2_group": excess / special.chdtri(self.df_a, 1 - tails) / per_level,
         }
         return pd.DataFrame.from_dict(limits, orient="index", columns=["lower", "upper"])
 

@@ -76,7 +76,16 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     """
     start = objective.start if start is None else np.asarray(start, dtype=float)
     if start.size == 0:
-        return OptimizerLog(start, start, objective(start), 1, 0, 0.0, 1.0, True)
+        return OptimizerLog(
+            start=start,
+            theta=start,
+            objective=objective(start),
+            evaluations=1,
+            restarts=0,
+            expected_decrease=0.0,
+            smallest_curvature=1.0,
+            converged=True,
+        )
     search = _Search(objective)
     point = search.at(start)
     for restarts in range(MAX_RESTARTS + 1):

@@ -82,7 +82,8 @@ def _refuse_missing(new: pd.DataFrame, names: list[str]) -> None:
         missing = int(new[name].isna().sum())
         if missing:
             raise DataError(
-                f"column {name!r} of the new data has {missing} missing value(s); fill or drop them."
+                f"column {name!r} of the new data has {missing} missing value(s); "
+                "fill or drop these rows."
             )
 
 

@@ -32,7 +32,7 @@ class RandomTerm:
         The levels that occur, a MultiIndex for a combination of columns.
     codes : ndarray of int, shape (n,)
         Position of each row's level in `levels`.
-    values : ndarray, shape (n, S)
+    model_matrix : ndarray, shape (n, S)
         The model matrix of `expr`.
     """
 
@@ -40,7 +40,7 @@ class RandomTerm:
     columns: tuple[str, ...]
     levels: pd.Index
     codes: IntArray
-    values: FloatArray
+    model_matrix: FloatArray
     _spec: Any = field(repr=False)
 
     @property
@@ -53,10 +53,15 @@ class RandomTerm:
         """Number of levels ℓ."""
         return len(self.levels)
 
+    @property
+    def width(self) -> int:
+        """Number of columns S."""
+        return len(self.columns)
+
     @cached_property
-    def Z(self) -> sparse.csr_array:  # noqa: N802 - the field's name
+    def Z(self) -> sparse.csr_array:
         """Model matrix of the random effects, shape (n, ℓ·S), the S effects of a level adjacent."""
-        return random_matrix(self.codes, self.values, self.n_levels)
+        return random_matrix(self.codes, self.model_matrix, self.n_levels)
 
     def locate(self, data: pd.DataFrame) -> tuple[IntArray, FloatArray]:
         """Codes (−1 for a level that the fit has not seen) and values of the term in new data."""
@@ -68,7 +73,7 @@ class RandomTerm:
 
 
 def random_matrix(codes: IntArray, values: FloatArray, n_levels: int) -> sparse.csr_array:
-    """The sparse matrix Z of one grouping: row i holds ``values[i]`` in the columns of its level."""
+    """The sparse matrix Z of one grouping: row i has ``values[i]`` in the columns of its level."""
     n, width = values.shape
     indices = codes[:, None] * width + np.arange(width)
     pointers = np.arange(0, n * width + 1, width)
@@ -84,7 +89,7 @@ def lower_triangle(size: int) -> tuple[IntArray, IntArray]:
 
 def n_theta(term: RandomTerm) -> int:
     """Number of entries of θ that belong to a term of S columns: S(S+1)/2."""
-    size = len(term.columns)
+    size = term.width
     return size * (size + 1) // 2
 
 
@@ -93,7 +98,7 @@ def templates(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray
     lambdas = []
     ends = np.cumsum([n_theta(term) for term in terms], dtype=int)
     for term, entries in zip(terms, np.split(theta, ends)[: len(terms)], strict=True):
-        lam = np.zeros((len(term.columns), len(term.columns)))
+        lam = np.zeros((term.width, term.width))
         lam[lower_triangle(len(lam))] = entries
         lambdas.append(lam)
     return lambdas
@@ -135,7 +140,7 @@ def check_identifiable(term: RandomTerm) -> None:
     RankError
         If there are as many random effects as rows.
     """
-    n, width = term.values.shape
+    n, width = term.model_matrix.shape
     if width == 0:
         raise FormulaError(f"The random term {term.part} has no column.")
     if term.n_levels * width >= n:

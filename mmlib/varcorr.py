@@ -48,7 +48,7 @@ class VarCorr:
     sigma: float
 
     def to_frame(self) -> pd.DataFrame:
-        """Long table, a row for each variance and covariance, like R's ``as.data.frame(VarCorr(m))``.
+        """Long table, a row for each variance and covariance (R's ``as.data.frame(VarCorr(m))``).
 
         Columns: ``grp, var1, var2`` (empty for a variance), ``vcov`` and ``sdcor`` (the standard
         deviation, or the correlation).
