@@ -4,6 +4,7 @@ Each rule is a function that lists what breaks it; it is tried on the project, w
 nothing, and on a broken example, where it must find the break.
 """
 
+import doctest
 import re
 import subprocess
 import sys
@@ -254,6 +255,13 @@ def the_two_commands(readme: str) -> list[str]:
 
 def test_readme_starts_with_the_two_commands() -> None:
     assert the_two_commands(read("README.md")) == ["make book", "make test"]
+
+
+def test_readme_example_gives_what_it_shows() -> None:
+    options = doctest.NORMALIZE_WHITESPACE
+    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=options)
+    assert result.failed == 0
+    assert result.attempted > 3
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
