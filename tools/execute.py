@@ -12,7 +12,6 @@ nothing to complain about; otherwise the old one stays as it was.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+
 from notebook_checks import all_complaints
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,7 +96,7 @@ def save(notebook: NotebookNode, path: Path) -> None:
             file.write(nbformat.writes(notebook) + "\n")
             file.close()
             temporary.chmod(0o644)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -125,7 +125,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _failure(notebook: NotebookNode, error: Exception) -> str:
     """Tell in one line which code cell failed, on what, and why."""
     code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    started = [n for n, cell in enumerate(code_cells, start=1) if cell.execution_count or cell.outputs]
+    started = [
+        n for n, cell in enumerate(code_cells, start=1) if cell.execution_count or cell.outputs
+    ]
     number = started[-1] if started else 1
     first_line = code_cells[number - 1].source.strip().splitlines()[0]
     if isinstance(error, CellExecutionError):
