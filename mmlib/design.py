@@ -143,7 +143,7 @@ def build_design(
         missing = [name for name in frame.columns if frame[name].isna().any()]
         raise DataError(f"every row has a missing value; look at {', '.join(map(str, missing))}.")
     if not complete.all():
-        frame = frame[complete]
+        frame = frame.iloc[np.flatnonzero(complete)]
         extra = {name: v if v is None else v[complete] for name, v in extra.items()}
     frame = _usable_factors(frame)
     for expression in (fixed, *varying.values()):

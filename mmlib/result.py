@@ -1,0 +1,56 @@
+"""The one form in which every test reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmlib.display import Summary, Table
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class HypothesisTest:
+    """Outcome of a test.
+
+    Attributes
+    ----------
+    method : str
+        The test, such as ``"Kenward–Roger F test"``.
+    hypothesis : str
+        What is tested, in words or as a formula.
+    statistic_name : str
+        ``"F"``, ``"LRT"``, ``"RLRT"``, …
+    statistic : float
+    df : tuple of float
+        Degrees of freedom of the reference distribution: two for an F, one for a χ², none for a
+        simulated one.
+    pvalue : float
+    mcse : float or None
+        Monte-Carlo standard error of the p-value, where it comes from a simulation.
+    notes : tuple of str
+        What a reader must know before trusting the p-value.
+    """
+
+    method: str
+    hypothesis: str
+    statistic_name: str
+    statistic: float
+    df: tuple[float, ...] = ()
+    pvalue: float
+    mcse: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> Summary:
+        """The test as a table with its notes; text when printed, HTML in a notebook."""
+        header = [self.statistic_name, *(f"df{k}" for k in range(1, len(self.df) + 1)), "p-value"]
+        cells = [f"{self.statistic:.4f}", *(f"{df:.4g}" for df in self.df), f"{self.pvalue:.4g}"]
+        if self.mcse is not None:
+            header.append("MC s.e.")
+            cells.append(f"{self.mcse:.1g}")
+        table = Table(self.method, tuple(header), (tuple(cells),), n_labels=0)
+        return Summary((table, f"Null hypothesis: {self.hypothesis}", *self.notes))
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
