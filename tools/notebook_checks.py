@@ -22,11 +22,9 @@ _UNDEFINED_MACRO = re.compile(r"\\bm\b")
 
 def drift(source: NotebookNode, executed: NotebookNode) -> list[str]:
     """Tell where the executed notebook is not the source's: cells, texts, tags and metadata."""
-    if len(source.cells) != len(executed.cells):
-        return [
-            f"the .md has {len(source.cells)} cells, the .ipynb has {len(executed.cells)}: "
-            "run `make execute`"
-        ]
+    counts = len(source.cells), len(executed.cells)
+    if counts[0] != counts[1]:
+        return ["the .md has {} cells, the .ipynb has {}: run `make execute`".format(*counts)]
     return [
         f"cell {number}: the .ipynb differs from the .md in its {part}: run `make execute`"
         for number, (a, b) in enumerate(zip(source.cells, executed.cells, strict=True), start=1)
@@ -61,7 +59,9 @@ def undescribed_figures(notebook: NotebookNode) -> list[str]:
         mystnb = cell.metadata.get("mystnb", {})
         has_picture = any(_is_picture(output) for output in cell.outputs)
         if has_picture and not str(mystnb.get("image", {}).get("alt", "")).strip():
-            complaints.append(f"code cell {number}: the figure has no alt text (mystnb: image: alt)")
+            complaints.append(
+                f"code cell {number}: the figure has no alt text (mystnb: image: alt)"
+            )
         if has_picture and not str(mystnb.get("figure", {}).get("caption", "")).strip():
             complaints.append(
                 f"code cell {number}: the figure has no caption (mystnb: figure: caption)"
@@ -116,4 +116,4 @@ def _output_complaints(output: NotebookNode) -> Iterator[str]:
             if found := _MACHINE_PATH.search(text):
                 yield f"shows a path of this machine (…{found.group()}…)"
             if found := _MEMORY_ADDRESS.search(text):
-                yield f"shows a memory address ({found.group()}): end the last line with a semicolon"
+                yield f"shows a memory address ({found.group()}): end the line with a semicolon"

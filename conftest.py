@@ -1,0 +1,30 @@
+"""Settings for every test: how nbval runs the chapters and what it accepts as the same output."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from nbval.kernel import RunningKernel
+from nbval.plugin import IPyNbCell
+
+# The scripts in tools/ import each other by their plain names.
+sys.path.append(str(Path(__file__).parent / "tools"))
+
+from output_tolerance import without_noise
+
+_compare_exactly = IPyNbCell.compare_outputs
+
+
+def _compare(cell: IPyNbCell, outputs: list[Any], reference: list[Any], skip: Any = None) -> bool:
+    """Compare exactly once rounding noise is out; LaTeX, which nbval skips, is compared too."""
+    skipped = skip or tuple(key for key in cell.parent.skip_compare if key != "text/latex")
+    return bool(_compare_exactly(cell, without_noise(outputs, reference), reference, skipped))
+
+
+def _execute(kernel: RunningKernel, code: str, allow_stdin: bool | None = None) -> str:
+    """Run a cell as a notebook does: with a history, without which a final `;` does not count."""
+    return str(kernel.kc.execute(code, allow_stdin=allow_stdin, stop_on_error=False))
+
+
+IPyNbCell.compare_outputs = _compare
+RunningKernel.execute_cell_input = _execute

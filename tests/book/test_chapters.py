@@ -1,0 +1,47 @@
+"""Every chapter of the book: its text, its executed notebook and its place in the contents."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from tools.execute import CHAPTERS, ROOT, read_chapter
+from tools.notebook_checks import all_complaints
+
+SOURCES = sorted(ROOT.glob(CHAPTERS))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_chapter(source: Path):
+    executed = source.with_suffix(".ipynb")
+    assert executed.is_file(), f"{executed.name} is missing: run `make execute`"
+    notebook = nbformat.read(executed, as_version=4)
+    assert all_complaints(read_chapter(source), notebook) == []
+
+
+def test_every_notebook_has_a_source():
+    notebooks = sorted((ROOT / "book").rglob("*.ipynb"))
+    assert [path for path in notebooks if path.with_suffix(".md") not in SOURCES] == []
+
+
+def test_the_contents_list_every_page_once():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [toc["root"], *_files(toc.get("parts", toc.get("chapters", [])))]
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "book").rglob("*.md")}
+    chapters = {path.relative_to(ROOT).as_posix() for path in SOURCES}
+    expected = {name.removesuffix(".md") for name in pages - chapters}
+    expected |= {name.removesuffix(".md") + ".ipynb" for name in chapters}
+    assert sorted(listed) == sorted(expected)
+
+
+def _files(entries: list[dict]) -> list[str]:
+    """List the pages below some entries of the table of contents, in order."""
+    return [
+        name
+        for entry in entries
+        for name in (
+            *([entry["file"]] if "file" in entry else []),
+            *_files(entry.get("chapters", []) + entry.get("sections", [])),
+        )
+    ]

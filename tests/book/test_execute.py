@@ -1,0 +1,92 @@
+"""`tools/execute.py`: the same bytes each time, and never half a notebook."""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools.execute import ChapterError, execute, main, read_chapter, save
+
+SAMPLE = Path(__file__).parent / "fixtures" / "01-sample.md"
+HEADER = SAMPLE.read_text(encoding="utf-8").split("# A sample")[0]
+
+
+def chapter(folder: Path, *cells: str) -> Path:
+    path = folder / "02-other.md"
+    path.write_text(HEADER + "\n".join(f"```{{code-cell}}\n{cell}\n```\n" for cell in cells))
+    return path
+
+
+def test_executing_twice_gives_the_same_bytes_figures_included(tmp_path):
+    path = Path(shutil.copy(SAMPLE, tmp_path))
+    written = []
+    for _ in range(2):
+        assert main([str(path)]) == 0
+        written.append(path.with_suffix(".ipynb").read_bytes())
+    assert written[0] == written[1]
+    assert b"<svg" in written[0]
+    assert b"image/png" not in written[0]
+
+
+def test_the_notebook_carries_nothing_of_the_run(tmp_path):
+    notebook = execute(Path(shutil.copy(SAMPLE, tmp_path)))
+    assert set(notebook.metadata) == {"kernelspec"}
+    assert [cell.id for cell in notebook.cells[:2]] == ["cell-001", "cell-002"]
+    assert not any("execution" in cell.metadata for cell in notebook.cells)
+    nbformat.validate(notebook)
+
+
+def test_a_failing_cell_is_named_and_leaves_the_old_notebook(tmp_path, capsys):
+    path = chapter(tmp_path, "1", "x = 1 / 0")
+    path.with_suffix(".ipynb").write_text("the old one")
+    assert main([str(path)]) == 1
+    output = capsys.readouterr().out
+    assert "02-other.md: code cell 2 ('x = 1 / 0'): ZeroDivisionError: division by zero" in output
+    assert path.with_suffix(".ipynb").read_text() == "the old one"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["02-other.ipynb", "02-other.md"]
+
+
+def test_one_bad_chapter_does_not_stop_the_others(tmp_path, capsys):
+    good = Path(shutil.copy(SAMPLE, tmp_path))
+    assert main([str(tmp_path / "03-missing.md"), str(good)]) == 1
+    assert "03-missing.md: no such file" in capsys.readouterr().out
+    assert good.with_suffix(".ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("cell", "complaint"),
+    [
+        ("import sys; print('careful', file=sys.stderr)", "code cell 1: wrote to stderr: careful"),
+        ("import warnings; warnings.warn('old')", "code cell 1: wrote to stderr"),
+        ("__import__('json').__file__", "code cell 1: shows a path of this machine"),
+        ("object()", "code cell 1: shows a memory address"),
+    ],
+)
+def test_outputs_that_may_not_be_published_are_refused(tmp_path, cell, complaint):
+    with pytest.raises(ChapterError, match=complaint):
+        execute(chapter(tmp_path, cell))
+
+
+def test_a_kernel_that_dies_is_reported(tmp_path):
+    with pytest.raises(ChapterError, match=r"code cell 1 .*: the kernel died"):
+        execute(chapter(tmp_path, "__import__('os')._exit(1)"))
+
+
+def test_chapters_run_in_their_own_folder(tmp_path):
+    (tmp_path / "note.txt").write_text("found")
+    notebook = execute(chapter(tmp_path, "open('note.txt').read()"))
+    assert notebook.cells[0].outputs[0].data["text/plain"] == "'found'"
+
+
+def test_an_interrupted_save_leaves_the_old_notebook(tmp_path, monkeypatch):
+    def interrupt(_: object) -> str:
+        raise KeyboardInterrupt
+
+    target = tmp_path / "01-sample.ipynb"
+    target.write_text("the old one")
+    monkeypatch.setattr(nbformat, "writes", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(read_chapter(SAMPLE), target)
+    assert [p.name for p in tmp_path.iterdir()] == ["01-sample.ipynb"]
+    assert target.read_text() == "the old one"
