@@ -38,7 +38,7 @@ def test_the_first_unknown_column_is_named_with_its_neighbours():
 @pytest.mark.parametrize(
     ("name", "known", "sentence"),
     [
-        ("operater", ["bright", "operator"], " Did you mean 'operator'?"),
+        ("operatr", ["bright", "operator"], " Did you mean 'operator'?"),
         ("PULP", ["pulp", "rail"], " Did you mean 'pulp'?"),
         ("oats", ["oat", "oast"], " Did you mean 'oat' or 'oast'?"),
         ("zzz", ["pulp"], ""),
