@@ -38,7 +38,7 @@ lint: setup ## Check style and spelling
 	$(RUN) -m codespell_lib
 
 format: setup ## Put the code in the house style
-	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff check --fix --extend-exclude '*.ipynb'
 	$(RUN) -m ruff format
 
 typecheck: setup ## Check the types of mmlib and tools
