@@ -21,9 +21,10 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import block_diag, lapack, solve_triangular
 
-from mmlib.design import Design
+from mmlib.design import ALIAS_TOLERANCE, Design
+from mmlib.errors import DataError, RankError
 from mmlib.terms import (
     FloatArray,
     IntArray,
@@ -32,6 +33,9 @@ from mmlib.terms import (
     n_theta,
     random_matrix,
 )
+
+EXACT_FIT = 1e-13
+"""Residuals below this share of the response are rounding."""
 
 MAX_PAIRS = 3 * 10**7
 """Above this many stored products, the Schur complement is left to dense BLAS."""
@@ -42,6 +46,12 @@ class Grouping:
 
     The relative covariance factor of a level is one S×S lower-triangular template λ, block-diagonal
     over the terms. Entries of θ fill the lower triangles column by column, term after term.
+
+    Attributes
+    ----------
+    basis : ndarray, shape (S, S)
+        Changes to columns that are orthogonal and of mean square 1, term by term; an optimiser
+        that works there does not feel the origin and the units of a slope's variable.
     """
 
     def __init__(self, terms: Sequence[RandomTerm], first_theta: Sequence[int]) -> None:
@@ -61,6 +71,7 @@ class Grouping:
             corner += term.width
         self.theta_rows, self.theta_columns = np.concatenate(rows), np.concatenate(columns)
         self.positions = np.concatenate(positions)
+        self.basis = block_diag(*(_whitening(term) for term in terms))
 
     @property
     def n_effects(self) -> int:
@@ -85,6 +96,26 @@ def _gather_groupings(terms: Sequence[RandomTerm]) -> list[Grouping]:
         for members in by_name.values()
     ]
     return sorted(groupings, key=lambda grouping: -grouping.n_effects)
+
+
+def _whitening(term: RandomTerm) -> FloatArray:
+    """The matrix that makes the columns of a term orthogonal, with mean square 1.
+
+    Raises
+    ------
+    RankError
+        If the columns are linearly dependent.
+    """
+    triangle = np.linalg.qr(term.model_matrix, mode="r") / np.sqrt(len(term.model_matrix))
+    norms = np.linalg.norm(triangle, axis=0)
+    dependent = np.abs(np.diag(triangle)) <= ALIAS_TOLERANCE * norms
+    if dependent.any():
+        name = term.columns[int(np.flatnonzero(dependent)[0])]
+        raise RankError(
+            f"column {name!r} of {term.part} is zero or depends on the columns before it: "
+            "its variance cannot be identified; leave it out."
+        )
+    return solve_triangular(triangle, np.eye(term.width))
 
 
 class Blocks:
@@ -151,6 +182,11 @@ class Blocks:
         correction = basis.T @ residual
         residual -= basis @ correction
         self.ols = coefficients + correction
+        if residual @ residual <= (EXACT_FIT * np.linalg.norm(y)) ** 2:
+            raise DataError(
+                "the fixed effects fit the response exactly: there is no variance to take apart; "
+                "use fewer fixed effects, or look for the response among the predictors."
+            )
         dense = np.column_stack([basis, residual])
         m, q = self.q_rest + self.p + 1, self.q_rest
         self.A00 = np.empty((m, m))
@@ -163,6 +199,11 @@ class Blocks:
             first = self.groupings[0]
             self.A10 = (self._Z1.T @ dense).reshape(first.n_levels, first.width, self.p + 1)
 
+    @property
+    def total_ss(self) -> float:
+        """Residual sum of squares without random effects."""
+        return float(self.A00[-1, -1])
+
     def with_response(self, y: FloatArray) -> Blocks:
         """The same design with another response."""
         other = copy.copy(self)
@@ -171,7 +212,18 @@ class Blocks:
 
     def factorize(self, theta: FloatArray) -> Factor:
         """Blocked Cholesky factor of Ω(θ)."""
-        return Factor(self, theta)
+        return Factor(self, self.templates(theta))
+
+    def templates(self, theta: FloatArray) -> list[FloatArray]:
+        """The template λ of each grouping at θ."""
+        return [grouping.template(theta) for grouping in self.groupings]
+
+    def gather(self, slopes: Sequence[FloatArray]) -> FloatArray:
+        """The entries of θ out of one (S, S) matrix for each grouping: `templates` backwards."""
+        theta = np.zeros(self.theta_size)
+        for grouping, slope in zip(self.groupings, slopes, strict=True):
+            theta[grouping.positions] = slope[grouping.theta_rows, grouping.theta_columns]
+        return theta
 
     def structure(self) -> str:
         """The blocks of the Cholesky factor, as a small text table."""
@@ -303,9 +355,9 @@ class Factor:
     where B applies the templates of the other groupings and leaves X and y as they are.
     """
 
-    def __init__(self, blocks: Blocks, theta: FloatArray) -> None:
+    def __init__(self, blocks: Blocks, templates: list[FloatArray]) -> None:
         self.blocks = blocks
-        self.templates = [grouping.template(theta) for grouping in blocks.groupings]
+        self.templates = templates
         q, p = blocks.q_rest, blocks.p
         T = blocks.A00.copy()
         self.log_det_Z = 0.0
@@ -326,7 +378,10 @@ class Factor:
         S.flat[: q * len(S) : len(S) + 1] += 1.0
         self.L, info = lapack.dpotrf(S, lower=1)
         if info > 0:
-            raise np.linalg.LinAlgError("The Cholesky factor broke down: θ is too extreme.")
+            raise DataError(
+                "the random effects can fit the response exactly, or θ is too extreme for the "
+                "Cholesky factor; use a coarser grouping or fewer random effects."
+            )
         diagonal = np.diag(self.L)
         self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
@@ -421,8 +476,8 @@ class Factor:
         lower = np.tril(inverse)
         return lower + np.tril(inverse, -1).T
 
-    def gradient(self, *, reml: bool, dof: int) -> FloatArray:
-        """Gradient in θ of ``log|Ω_Z| [+ log|Ω_X·Z|] + dof·log(rss)``.
+    def template_slopes(self, *, reml: bool, rss_weight: float) -> list[FloatArray]:
+        """Derivative of ``log|Ω_Z| [+ log|Ω_X·Z|] + rss_weight·rss`` in each template, (S, S).
 
         Each log-determinant is differentiated through S: with S̄ the derivative in S,
         the derivative in T is K = B S̄ Bᵀ, in W_j it is −A_j0 K A_j0ᵀ, and the rest is the
@@ -431,25 +486,21 @@ class Factor:
         blocks = self.blocks
         m, q = len(self.L), blocks.q_rest
         residual = np.append(-self.coefficients(), 1.0)
-        S_bar = np.outer(residual, residual) * (dof / self.rss)
+        S_bar = np.outer(residual, residual) * rss_weight
         size = q + (blocks.p if reml else 0)
         S_bar[:size, :size] += self._inverse(size)
 
-        gradient = np.zeros(blocks.theta_size)
-        for grouping, _, span in self._later():
-            shape = (grouping.n_levels, grouping.width, m)
-            slope = np.tensordot(
-                self.TB[span].reshape(shape), S_bar[span].reshape(shape), axes=((0, 2), (0, 2))
-            )
-            gradient[grouping.positions] = 2 * slope[grouping.theta_rows, grouping.theta_columns]
+        slopes = []
         if blocks.groupings:
-            first = blocks.groupings[0]
             W_bar = -self._level_adjoint(self._congruence(S_bar))
             direct = blocks.A11 @ self.N + W_bar @ self.N
             through_F = blocks.A11 @ (self.W @ (W_bar @ self.N))
-            slope = 2 * (direct - through_F).sum(axis=0)
-            gradient[first.positions] = slope[first.theta_rows, first.theta_columns]
-        return gradient
+            slopes.append(2 * (direct - through_F).sum(axis=0))
+        for grouping, _, span in self._later():
+            shape = (grouping.n_levels, grouping.width, m)
+            left, right = self.TB[span].reshape(shape), S_bar[span].reshape(shape)
+            slopes.append(2 * np.tensordot(left, right, axes=((0, 2), (0, 2))))
+        return slopes
 
 
 def _log_det(matrices: FloatArray) -> float:

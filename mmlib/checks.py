@@ -11,7 +11,7 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from mmlib.errors import DataError
 
-__all__ = ["as_response", "did_you_mean", "require_columns", "require_frame"]
+__all__ = ["as_numbers", "as_response", "did_you_mean", "require_columns", "require_frame"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -61,6 +61,27 @@ def require_columns(data: pd.DataFrame, names: Iterable[str]) -> None:
             )
 
 
+def as_numbers(what: str, values: object) -> np.ndarray:
+    """Return `values` as floats; a missing value becomes nan.
+
+    Raises
+    ------
+    DataError
+        If they are not real numbers, or some are infinite; `what` names them in the message.
+    """
+    column = pd.Series(values) if not isinstance(values, np.ndarray) else values
+    if not is_numeric_dtype(column.dtype) or is_complex_dtype(column.dtype):
+        raise DataError(f"{what} must be real numbers, not of type {column.dtype}.")
+    numbers = (
+        column.to_numpy(dtype=float, na_value=np.nan)
+        if isinstance(column, pd.Series)
+        else column.astype(float)
+    )
+    if np.isinf(numbers).any():
+        raise DataError(f"{what} has infinite values; correct them or drop these rows.")
+    return numbers
+
+
 def as_response(values: pd.Series) -> np.ndarray:
     """Return a response as floats, once rows with missing values are gone.
 
@@ -94,6 +115,12 @@ def as_response(values: pd.Series) -> np.ndarray:
         )
     if response.size == 0:
         raise DataError(f"the response {name!r} has no value left to fit.")
+    largest = float(np.abs(response).max())
+    if not 1e-100 < largest < 1e100 and largest > 0:
+        raise DataError(
+            f"the response {name!r} has values of size {largest:g}, whose squares computers cannot "
+            "add up; change its unit."
+        )
     if np.all(response == response[0]):
         raise DataError(
             f"the response {name!r} is constant ({response[0]:g} in every row): "

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulaic.errors import FormulaicError
+from formulaic.errors import DataMismatchWarning, FormulaicError
 from numpy.typing import ArrayLike
 
-from mmlib.checks import as_response, require_columns, require_frame
+from mmlib.checks import as_numbers, as_response, require_columns, require_frame
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.formula import (
     MixedFormula,
     RandomPart,
     columns_used,
+    factors_of,
     parse_formula,
     parse_with_formulaic,
 )
@@ -26,6 +28,8 @@ ALIAS_TOLERANCE = 1e-7
 """A column is aliased when less than this share of it is left after the columns before it (R's)."""
 
 MAX_DENSE_BYTES = 2**30
+MAX_VALUE = 1e100
+"""Numbers beyond this overflow when they are squared and summed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,7 @@ class Design:
     n_missing: int
     _spec: Any = field(repr=False)
     _kept: FloatArray = field(repr=False)
+    _numeric: frozenset[str] = field(repr=False)
 
     @property
     def n(self) -> int:
@@ -81,7 +86,32 @@ class Design:
 
     def fixed_matrix(self, data: pd.DataFrame) -> FloatArray:
         """Model matrix of the fixed effects for new data, coded as the fit coded its own."""
-        return _evaluate(self._spec, data)[0][:, self._kept]
+        return evaluate(self._spec, data)[0][:, self._kept]
+
+    def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
+        """Check that columns of new data are of the kind, numbers or not, that the fit had.
+
+        Raises
+        ------
+        DataError
+            If one is not, or has missing or infinite values.
+        """
+        for name in names:
+            column = data[name]
+            if pd.api.types.is_numeric_dtype(column) != (name in self._numeric):
+                had = "numbers" if name in self._numeric else "a factor"
+                raise DataError(
+                    f"column {name!r} of the new data is of type {column.dtype}, but was {had} "
+                    "in the fit; convert it."
+                )
+            unusable = column.isna()
+            if name in self._numeric:
+                unusable |= np.isinf(column.astype(float))
+            if unusable.any():
+                raise DataError(
+                    f"column {name!r} of the new data has {int(unusable.sum())} missing or "
+                    "infinite value(s); fill or drop these rows."
+                )
 
 
 def build_design(
@@ -125,49 +155,40 @@ def build_design(
     fixed = parse_with_formulaic(formula.fixed)
     response = parse_with_formulaic(f"0 + {formula.response}")
     varying = {part.expr: parse_with_formulaic(part.expr) for part in formula.random}
+    coded = set().union(*(columns_used(e) for e in (response, fixed, *varying.values())))
     grouping = {name for part in formula.random for name in part.factors}
-    expressions = [response, fixed, *varying.values()]
-    used = grouping.union(*(columns_used(e, data.columns) for e in expressions))
-    require_columns(data, sorted(used))
+    require_columns(data, sorted(coded | grouping))
 
-    extra = {
-        "weights": _numbers("weights", weights, data),
-        "offset": _numbers("offset", offset, data),
-    }
-    frame = data[[name for name in data.columns if name in used]]
-    complete = frame.notna().to_numpy().all(axis=1)
-    for values in extra.values():
-        if values is not None:
-            complete &= ~np.isnan(values)
-    if not complete.any():
-        missing = [name for name in frame.columns if frame[name].isna().any()]
-        raise DataError(f"every row has a missing value; look at {', '.join(map(str, missing))}.")
-    if not complete.all():
-        frame = frame.iloc[np.flatnonzero(complete)]
-        extra = {name: v if v is None else v[complete] for name, v in extra.items()}
-    frame = _usable_factors(frame)
-    for expression in (fixed, *varying.values()):
-        _refuse_huge_factors(frame, columns_used(expression, frame.columns))
+    row_weights = _positive(_numbers("weights", weights, data))
+    row_offset = _numbers("offset", offset, data)
+    frame = data[[name for name in data.columns if name in coded | grouping]]
+    rows = _complete_rows(frame, weights=row_weights, offset=row_offset)
+    if len(rows) < len(data):
+        frame = frame.iloc[rows]
+        row_weights = None if row_weights is None else row_weights[rows]
+        row_offset = None if row_offset is None else row_offset[rows]
+    frame = usable_columns(frame, coded)
 
     y = _response(response, frame, formula.response)
     X, names, spec = _model_matrix(fixed, frame, "fixed part", formula.fixed)
-    kept = _independent_columns(X, extra["weights"])
+    kept = _independent_columns(X, row_weights)
     terms = [_random_term(part, varying[part.expr], frame) for part in formula.random]
     terms.sort(key=lambda term: -term.n_levels)
     design = Design(
         formula=formula,
-        y=y,
-        X=X if kept.all() else X[:, kept],
+        y=_frozen(y),
+        X=_frozen(X if kept.all() else X[:, kept]),
         fixed_names=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
         aliased=tuple(name for name, keep in zip(names, kept, strict=True) if not keep),
         terms=tuple(terms),
-        weights=_positive(extra["weights"]),
-        offset=extra["offset"],
+        weights=row_weights,
+        offset=row_offset,
         offset_column=offset if isinstance(offset, str) else None,
         index=frame.index,
         n_missing=len(data) - len(frame),
         _spec=spec,
         _kept=kept,
+        _numeric=frozenset(n for n in coded if pd.api.types.is_numeric_dtype(frame[n])),
     )
     if design.n <= design.p:
         raise RankError(
@@ -177,6 +198,13 @@ def build_design(
     return design
 
 
+def _frozen(values: FloatArray) -> FloatArray:
+    """A copy that cannot be written to."""
+    copy = np.array(values)
+    copy.setflags(write=False)
+    return copy
+
+
 def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:
     """The `weights` or `offset` argument as floats, one for each row of `data`."""
     if values is None:
@@ -184,17 +212,12 @@ def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | Non
     if isinstance(values, str):
         require_columns(data, [values])
         argument, values = f"{argument} column {values!r}", data[values]
-    try:
-        numbers = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise DataError(f"{argument} must be numbers.") from None
+    numbers = as_numbers(argument, values)
     if numbers.shape != (len(data),):
         raise DataError(
             f"{argument} must have one number for each of the {len(data)} rows of data; "
             f"it has shape {numbers.shape}."
         )
-    if np.isinf(numbers).any():
-        raise DataError(f"{argument} has infinite values; correct them or drop these rows.")
     return numbers
 
 
@@ -207,36 +230,60 @@ def _positive(weights: FloatArray | None) -> FloatArray | None:
     return weights
 
 
-def _usable_factors(frame: pd.DataFrame) -> pd.DataFrame:
-    """Drop unused levels, and refuse object columns that hold anything but text."""
-    for name in frame.columns:
+def _complete_rows(frame: pd.DataFrame, **arguments: FloatArray | None) -> np.ndarray:
+    """Positions of the rows that miss nothing."""
+    missing = {name: frame[name].isna().to_numpy() for name in frame.columns}
+    missing |= {name: np.isnan(v) for name, v in arguments.items() if v is not None}
+    complete = np.ones(len(frame), dtype=bool)
+    for mask in missing.values():
+        complete &= ~mask
+    if not complete.any():
+        names = ", ".join(str(name) for name, mask in missing.items() if mask.any())
+        raise DataError(f"every row has a missing value; look at {names}.")
+    return np.flatnonzero(complete)
+
+
+def usable_columns(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """Drop unused levels, and refuse columns that an expression could not code as meant.
+
+    Raises
+    ------
+    DataError
+        For complex numbers, dates, or objects that are not all text.
+    """
+    for name in names:
         column = frame[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
-            trimmed = column.cat.remove_unused_categories()
-            if len(trimmed.cat.categories) < len(column.cat.categories):
-                frame = frame.assign(**{name: trimmed})
-        elif column.dtype == object and not column.map(lambda value: isinstance(value, str)).all():
+            used = column.cat.remove_unused_categories()
+            if len(used.cat.categories) < len(column.cat.categories):
+                frame = frame.assign(**{name: used})
+        elif pd.api.types.is_string_dtype(column):
+            frame = frame.assign(**{name: column.astype(object)})
+        elif column.dtype.kind not in "biuf":
             raise DataError(
-                f"column {name!r} holds Python objects that are not all text; convert it to "
-                "numbers with pandas.to_numeric or to a category with astype('category')."
+                f"column {name!r} is of type {column.dtype}; convert it to numbers (dates to days "
+                "since a start, for instance) or to a category with astype('category')."
             )
     return frame
 
 
-def _refuse_huge_factors(frame: pd.DataFrame, names: Iterable[str]) -> None:
-    for name in names:
-        if pd.api.types.is_numeric_dtype(frame[name]):
-            continue
-        n_levels = frame[name].nunique()
-        if n_levels * len(frame) * 8 > MAX_DENSE_BYTES:
-            raise DataError(
-                f"column {name!r} has {n_levels} levels: coded as a factor it would need a dense "
-                f"matrix of {len(frame)} × {n_levels}; use it as a grouping, (1 | {name}), or "
-                "convert it to numbers."
-            )
+def _refuse_huge_factors(expression: Any, frame: pd.DataFrame) -> None:
+    for code, names in factors_of(expression):
+        for name in names:
+            if pd.api.types.is_numeric_dtype(frame[name]) and not code.startswith("C("):
+                continue
+            n_levels = frame[name].nunique()
+            if n_levels * len(frame) * 8 > MAX_DENSE_BYTES:
+                raise DataError(
+                    f"column {name!r} has {n_levels} levels: coded as a factor it would need a "
+                    f"dense matrix of {len(frame)} × {n_levels}; use it as a grouping, "
+                    f"(1 | {name}), or convert it to numbers."
+                )
 
 
 def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
+    if text in frame.columns:
+        return as_response(frame[text])
     values, names, _ = _model_matrix(expression, frame, "response", text)
     if values.shape[1] != 1:
         raise DataError(
@@ -257,35 +304,43 @@ def _random_term(part: RandomPart, expression: Any, frame: pd.DataFrame) -> Rand
 def _model_matrix(
     expression: Any, frame: pd.DataFrame, role: str, text: str
 ) -> tuple[FloatArray, tuple[str, ...], Any]:
-    """Values, column names and reusable specification of one expression; all values finite."""
-    values, spec = _evaluate(expression, frame)
+    """Values, column names and reusable specification of one expression; all values usable."""
+    _refuse_huge_factors(expression, frame)
+    values, spec = evaluate(expression, frame)
     names = tuple(spec.column_names)
-    if not np.isfinite(values).all():
-        bad = [
-            name
-            for name, column in zip(names, values.T, strict=True)
-            if not np.isfinite(column).all()
-        ]
+    unusable = np.flatnonzero(~(np.abs(values) < MAX_VALUE).all(axis=0))
+    if len(unusable):
+        bad = ", ".join(names[column] for column in unusable)
         raise DataError(
-            f"{', '.join(bad)} in the {role} {text!r} has infinite or undefined values; "
-            "look at the data or the transformation."
+            f"{bad} in the {role} {text!r} has infinite, undefined or too large values "
+            f"(beyond {MAX_VALUE:g}); look at the data, the transformation or the units."
         )
     return values, names, spec
 
 
-def _evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, Any]:
-    """Evaluate a formulaic formula or specification with no names but the columns' own."""
+def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, Any]:
+    """Evaluate a formulaic formula or specification with no names but the columns' own.
+
+    Raises
+    ------
+    FormulaError
+        If the expression fails.
+    DataError
+        If a factor has a level that the specification does not know.
+    """
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error", DataMismatchWarning)
             matrix = expression.get_model_matrix(
                 frame, context={}, output="numpy", na_action="ignore"
             )
+    except DataMismatchWarning as mismatch:
+        raise DataError(f"the new data do not match those of the fit: {mismatch}") from None
     except FormulaicError as error:
         reason = str(error).split("[", 1)[-1].rstrip("]")
-        hint = " (a power is written **)" if "xor" in reason or "^" in str(error) else ""
+        hint = " (a power is written **)" if "xor" in reason else ""
         raise FormulaError(f"Cannot evaluate {expression}: {reason}{hint}") from None
-    values = np.asarray(matrix, dtype=float).reshape(len(frame), -1)
-    return values, matrix.model_spec
+    return np.asarray(matrix, dtype=float).reshape(len(frame), -1), matrix.model_spec
 
 
 def _independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:

@@ -5,8 +5,9 @@ Only the bars are ours; every expression between them is left to `formulaic`.
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -91,6 +92,8 @@ def parse_formula(text: str) -> MixedFormula:
             f"right; {_HINT}."
         )
     response, right = sides
+    if "|" in _outside_quotes(response):
+        raise FormulaError(f"The response {response!r} of {text!r} has a bar in it; {_HINT}.")
     fixed: list[str] = []
     random: list[RandomPart] = []
     *pieces, last = _split(right, "+-")
@@ -125,22 +128,30 @@ def parse_with_formulaic(expression: str) -> Any:
         raise FormulaError(f"Cannot read {expression!r} in the formula: {reason}") from None
 
 
-def columns_used(expression: Any, columns: Container[str]) -> set[str]:
-    """Names that a parsed expression takes from the data, formulaic's own functions left out.
+def columns_used(expression: Any) -> set[str]:
+    """Names that a parsed expression takes from the data."""
+    return set().union(*(names for _, names in factors_of(expression)))
 
-    (formulaic's ``required_variables`` forgets columns that are called like one of its functions,
-    and cuts names at a dot.)
+
+def factors_of(expression: Any) -> Iterator[tuple[str, set[str]]]:
+    """The factors of a parsed expression: the code of each, and the names it takes from the data.
+
+    (formulaic's ``required_variables`` forgets the columns inside ``poly()`` and its like, forgets
+    those that are called like one of its functions, and cuts names at a dot.)
     """
-    used: set[str] = set()
     for factor in (factor for term in expression for factor in term.factors):
         if factor.eval_method.value == "lookup":
-            used.add(factor.expr)
+            yield factor.expr, {factor.expr}
         elif factor.eval_method.value == "python":
-            names = {
-                str(v) if str(v) in columns else str(v.root) for v in factor.required_variables
-            }
-            used |= {name for name in names if name not in TRANSFORMS}
-    return used
+            yield factor.expr, _names(factor.expr)
+
+
+def _names(code: str) -> set[str]:
+    """Variables of a Python expression in which backticks quote unusual names."""
+    quoted = set(re.findall("`([^`]*)`", code))
+    nodes = ast.walk(ast.parse(re.sub("`[^`]*`", "0", code), mode="eval"))
+    plain = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return quoted | {name for name in plain if name not in TRANSFORMS}
 
 
 def _random_parts(chunk: str) -> Iterator[RandomPart]:

@@ -23,7 +23,7 @@ from mmlib.objective import Objective
 from mmlib.optimize import OptimizerLog, minimize_objective
 from mmlib.predict import predict
 from mmlib.summary import summarize
-from mmlib.terms import FloatArray, templates
+from mmlib.terms import FloatArray, RandomTerm, templates
 from mmlib.threads import single_threaded
 from mmlib.varcorr import VarCorr, covariances
 
@@ -134,7 +134,9 @@ class LMMResult:
     @cached_property
     def beta(self) -> FloatArray:
         """Fixed effects, shape (p,)."""
-        return solve_triangular(self.blocks.R, self.blocks.ols + self._modes.beta)
+        beta = solve_triangular(self.blocks.R, self.blocks.ols + self._modes.beta)
+        beta.setflags(write=False)
+        return beta
 
     @cached_property
     def sigma(self) -> float:
@@ -233,6 +235,14 @@ class LMMResult:
             for grouping, modes in zip(self.blocks.groupings, self._modes.b, strict=True)
         }
 
+    def term_modes(self) -> list[FloatArray]:
+        """Conditional modes of each term of `design.terms`, shape (ℓ, S)."""
+        modes: dict[RandomTerm, FloatArray] = {}
+        for grouping, b in zip(self.blocks.groupings, self._modes.b, strict=True):
+            ends = np.cumsum([term.width for term in grouping.terms])[:-1]
+            modes.update(zip(grouping.terms, np.split(b, ends, axis=1), strict=True))
+        return [modes[term] for term in self.design.terms]
+
     def cond_var(self) -> dict[str, FloatArray]:
         """Variance of the random effects given y, with β, θ and σ taken as known.
 
@@ -294,12 +304,13 @@ class LMMResult:
         with single_threaded():
             if y is None:
                 return _fit(self.design, self.blocks, reml=reml)
-            response = as_response(pd.Series(np.asarray(y), name="y"))
-            if response.shape != (self.nobs,):
+            values = np.asarray(y)
+            if values.shape != (self.nobs,):
                 raise DataError(
                     f"y must have one value for each of the {self.nobs} rows of the fit; "
-                    f"it has {len(response)}."
+                    f"it has shape {values.shape}."
                 )
+            response = as_response(pd.Series(values, name="y"))
             design = dataclasses.replace(self.design, y=response)
             return _fit(design, self.blocks.with_response(response), reml=reml)
 

@@ -15,6 +15,7 @@ from mmlib.errors import DataError
 from mmlib.terms import FloatArray
 
 LOG_2PI = float(np.log(2 * np.pi))
+MAX_THETA = 1e50
 
 
 class Objective:
@@ -43,13 +44,6 @@ class Objective:
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
 
     @property
-    def start(self) -> FloatArray:
-        """The θ at which every template is the identity."""
-        theta = np.zeros(self.blocks.theta_size)
-        theta[self.diagonal] = 1.0
-        return theta
-
-    @property
     def diagonal(self) -> np.ndarray:
         """Marks the entries of θ on the diagonal of a template: relative standard deviations."""
         mask = np.zeros(self.blocks.theta_size, dtype=bool)
@@ -68,15 +62,25 @@ class Objective:
 
     def __call__(self, theta: ArrayLike) -> float:
         """The objective at θ."""
-        return self._value(self.factorize(theta))
+        return self.value(self.factorize(theta))
 
     def value_and_gradient(self, theta: ArrayLike) -> tuple[float, FloatArray]:
         """The objective and its gradient at θ, from one factorization."""
-        factor = self.factorize(theta)
-        return self._value(factor), factor.gradient(reml=self.reml, dof=self.dof)
+        value, slopes = self._value_and_slopes(self.factorize(theta))
+        return value, self.blocks.gather(slopes)
+
+    def at_templates(self, templates: list[FloatArray]) -> tuple[float, list[FloatArray]]:
+        """The objective at templates of any shape, triangular or not, and its slope in each."""
+        return self._value_and_slopes(Factor(self.blocks, templates))
+
+    def _value_and_slopes(self, factor: Factor) -> tuple[float, list[FloatArray]]:
+        weight = self.dof / factor.rss
+        return self.value(factor), factor.template_slopes(reml=self.reml, rss_weight=weight)
 
     def at_sigma(self, theta: ArrayLike, sigma: float) -> float:
         """The objective at θ and σ, profiled over β only (what profiling σ needs)."""
+        if not 0 < sigma < np.inf:
+            raise DataError(f"sigma must be positive, not {sigma!r}.")
         factor = self.factorize(theta)
         variance = sigma**2
         return (
@@ -87,14 +91,29 @@ class Objective:
 
     def factorize(self, theta: ArrayLike) -> Factor:
         """The blocked Cholesky factor at θ."""
-        theta = np.asarray(theta, dtype=float)
-        if theta.shape != (self.blocks.theta_size,):
-            raise DataError(
-                f"theta must have {self.blocks.theta_size} entries; it has shape {theta.shape}."
-            )
-        return self.blocks.factorize(theta)
+        return self.blocks.factorize(self.checked(theta))
 
-    def _value(self, factor: Factor) -> float:
+    def checked(self, theta: ArrayLike) -> FloatArray:
+        """θ as an array of the right length.
+
+        Raises
+        ------
+        DataError
+            If it has another length, or an entry that is not a number of sensible size.
+        """
+        size = self.blocks.theta_size
+        try:
+            entries = np.asarray(theta, dtype=float)
+        except (TypeError, ValueError):
+            raise DataError(f"theta must be {size} number(s), not {theta!r}.") from None
+        if entries.shape != (size,):
+            raise DataError(f"theta must have {size} entries; it has shape {entries.shape}.")
+        if not (np.abs(entries) < MAX_THETA).all():
+            raise DataError(f"theta must be finite and below {MAX_THETA:g}, not {entries}.")
+        return entries
+
+    def value(self, factor: Factor) -> float:
+        """The objective at a factor."""
         return self._log_determinants(factor) + self.dof * (
             1 + LOG_2PI + float(np.log(factor.rss / self.dof))
         )

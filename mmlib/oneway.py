@@ -113,7 +113,7 @@ class OneWayLayout:
         Mean of all observations.
     ssa, sse, sst : float
         Sums of squares between levels, within levels and in total, about the means.
-    nmissing : int
+    n_missing : int
         Rows left out because the response or the factor is missing.
     """
 
@@ -125,7 +125,7 @@ class OneWayLayout:
     ssa: float
     sse: float
     sst: float
-    nmissing: int
+    n_missing: int
 
     @property
     def levels(self) -> tuple[object, ...]:
@@ -184,7 +184,7 @@ class OneWayLayout:
     def __repr__(self) -> str:
         """Return the counts and the ANOVA table."""
         counts = f"{self.counts.iloc[0]} each" if self.balanced else "unbalanced"
-        missing = f", {self.nmissing} rows with missing values left out" if self.nmissing else ""
+        missing = f", {self.n_missing} rows with missing values left out" if self.n_missing else ""
         return (
             f"One-way layout: {self.response} by {self.factor}, {len(self.counts)} levels, "
             f"{self.nobs} observations ({counts}){missing}\n{self.table().to_string(na_rep='')}"
@@ -433,7 +433,7 @@ def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
         ssa=float(counts @ (level_shifts - shift) ** 2),
         sse=float(((deviations - level_shifts[codes]) ** 2).sum()),
         sst=float(((deviations - shift) ** 2).sum()),
-        nmissing=len(data) - len(complete),
+        n_missing=len(data) - len(complete),
     )
 
 

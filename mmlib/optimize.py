@@ -5,6 +5,9 @@ no bounds are needed: signs are put right afterwards. For the same reason the gr
 wherever a column is zero, minimum or not; only the curvature tells. Hence: a quasi-Newton descent,
 then the Hessian (differences of the analytic gradient), which polishes the point with Newton
 steps, or shows the way out of a saddle.
+
+The search works in columns of Z that were made orthogonal and of mean square 1 within each term, so
+neither the units nor the origin of a variable matter; the θ that it reports is the model's own.
 """
 
 from __future__ import annotations
@@ -12,8 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
+from mmlib.errors import DataError
 from mmlib.objective import Objective
 from mmlib.terms import FloatArray
 
@@ -25,6 +31,13 @@ NEGLIGIBLE = 1e-10
 """Differences in the objective below this share of its size are rounding."""
 
 DIFFERENCE_STEP = 1e-5
+MAX_HESSIANS = 3
+EXACT_FIT = 1e-12
+"""A residual sum of squares below this share of the one without random effects is zero."""
+
+ROUNDING = 1e-13
+"""Entries of a template below this share of their row are zeros with rounding."""
+
 FLAT = 1e-9
 """Curvatures below this share of the largest count as flat: θ is not unique in that direction."""
 
@@ -68,27 +81,26 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     ----------
     objective : Objective
     start : ndarray, optional
-        Where to start; by default every template is the identity.
+        Where to start; by default every effect has the residual's standard deviation, its
+        variable being measured in root mean squares.
 
     Returns
     -------
     OptimizerLog
+
+    Raises
+    ------
+    DataError
+        If the objective has no minimum because the model can fit the response exactly.
     """
-    start = objective.start if start is None else np.asarray(start, dtype=float)
-    if start.size == 0:
-        return OptimizerLog(
-            start=start,
-            theta=start,
-            objective=objective(start),
-            evaluations=1,
-            restarts=0,
-            expected_decrease=0.0,
-            smallest_curvature=1.0,
-            converged=True,
-        )
     search = _Search(objective)
-    point = search.at(start)
+    point = search.at(search.identity() if start is None else search.to_scaled(start))
+    first = search.to_theta(point.scaled)
+    way_out, model = None, _QuadraticModel(np.eye(len(first)))
     for restarts in range(MAX_RESTARTS + 1):
+        if not len(first):
+            model.newton_step(point.gradient)
+            break
         point = search.snap(search.rectify(search.descend(point)))
         point, model = search.polish(point)
         point = search.snap(search.rectify(point))
@@ -96,22 +108,29 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
         if way_out is None or restarts == MAX_RESTARTS:
             break
         point = search.leave_saddle(point, way_out)
-    converged = way_out is None and model.expected_decrease <= search.tolerance(point)
+    theta = search.to_theta(point.scaled)
+    theta.setflags(write=False)
+    factor = objective.factorize(theta)
+    if factor.rss <= EXACT_FIT * objective.blocks.total_ss:
+        raise DataError(
+            "the random effects can fit the response exactly, so the likelihood has no maximum; "
+            "use a coarser grouping or fewer random effects."
+        )
     return OptimizerLog(
-        start=start,
-        theta=point.theta,
-        objective=point.value,
-        evaluations=search.evaluations,
+        start=first,
+        theta=theta,
+        objective=objective.value(factor),
+        evaluations=search.evaluations + 1,
         restarts=restarts,
         expected_decrease=model.expected_decrease,
         smallest_curvature=model.smallest_curvature,
-        converged=bool(converged),
+        converged=way_out is None and model.expected_decrease <= search.tolerance(point),
     )
 
 
 @dataclass(frozen=True)
 class _Point:
-    theta: FloatArray
+    scaled: FloatArray
     value: float
     gradient: FloatArray = field(repr=False)
 
@@ -143,19 +162,44 @@ class _QuadraticModel:
 
 
 class _Search:
-    """The objective with a count of its evaluations, and the moves of the search."""
+    """The objective in scaled columns, with a count of its evaluations, and the search's moves."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
+        self.blocks = objective.blocks
+        self.bases = [grouping.basis for grouping in self.blocks.groupings]
         self.evaluations = 0
 
-    def at(self, theta: FloatArray) -> _Point:
-        self.evaluations += 1
-        return _Point(theta, *self.objective.value_and_gradient(theta))
+    def identity(self) -> FloatArray:
+        return self.blocks.gather([np.eye(len(basis)) for basis in self.bases])
 
-    def value(self, theta: FloatArray) -> float:
+    def to_theta(self, scaled: FloatArray) -> FloatArray:
+        """The model's θ: the same covariances, for the columns as the user has them."""
+        templates = self.blocks.templates(scaled)
+        return self.blocks.gather(
+            [_lower(basis @ lam) for basis, lam in zip(self.bases, templates, strict=True)]
+        )
+
+    def to_scaled(self, theta: ArrayLike) -> FloatArray:
+        """Inverse of `to_theta`."""
+        templates = self.blocks.templates(self.objective.checked(theta))
+        return self.blocks.gather(
+            [
+                _lower(solve_triangular(basis, lam))
+                for basis, lam in zip(self.bases, templates, strict=True)
+            ]
+        )
+
+    def at(self, scaled: FloatArray) -> _Point:
         self.evaluations += 1
-        return self.objective(theta)
+        templates = self.blocks.templates(scaled)
+        value, slopes = self.objective.at_templates(
+            [basis @ lam for basis, lam in zip(self.bases, templates, strict=True)]
+        )
+        gradient = self.blocks.gather(
+            [basis.T @ slope for basis, slope in zip(self.bases, slopes, strict=True)]
+        )
+        return _Point(scaled, value, gradient)
 
     def tolerance(self, point: _Point) -> float:
         return NEGLIGIBLE * (1 + abs(point.value))
@@ -163,13 +207,13 @@ class _Search:
     def descend(self, point: _Point) -> _Point:
         """Quasi-Newton descent (L-BFGS-B without bounds)."""
 
-        def value_and_gradient(theta: FloatArray) -> tuple[float, FloatArray]:
-            trial = self.at(theta.copy())
+        def value_and_gradient(scaled: FloatArray) -> tuple[float, FloatArray]:
+            trial = self.at(scaled.copy())
             return trial.value, trial.gradient
 
         result = minimize(
             value_and_gradient,
-            point.theta,
+            point.scaled,
             jac=True,
             method="L-BFGS-B",
             options={"ftol": 1e-11, "gtol": 1e-5, "maxcor": 20, "maxiter": 1000},
@@ -178,51 +222,60 @@ class _Search:
 
     def rectify(self, point: _Point) -> _Point:
         """Flip the columns whose diagonal entry is negative; the objective does not change."""
-        theta, gradient = point.theta.copy(), point.gradient.copy()
+        scaled, gradient = point.scaled.copy(), point.gradient.copy()
         for column in self.objective.theta_columns:
-            if theta[column[0]] < 0:
-                theta[column] *= -1
+            if scaled[column[0]] < 0:
+                scaled[column] *= -1
                 gradient[column] *= -1
-        return _Point(theta, point.value, gradient)
+        return _Point(scaled, point.value, gradient)
 
     def snap(self, point: _Point) -> _Point:
         """Set small columns, and small diagonal entries, to zero unless the objective objects."""
         for column in self.objective.theta_columns:
             for entries in (column, column[:1]):
-                size = np.abs(point.theta[entries]).max()
+                size = np.abs(point.scaled[entries]).max()
                 if not 0 < size < SMALL_COLUMN:
                     continue
-                theta = point.theta.copy()
-                theta[entries] = 0.0
-                trial = self.at(theta)
+                scaled = point.scaled.copy()
+                scaled[entries] = 0.0
+                trial = self.at(scaled)
                 if trial.value <= point.value + self.tolerance(point):
                     point = trial
         return point
 
     def polish(self, point: _Point) -> tuple[_Point, _QuadraticModel]:
-        """Newton steps with one Hessian, as long as they lower the objective."""
-        model = _QuadraticModel(self._hessian(point))
-        step = model.newton_step(point.gradient)
-        for _ in range(4):
-            if np.abs(step).max() <= 1e-9 * (1 + np.abs(point.theta).max()):
-                break
-            trial = self.at(point.theta + step)
-            if trial.value > point.value + self.tolerance(point):
-                break
-            point = trial
+        """Newton steps as long as they lower the objective; a new Hessian after every few."""
+        for _ in range(MAX_HESSIANS):
+            model = _QuadraticModel(self._hessian(point))
             step = model.newton_step(point.gradient)
+            for _ in range(4):
+                if np.abs(step).max() <= 1e-9 * (1 + np.abs(point.scaled).max()):
+                    break
+                trial = self.at(point.scaled + step)
+                if trial.value > point.value + self.tolerance(point):
+                    break
+                point = trial
+                step = model.newton_step(point.gradient)
+            if model.way_out() is not None or model.expected_decrease <= self.tolerance(point):
+                break
         return point, model
 
     def _hessian(self, point: _Point) -> FloatArray:
         """Symmetrised forward differences of the gradient."""
-        hessian = np.empty((len(point.theta), len(point.theta)))
-        for k in range(len(point.theta)):
-            theta = point.theta.copy()
-            theta[k] += DIFFERENCE_STEP
-            hessian[k] = (self.at(theta).gradient - point.gradient) / DIFFERENCE_STEP
+        steps = DIFFERENCE_STEP * np.eye(len(point.scaled))
+        differences = [self.at(point.scaled + step).gradient - point.gradient for step in steps]
+        hessian = np.array(differences) / DIFFERENCE_STEP
         return (hessian + hessian.T) / 2
 
     def leave_saddle(self, point: _Point, direction: FloatArray) -> _Point:
         """The best of a few points along a direction that curves down."""
         steps = np.outer([0.5, 0.1, 0.02, -0.02, -0.1, -0.5], direction)
-        return min((self.at(point.theta + step) for step in steps), key=lambda trial: trial.value)
+        return min((self.at(point.scaled + step) for step in steps), key=lambda trial: trial.value)
+
+
+def _lower(template: FloatArray) -> FloatArray:
+    """The lower-triangular template with a non-negative diagonal that has the same covariance."""
+    triangle = np.asarray(np.linalg.qr(template.T, mode="r"))
+    lower = triangle.T * np.where(np.diag(triangle) < 0, -1.0, 1.0)
+    lower[np.abs(lower) <= ROUNDING * np.linalg.norm(lower, axis=1, keepdims=True)] = 0.0
+    return lower

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from mmlib.checks import require_columns, require_frame
+from mmlib.checks import as_numbers, require_columns, require_frame
+from mmlib.design import Design
 from mmlib.errors import DataError
 from mmlib.formula import columns_used, parse_with_formulaic
 from mmlib.terms import FloatArray, RandomTerm
@@ -59,38 +60,22 @@ def predict(
         raise DataError(f"new_levels must be 'error' or 'population', not {new_levels!r}.")
     require_frame(new)
     design = fit.design
-    formula = design.formula
-    expressions = [parse_with_formulaic(text) for text in (formula.fixed, *_varying(fit))]
-    used = set().union(*(columns_used(expression, new.columns) for expression in expressions))
-    groupings = {name for term in design.terms for name in term.part.factors}
+    texts = [design.formula.fixed, *(part.expr for part in design.formula.random)]
+    coded = set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
+    groupings = {name for part in design.formula.random for name in part.factors}
     offset = {design.offset_column} if design.offset_column else set()
-    require_columns(new, sorted(used | groupings | offset))
-    _refuse_missing(new, sorted(used | offset))
-    predicted = design.fixed_matrix(new) @ fit.beta + _offset(fit, new)
-    modes = fit.ranef()
-    for term in design.terms:
-        predicted += _effects(term, modes[term.group], new, new_levels)
+    require_columns(new, sorted(coded | groupings | offset))
+    design.check_types(new, sorted(coded))
+    predicted = design.fixed_matrix(new) @ fit.beta + _offset(design, new)
+    for term, modes in zip(design.terms, fit.term_modes(), strict=True):
+        predicted += _effects(term, modes, new, new_levels)
     return pd.Series(predicted, index=new.index, name="predicted")
 
 
-def _varying(fit: LMMResult) -> list[str]:
-    return [term.part.expr for term in fit.design.terms]
-
-
-def _refuse_missing(new: pd.DataFrame, names: list[str]) -> None:
-    for name in names:
-        missing = int(new[name].isna().sum())
-        if missing:
-            raise DataError(
-                f"column {name!r} of the new data has {missing} missing value(s); "
-                "fill or drop these rows."
-            )
-
-
-def _offset(fit: LMMResult, new: pd.DataFrame) -> FloatArray | float:
-    if fit.design.offset_column:
-        return new[fit.design.offset_column].to_numpy(dtype=float)
-    if fit.design.offset is not None:
+def _offset(design: Design, new: pd.DataFrame) -> FloatArray | float:
+    if design.offset_column:
+        return as_numbers(f"offset column {design.offset_column!r}", new[design.offset_column])
+    if design.offset is not None:
         raise DataError(
             "the fit has an offset given as an array, which new data cannot carry; "
             "fit with offset='column' to predict for new data."
@@ -98,18 +83,15 @@ def _offset(fit: LMMResult, new: pd.DataFrame) -> FloatArray | float:
     return 0.0
 
 
-def _effects(
-    term: RandomTerm, modes: pd.DataFrame, new: pd.DataFrame, new_levels: str
-) -> FloatArray:
-    """What one random term adds to each row of `new`."""
+def _effects(term: RandomTerm, modes: FloatArray, new: pd.DataFrame, new_levels: str) -> FloatArray:
+    """What one random term, with conditional modes of shape (ℓ, S), adds to each row of `new`."""
     codes, values = term.locate(new)
     unknown = codes < 0
     if unknown.any() and new_levels == "error":
-        labels = new.loc[unknown, list(term.part.factors)].drop_duplicates().astype(str)
-        shown = ", ".join(":".join(row) for row in labels.head(3).itertuples(index=False))
+        labels = new.loc[unknown, list(term.part.factors)].drop_duplicates()
+        shown = ", ".join(":".join(map(str, row)) for row in labels.head(3).itertuples(index=False))
         raise DataError(
             f"grouping {term.group!r} has level(s) the fit has not seen: {shown}; pass "
             "new_levels='population' to predict the population mean for them."
         )
-    b = modes[list(term.columns)].to_numpy()[codes]
-    return np.where(unknown, 0.0, (b * values).sum(axis=1))
+    return np.where(unknown, 0.0, (modes[codes] * values).sum(axis=1))

@@ -361,7 +361,7 @@ def test_labels_may_be_of_any_type(labels):
 def test_rows_with_missing_values_are_left_out_and_counted():
     data = pd.DataFrame({"y": [1.0, 3, np.nan, 2, 6, 9], "g": ["a", "a", "a", "b", "b", None]})
     found = mm.oneway("y ~ g", data)
-    assert (found.nobs, found.nmissing) == (4, 2)
+    assert (found.nobs, found.n_missing) == (4, 2)
     assert found.ssa == pytest.approx(4)
     assert "2 rows with missing values left out" in repr(found)
 
@@ -371,7 +371,7 @@ def test_nullable_columns_and_backquoted_names_are_read():
         {"my y": pd.array([1, 3, 2, 6, None], dtype="Int64"), "the g": list("aabbb")}
     )
     found = mm.oneway("`my y` ~ `the g`", data)
-    assert (found.response, found.factor, found.nmissing) == ("my y", "the g", 1)
+    assert (found.response, found.factor, found.n_missing) == ("my y", "the g", 1)
     assert found.sse == pytest.approx(10)
 
 
