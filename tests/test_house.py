@@ -312,6 +312,25 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
         assert f"&& {command}\n" in script.read_text()
 
 
+# The guide --------------------------------------------------------------------------------------
+
+
+def undescribed(files: list[str], guide: str) -> list[str]:
+    """Modules and scripts that a guide does not name."""
+    return [name for name in files if f"{name}`" not in guide and f"{name} " not in guide]
+
+
+def test_guide_names_every_module_of_the_library() -> None:
+    modules = [path.name for path in tracked_files() if path.parent == ROOT / "mmlib"]
+    public = [name for name in modules if name.endswith(".py") and not name.startswith("_")]
+    assert "formula.py" in public
+    assert undescribed(public, read("CONTRIBUTING.md")) == []
+
+
+def test_a_module_that_the_guide_forgot_is_found() -> None:
+    assert undescribed(["a.py", "b.py"], "| `a.py` | does this |") == ["b.py"]
+
+
 # The package ------------------------------------------------------------------------------------
 
 
