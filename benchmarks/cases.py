@@ -1,0 +1,146 @@
+"""The models that are timed: classic data, and growth curves of any length."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import mmlib as mm
+
+ORACLE = Path(__file__).parent.parent / "tests" / "oracle" / "cases.json.gz"
+ROWS_PER_GROUP = 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model on one data set, fitted by REML.
+
+    Attributes
+    ----------
+    name : str
+    formula : str
+        In lme4's notation, which every package but statsmodels reads.
+    load : callable
+        Returns the data.
+    statsmodels : dict or None
+        The same model as arguments of ``statsmodels.formula.api.mixedlm``; None where it would
+        need a dense matrix of rows × rows.
+    oracle : str or None
+        The case of tests/oracle whose REML criterion, from R, is the right objective.
+    is_small : bool
+        Whether ``--quick`` keeps it.
+    """
+
+    name: str
+    formula: str
+    load: Callable[[], pd.DataFrame]
+    statsmodels: dict[str, Any] | None = field(default=None, repr=False)
+    oracle: str | None = None
+    is_small: bool = True
+
+    @property
+    def response(self) -> str:
+        """The column on the left of the formula."""
+        return self.formula.split("~")[0].strip()
+
+    def objective(self) -> float | None:
+        """R's REML criterion at a tightly converged optimum, where there is one."""
+        if self.oracle is None:
+            return None
+        return float(_oracle_cases()[self.oracle]["REML"]["crit"])
+
+
+@cache
+def _oracle_cases() -> dict[str, Any]:
+    return json.loads(gzip.decompress(ORACLE.read_bytes()))["cases"]
+
+
+def growth_curves(n_rows: int) -> pd.DataFrame:
+    """Simulate `n_rows` of growth curves, 100 for each group, with correlated slopes."""
+    rng = np.random.default_rng(n_rows)
+    n_groups = n_rows // ROWS_PER_GROUP
+    t = np.tile(np.linspace(-1, 1, ROWS_PER_GROUP), n_groups)
+    group = np.repeat(np.arange(n_groups), ROWS_PER_GROUP)
+    effects = rng.standard_normal((n_groups, 2)) @ np.array([[1.0, 0.3], [0.0, 0.5]])
+    y = 10 + 2 * t + effects[group, 0] + effects[group, 1] * t + rng.standard_normal(n_rows)
+    names = [f"g{number:05d}" for number in range(n_groups)]
+    return pd.DataFrame({"y": y, "t": t, "g": pd.Categorical.from_codes(group, pd.Index(names))})
+
+
+def _classic(name: str) -> Callable[[], pd.DataFrame]:
+    return lambda: mm.load_dataset(name)
+
+
+def _growth(n_rows: int) -> Case:
+    return Case(
+        f"growth curves, {n_rows:,} rows",
+        "y ~ t + (1 + t | g)",
+        lambda: growth_curves(n_rows),
+        {"formula": "y ~ t", "re_formula": "~t", "groups": "g"},
+        is_small=n_rows <= 10**4,
+    )
+
+
+CASES = (
+    Case(
+        "pulp",
+        "bright ~ 1 + (1 | operator)",
+        _classic("pulp"),
+        {"formula": "bright ~ 1", "groups": "operator"},
+        "pulp_ri",
+    ),
+    Case(
+        "penicillin",
+        "yield ~ treat + (1 | blend)",
+        _classic("penicillin"),
+        {"formula": "Q('yield') ~ treat", "groups": "blend"},
+        "penicillin_rcbd",
+    ),
+    Case(
+        "sleepstudy",
+        "Reaction ~ Days + (Days | Subject)",
+        _classic("sleepstudy"),
+        {"formula": "Reaction ~ Days", "re_formula": "~Days", "groups": "Subject"},
+        "sleep_corr",
+    ),
+    Case(
+        "penicillin assay",
+        "diameter ~ 1 + (1 | plate) + (1 | sample)",
+        _classic("penicillin_assay"),
+        {
+            "formula": "diameter ~ 1",
+            "groups": None,
+            "vc_formula": {"plate": "0 + C(plate)", "sample": "0 + C(sample)"},
+        },
+        "penicillin_crossed",
+    ),
+    Case(
+        "pastes",
+        "strength ~ 1 + (1 | batch/cask)",
+        _classic("pastes"),
+        {
+            "formula": "strength ~ 1",
+            "groups": "batch",
+            "re_formula": "1",
+            "vc_formula": {"cask": "0 + C(cask)"},
+        },
+        "pastes_nested",
+    ),
+    Case(
+        "InstEval",
+        "y ~ 1 + service + (1 | s) + (1 | d) + (1 | dept)",
+        _classic("inst_eval"),
+        None,
+        "insteval",
+        is_small=False,
+    ),
+    *(_growth(10**power) for power in (3, 4, 5, 6)),
+)
