@@ -4,6 +4,7 @@
     python tools/build_site.py --output FOLDER   into FOLDER/_build/html
 
 The build starts from nothing each time, so that what it shows is never left over from another.
+What Sphinx does not see, such as an image without alternative text, `site_checks` finds.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from site_checks import all_complaints
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class SiteError(Exception):
-    """The site could not be built; what went wrong was printed by the build."""
+    """The site could not be built, or may not be shown; the message says why."""
 
 
 def build(output: Path = ROOT, source: Path = ROOT) -> Path:
@@ -35,7 +38,7 @@ def build(output: Path = ROOT, source: Path = ROOT) -> Path:
     Raises
     ------
     SiteError
-        If the build fails or warns.
+        If the build fails or warns, or if a check of the built site complains.
     """
     site = output / "_build" / "html"
     shutil.rmtree(output / "_build", ignore_errors=True)
@@ -47,6 +50,8 @@ def build(output: Path = ROOT, source: Path = ROOT) -> Path:
     if subprocess.run(command, cwd=source, check=False).returncode != 0:
         shutil.rmtree(site, ignore_errors=True)
         raise SiteError("the site was not built: see the warnings above")
+    if complaints := all_complaints(site):
+        raise SiteError("\n".join(["the site is built, but not as it should be:", *complaints]))
     return site
 
 
