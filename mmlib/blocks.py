@@ -390,7 +390,7 @@ class Factor:
     def _times_templates(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
         """`matrix` times B or Bᵀ: each column block of a later grouping times its template."""
         product = matrix.copy()
-        for grouping, lam, span in self._later():
+        for grouping, lam, span in self.later():
             if grouping.width == 1:
                 product[:, span] *= lam[0, 0]
             else:
@@ -399,7 +399,7 @@ class Factor:
                 product[:, span] = (columns @ template).reshape(len(matrix), -1)
         return product
 
-    def _later(self) -> list[tuple[Grouping, FloatArray, slice]]:
+    def later(self) -> list[tuple[Grouping, FloatArray, slice]]:
         """The groupings after the first, each with its template and its columns in S."""
         later, start = [], 0
         for grouping, lam in zip(self.blocks.groupings[1:], self.templates[1:], strict=True):
@@ -423,7 +423,7 @@ class Factor:
         beta = solution[blocks.q_rest :]
         b = [
             solution[span].reshape(grouping.n_levels, grouping.width) @ lam.T
-            for grouping, lam, span in self._later()
+            for grouping, lam, span in self.later()
         ]
         if blocks.groupings:
             score = blocks.A10 @ np.append(-beta, 1.0)
@@ -441,22 +441,22 @@ class Factor:
         """
         blocks = self.blocks
         size = blocks.q_rest + (blocks.p if beta_estimated else 0)
-        K = self._congruence(self._inverse(size))
+        K = self.congruence(self.inverse(size))
         variances = []
-        for grouping, _, span in self._later():
+        for grouping, _, span in self.later():
             block = K[span, span].reshape((grouping.n_levels, grouping.width) * 2)
             variances.append(np.einsum("isit->ist", block))
         if blocks.groupings:
-            spread = self._level_adjoint(K) if size else np.zeros_like(self.W)
+            spread = self.level_adjoint(K) if size else np.zeros_like(self.W)
             variances.insert(0, self.W + self.W @ spread @ self.W)
         return variances
 
-    def _congruence(self, matrix: FloatArray) -> FloatArray:
+    def congruence(self, matrix: FloatArray) -> FloatArray:
         """B times a symmetric `matrix` times Bᵀ."""
         half = self._times_templates(matrix, transposed=True)
         return self._times_templates(half.T, transposed=True)
 
-    def _level_adjoint(self, K: FloatArray) -> FloatArray:
+    def level_adjoint(self, K: FloatArray) -> FloatArray:
         """A_j0 K A_j0ᵀ for each level j of the first grouping; K covers the leading rows of A00."""
         blocks = self.blocks
         q = blocks.q_rest
@@ -468,7 +468,7 @@ class Factor:
             adjoint += mixed + mixed.transpose(0, 2, 1)
         return adjoint
 
-    def _inverse(self, size: int) -> FloatArray:
+    def inverse(self, size: int) -> FloatArray:
         """Inverse of the leading `size` rows and columns of S."""
         if size == 0:
             return np.zeros((0, 0))
@@ -488,15 +488,15 @@ class Factor:
         residual = np.append(-self.coefficients(), 1.0)
         S_bar = np.outer(residual, residual) * rss_weight
         size = q + (blocks.p if reml else 0)
-        S_bar[:size, :size] += self._inverse(size)
+        S_bar[:size, :size] += self.inverse(size)
 
         slopes = []
         if blocks.groupings:
-            W_bar = -self._level_adjoint(self._congruence(S_bar))
+            W_bar = -self.level_adjoint(self.congruence(S_bar))
             direct = blocks.A11 @ self.N + W_bar @ self.N
             through_F = blocks.A11 @ (self.W @ (W_bar @ self.N))
             slopes.append(2 * (direct - through_F).sum(axis=0))
-        for grouping, _, span in self._later():
+        for grouping, _, span in self.later():
             shape = (grouping.n_levels, grouping.width, m)
             left, right = self.TB[span].reshape(shape), S_bar[span].reshape(shape)
             slopes.append(2 * np.tensordot(left, right, axes=((0, 2), (0, 2))))
