@@ -1,0 +1,380 @@
+"""Fit one design to many responses at once: the refits of a bootstrap.
+
+Only y differs between the refits, but each has its own θ. So every step of the blocked Cholesky
+factorization (see `mmlib.blocks`) is done for all responses together, as arrays whose first axis
+runs over the responses. Two facts make a step cheap. Levels of the first grouping with the same
+cross-products A_j share W_j = λ(λᵀA_jλ + I)⁻¹λᵀ, so that a balanced design has only one. And the
+matrix left after the elimination, T = A00 − Σ_g ⟨W_g, C_g⟩, is linear in the W_g, with products C_g
+that are added up once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from scipy import sparse
+
+from mmlib.blocks import Blocks, Grouping
+from mmlib.design import Design
+from mmlib.objective import LOG_2PI
+from mmlib.terms import FloatArray, random_matrix
+
+MAX_COLUMNS = 60
+"""Columns of [Z_rest X] up to which the responses are taken together."""
+
+MAX_PRODUCTS = 4 * 10**6
+"""Numbers stored in the products C_g up to which they are."""
+
+MAX_STEPS = 40
+DIFFERENCE_STEP = 1e-5
+SMALLEST_START = 0.1
+"""At a diagonal entry of zero the slope is zero, so a search must start away from it."""
+
+SUFFICIENT = 1e-3
+"""Share of the fall that the slope promises which a step must bring (Armijo)."""
+
+SMALL_COLUMN = 1e-2
+NEGLIGIBLE = 1e-10
+"""Differences in the objective below this share of its size are rounding (as in `optimize`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ManyFits:
+    """Minimum of the objective for each response.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (B, k)
+    objective : ndarray, shape (B,)
+    expected_decrease : ndarray, shape (B,)
+        What is still to gain, by the quadratic model at `theta`.
+    converged : ndarray of bool, shape (B,)
+    """
+
+    theta: FloatArray
+    objective: FloatArray
+    expected_decrease: FloatArray
+    converged: np.ndarray
+
+
+def suits(design: Design, blocks: Blocks) -> bool:
+    """Whether the design is small enough to take its responses together."""
+    if not design.terms:
+        return False
+    first, *rest = blocks.groupings
+    columns = design.p + sum(grouping.n_effects for grouping in rest)
+    pairs = first.width * (first.width + 1) // 2
+    return columns <= MAX_COLUMNS and first.n_levels * pairs * columns**2 <= MAX_PRODUCTS
+
+
+class BatchModel:
+    """A design with random terms, ready to be fitted to many responses.
+
+    Parameters
+    ----------
+    design : Design
+    blocks : Blocks
+        Its cross-products, for the order of the groupings.
+    reml : bool
+    """
+
+    def __init__(self, design: Design, blocks: Blocks, *, reml: bool) -> None:
+        self.reml = reml
+        self.dof = design.n - (design.p if reml else 0)
+        self._root_weights = None if design.weights is None else np.sqrt(design.weights)
+        self._offset = design.offset
+        self._first, *self._later = blocks.groupings
+        self._size = sum(len(grouping.positions) for grouping in blocks.groupings)
+        self._basis, R = np.linalg.qr(self._weigh(design.X))
+        self._constant = self.dof * (1 + LOG_2PI)
+        if design.weights is not None:
+            self._constant -= float(np.log(design.weights).sum())
+        if reml:
+            self._constant += 2 * float(np.log(np.abs(np.diag(R))).sum())
+        self._columns = [
+            np.asarray(grouping.positions)[grouping.theta_columns == column]
+            for grouping in blocks.groupings
+            for column in range(grouping.width)
+        ]
+        self._add_products()
+
+    def _weigh(self, columns: FloatArray) -> FloatArray:
+        return columns if self._root_weights is None else columns * self._root_weights[:, None]
+
+    def _add_products(self) -> None:
+        """Everything that depends neither on θ nor on y."""
+        first, S = self._first, self._first.width
+        self._Z1 = self._random_matrix(first)
+        rest = [self._random_matrix(grouping).toarray() for grouping in self._later]
+        self._dense = np.hstack([*rest, self._basis])
+        self._q = self._dense.shape[1] - self._basis.shape[1]
+        self._T0 = self._dense.T @ self._dense
+        self._A10 = (self._Z1.T @ self._dense).reshape(first.n_levels, S, -1)
+        A11 = self._level_products()
+        scale = np.abs(A11).max()
+        _, chosen, self._type = np.unique(
+            np.round(A11 / scale, 10).reshape(first.n_levels, -1),
+            axis=0,
+            return_index=True,
+            return_inverse=True,
+        )
+        self._A11 = A11[chosen]
+        self._type_counts = np.bincount(self._type)
+        self._pairs = list(combinations_with_replacement(range(S), 2))
+        self._left = np.array([s for s, _ in self._pairs])
+        self._right = np.array([t for _, t in self._pairs])
+        m = len(self._T0)
+        products = np.zeros((len(self._A11), len(self._pairs), m, m))
+        for number, (s, t) in enumerate(self._pairs):
+            each = self._A10[:, s, :, None] * self._A10[:, t, None, :]
+            if s != t:
+                each = each + each.transpose(0, 2, 1)
+            np.add.at(products[:, number], self._type, each)
+        self._C = products.reshape(-1, m * m)
+
+    def _random_matrix(self, grouping: Grouping) -> sparse.csr_array:
+        values = self._weigh(grouping.model_matrix)
+        return random_matrix(grouping.codes, values, grouping.n_levels)
+
+    def _level_products(self) -> FloatArray:
+        """The blocks A_j of Z₁ᵀZ₁, shape (ℓ, S, S)."""
+        first = self._first
+        values = self._weigh(first.model_matrix)
+        products = np.zeros((first.n_levels, first.width, first.width))
+        np.add.at(products, first.codes, values[:, :, None] * values[:, None, :])
+        return products
+
+    def fit(self, responses: FloatArray, start: FloatArray) -> ManyFits:
+        """Fit every response, shape (B, n), starting from θ = `start`, shape (k,)."""
+        with np.errstate(all="ignore"):
+            return _Newton(self, self._cross_products(responses), start).run()
+
+    def _cross_products(self, responses: FloatArray) -> _Responses:
+        if self._offset is not None:
+            responses = responses - self._offset
+        residual = self._weigh(np.ascontiguousarray(responses.T))
+        for _ in range(2):  # the second pass takes away what rounding left of the first
+            residual = residual - self._basis @ (self._basis.T @ residual)
+        first, B = self._first, len(responses)
+        z = (self._Z1.T @ residual).reshape(first.n_levels, first.width, B)
+        m = len(self._T0)
+        mixed = np.zeros((len(self._A11), len(self._pairs), m, B))
+        square = np.zeros((len(self._A11), len(self._pairs), B))
+        for number, (s, t) in enumerate(self._pairs):
+            each = self._A10[:, s, :, None] * z[:, t, None, :]
+            both = z[:, s] * z[:, t]
+            if s != t:
+                each = each + self._A10[:, t, :, None] * z[:, s, None, :]
+                both = 2 * both
+            np.add.at(mixed[:, number], self._type, each)
+            np.add.at(square[:, number], self._type, both)
+        return _Responses(
+            dense=(self._dense.T @ residual).T,
+            total=np.einsum("ib,ib->b", residual, residual),
+            mixed=np.ascontiguousarray(mixed.reshape(-1, m, B).transpose(2, 0, 1)),
+            square=np.ascontiguousarray(square.reshape(-1, B).T),
+        )
+
+    def value_and_gradient(self, theta: FloatArray, y: _Responses) -> tuple[FloatArray, FloatArray]:
+        """Objective, shape (B,), and gradient, shape (B, k); NaN where it breaks down."""
+        B, m, q = len(theta), len(self._T0), self._q
+        lam = self._template(self._first, theta)[:, None]
+        lam_t = np.swapaxes(lam, -1, -2)
+        F = lam_t @ self._A11 @ lam + np.eye(self._first.width)
+        N = lam @ np.linalg.inv(F)
+        W = N @ lam_t
+        w = W[:, :, self._left, self._right].reshape(B, -1)
+        value = np.log(np.linalg.det(F)) @ self._type_counts
+
+        T = self._T0 - (w @ self._C).reshape(B, m, m)
+        t = y.dense - np.einsum("bg,bgm->bm", w, y.mixed)
+        total = y.total - np.einsum("bg,bg->b", w, y.square)
+        scaling = self._later_templates(theta)
+        if q:
+            TB, Bt = T @ scaling, (t[:, None] @ scaling)[:, 0]
+            S = np.swapaxes(scaling, 1, 2) @ TB
+            S[:, np.arange(q), np.arange(q)] += 1
+        else:
+            TB, Bt, S = T, t, T
+        inverse = np.linalg.inv(S)
+        coefficients = np.einsum("bij,bj->bi", inverse, Bt)
+        rss = total - np.einsum("bi,bi->b", Bt, coefficients)
+        value = value + self.dof * np.log(rss / self.dof) + self._constant
+        S_bar = np.zeros((B, m, m))
+        if self.reml:
+            value += np.linalg.slogdet(S)[1]
+            S_bar += inverse
+        elif q:
+            value += np.linalg.slogdet(S[:, :q, :q])[1]
+            S_bar[:, :q, :q] = np.linalg.inv(S[:, :q, :q])
+        yy_bar = self.dof / rss
+        my_bar = -coefficients * yy_bar[:, None]
+        S_bar -= coefficients[:, :, None] * my_bar[:, None, :]
+
+        gradient = np.zeros((B, self._size))
+        if q:
+            slope = 2 * (TB @ S_bar + t[:, :, None] * my_bar[:, None, :])
+            self._later_gradient(slope, gradient)
+            S_bar = scaling @ S_bar @ np.swapaxes(scaling, 1, 2)
+            my_bar = np.einsum("bij,bj->bi", scaling, my_bar)
+        w_bar = -(S_bar.reshape(B, -1) @ self._C.T)
+        w_bar -= 2 * np.einsum("bgm,bm->bg", y.mixed, my_bar) + y.square * yy_bar[:, None]
+        w_bar = w_bar.reshape((*W.shape[:2], -1))
+        W_bar = np.zeros_like(W)
+        W_bar[:, :, self._left, self._right] += w_bar / 2
+        W_bar[:, :, self._right, self._left] += w_bar / 2
+        counts = self._type_counts[:, None, None]
+        AN = self._A11 @ N
+        slope = 2 * (counts * AN + W_bar @ N - self._A11 @ W @ W_bar @ N).sum(axis=1)
+        first = self._first
+        gradient[:, first.positions] = slope[:, first.theta_rows, first.theta_columns]
+        return np.where(rss > 0, value, np.nan), gradient
+
+    @staticmethod
+    def _template(grouping: Grouping, theta: FloatArray) -> FloatArray:
+        """The template λ of a grouping for each response, shape (B, S, S)."""
+        lam = np.zeros((len(theta), grouping.width, grouping.width))
+        lam[:, grouping.theta_rows, grouping.theta_columns] = theta[:, grouping.positions]
+        return lam
+
+    def _later_templates(self, theta: FloatArray) -> FloatArray:
+        """The matrix that applies the templates of the later groupings, shape (B, m, m)."""
+        scaling = np.zeros((len(theta), len(self._T0), len(self._T0)))
+        start = 0
+        for grouping in self._later:
+            lam, width = self._template(grouping, theta), grouping.width
+            corners = start + np.arange(grouping.n_levels) * width
+            for s in range(width):
+                for t in range(s + 1):
+                    scaling[:, corners + s, corners + t] = lam[:, s, t, None]
+            start += grouping.n_effects
+        fixed = np.arange(self._q, len(self._T0))
+        scaling[:, fixed, fixed] = 1.0
+        return scaling
+
+    def _later_gradient(self, slope: FloatArray, gradient: FloatArray) -> None:
+        """Add up the slope in the entries of each later template."""
+        start = 0
+        for grouping in self._later:
+            corners = start + np.arange(grouping.n_levels) * grouping.width
+            for position, s, t in zip(
+                grouping.positions, grouping.theta_rows, grouping.theta_columns, strict=True
+            ):
+                gradient[:, position] = slope[:, corners + s, corners + t].sum(axis=1)
+            start += grouping.n_effects
+
+
+@dataclass(frozen=True, eq=False)
+class _Responses:
+    """Cross-products of B responses with the design; the first axis runs over the responses."""
+
+    dense: FloatArray
+    total: FloatArray
+    mixed: FloatArray
+    square: FloatArray
+
+    def __getitem__(self, rows: np.ndarray) -> _Responses:
+        return _Responses(self.dense[rows], self.total[rows], self.mixed[rows], self.square[rows])
+
+
+class _Newton:
+    """Newton's method for all responses together, each with its own step and its own end.
+
+    The Hessian comes from differences of the gradient; negative curvatures are turned round, so
+    that a step leads away from saddles, and a step that does not descend is halved.
+    """
+
+    def __init__(self, model: BatchModel, y: _Responses, start: FloatArray) -> None:
+        self._model, self._y = model, y
+        start = start.copy()
+        diagonal = [column[0] for column in model._columns]
+        start[diagonal] = np.maximum(start[diagonal], SMALLEST_START)
+        self.theta = np.tile(start, (len(y.total), 1))
+        self.value, self.gradient = model.value_and_gradient(self.theta, y)
+        self.decrease = np.full(len(self.theta), np.inf)
+        self.converged = np.zeros(len(self.theta), dtype=bool)
+
+    def run(self) -> ManyFits:
+        active = np.flatnonzero(np.isfinite(self.value))
+        for _ in range(MAX_STEPS):
+            active = self._step(active)
+            if not len(active):
+                break
+        self._rectify()
+        self._snap()
+        return ManyFits(self.theta, self.value, self.decrease, self.converged)
+
+    def _step(self, rows: np.ndarray) -> np.ndarray:
+        """One Newton step of the responses `rows`; those that are not yet at a minimum."""
+        y, theta, gradient = self._y[rows], self.theta[rows], self.gradient[rows]
+        hessian = self._hessian(y, theta, gradient)
+        usable = np.flatnonzero(np.isfinite(hessian).all(axis=(1, 2)))
+        rows, y, theta, gradient = rows[usable], y[usable], theta[usable], gradient[usable]
+        curvature, directions = np.linalg.eigh(hessian[usable])
+        largest = np.abs(curvature).max(axis=1, keepdims=True)
+        slopes = np.einsum("bij,bi->bj", directions, gradient)
+        steep = np.maximum(np.abs(curvature), 1e-7 * largest)
+        step = -np.einsum("bij,bj->bi", directions, slopes / steep)
+        decrease = np.sum(slopes**2 / steep, axis=1) / 2
+        saddle = curvature[:, 0] < -1e-6 * largest[:, 0]
+        flat = decrease <= 1e-13 * (1 + np.abs(self.value[rows]))
+        self.decrease[rows] = decrease
+        self.converged[rows] = flat & ~saddle
+        step[flat & saddle] = 0.1 * directions[flat & saddle, :, 0]
+        going = ~self.converged[rows]
+        moved = self._search(rows[going], step[going])
+        return rows[going][moved]
+
+    def _hessian(self, y: _Responses, theta: FloatArray, gradient: FloatArray) -> FloatArray:
+        hessian = np.empty((*theta.shape, theta.shape[1]))
+        for k in range(theta.shape[1]):
+            shifted = theta.copy()
+            shifted[:, k] += DIFFERENCE_STEP
+            slope = self._model.value_and_gradient(shifted, y)[1]
+            hessian[:, k] = (slope - gradient) / DIFFERENCE_STEP
+        return (hessian + hessian.transpose(0, 2, 1)) / 2
+
+    def _search(self, rows: np.ndarray, step: FloatArray) -> np.ndarray:
+        """Take each step, halved until the objective falls enough; False where it never does."""
+        theta = self.theta[rows]
+        longest = (1 + np.linalg.norm(theta, axis=1)) / np.linalg.norm(step, axis=1)
+        step = step * np.minimum(1, longest)[:, None]
+        slope = np.einsum("bi,bi->b", self.gradient[rows], step)
+        moved = np.zeros(len(rows), dtype=bool)
+        for _ in range(12):
+            waiting = np.flatnonzero(~moved)
+            if not len(waiting):
+                break
+            trial, old = theta[waiting] + step[waiting], self.value[rows[waiting]]
+            value, gradient = self._model.value_and_gradient(trial, self._y[rows[waiting]])
+            # Without a demand on the fall, θ could jump to and fro between two sides of a valley.
+            better = value <= old + SUFFICIENT * slope[waiting] + 1e-12 * np.abs(old)
+            chosen = rows[waiting[better]]
+            self.theta[chosen] = trial[better]
+            self.value[chosen], self.gradient[chosen] = value[better], gradient[better]
+            moved[waiting[better]] = True
+            step[waiting] /= 2
+            slope[waiting] /= 2
+        return moved
+
+    def _rectify(self) -> None:
+        """Flip the columns whose diagonal entry is negative; the objective does not change."""
+        for column in self._model._columns:
+            flip = np.where(self.theta[:, column[0]] < 0, -1.0, 1.0)
+            self.theta[:, column] *= flip[:, None]
+
+    def _snap(self) -> None:
+        """Set small columns, and small diagonal entries, to zero unless the objective objects."""
+        for column in self._model._columns:
+            for entries in (column, column[:1]):
+                size = np.abs(self.theta[:, entries]).max(axis=1)
+                rows = np.flatnonzero((size > 0) & (size < SMALL_COLUMN))
+                if not len(rows):
+                    continue
+                trial = self.theta[rows]
+                trial[:, entries] = 0.0
+                value, _ = self._model.value_and_gradient(trial, self._y[rows])
+                kept = value <= self.value[rows] + NEGLIGIBLE * (1 + np.abs(value))
+                self.theta[rows[kept]], self.value[rows[kept]] = trial[kept], value[kept]
