@@ -156,15 +156,23 @@ class Blocks:
             random_matrix(grouping.codes, values, grouping.n_levels)
             for grouping, values in zip(self.groupings, weighted_Z, strict=True)
         ]
-        rest = sparse.hstack(Z[1:], format="csr") if len(Z) > 1 else None
-        self.q_rest = 0 if rest is None else rest.shape[1]
-        self._Z1, self._Z_rest = (Z[0] if Z else None), rest
+        self._Z1 = Z[0] if Z else None
+        self._Z_rest = sparse.hstack(Z[1:], format="csr") if len(Z) > 1 else None
+        self.q_rest = 0 if self._Z_rest is None else self._Z_rest.shape[1]
+        q, m = self.q_rest, self.q_rest + self.p + 1
+        self.A00 = np.zeros((m, m))
+        self.A00[q:-1, q:-1] = basis.T @ basis
         self.cross = None
-        if self.groupings:
+        if self._Z1 is not None:
             first = self.groupings[0]
             self.A11 = _level_products(first.codes, weighted_Z[0], weighted_Z[0], first.n_levels)
-            if rest is not None:
-                self.cross = CrossBlock(first, weighted_Z[0], rest)
+            self.A10 = np.zeros((first.n_levels, first.width, self.p + 1))
+            self.A10[:, :, :-1] = (self._Z1.T @ basis).reshape(*self.A10.shape[:2], -1)
+        if self._Z_rest is not None:
+            self.A00[:q, :q] = (self._Z_rest.T @ self._Z_rest).toarray()
+            self.A00[:q, q:-1] = self._Z_rest.T @ basis
+            self.A00[q:-1, :q] = self.A00[:q, q:-1].T
+            self.cross = CrossBlock(self.groupings[0], weighted_Z[0], self._Z_rest)
         self._set_response(design.y)
 
     def _weigh(self, columns: FloatArray) -> FloatArray:
@@ -187,17 +195,13 @@ class Blocks:
                 "the fixed effects fit the response exactly: there is no variance to take apart; "
                 "use fewer fixed effects, or look for the response among the predictors."
             )
-        dense = np.column_stack([basis, residual])
-        m, q = self.q_rest + self.p + 1, self.q_rest
-        self.A00 = np.empty((m, m))
-        self.A00[q:, q:] = dense.T @ dense
+        q = self.q_rest
+        self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
+        self.A00[-1, -1] = residual @ residual
         if self._Z_rest is not None:
-            self.A00[:q, :q] = (self._Z_rest.T @ self._Z_rest).toarray()
-            self.A00[:q, q:] = self._Z_rest.T @ dense
-            self.A00[q:, :q] = self.A00[:q, q:].T
+            self.A00[:q, -1] = self.A00[-1, :q] = self._Z_rest.T @ residual
         if self._Z1 is not None:
-            first = self.groupings[0]
-            self.A10 = (self._Z1.T @ dense).reshape(first.n_levels, first.width, self.p + 1)
+            self.A10[:, :, -1] = (self._Z1.T @ residual).reshape(self.A10.shape[:2])
 
     @property
     def total_ss(self) -> float:
@@ -207,6 +211,9 @@ class Blocks:
     def with_response(self, y: FloatArray) -> Blocks:
         """The same design with another response."""
         other = copy.copy(self)
+        other.A00 = self.A00.copy()
+        if self._Z1 is not None:
+            other.A10 = self.A10.copy()
         other._set_response(y)
         return other
 

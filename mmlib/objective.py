@@ -77,17 +77,26 @@ class Objective:
         weight = self.dof / factor.rss
         return self.value(factor), factor.template_slopes(reml=self.reml, rss_weight=weight)
 
+    def at_templates_and_sigma(
+        self, templates: list[FloatArray], sigma: float
+    ) -> tuple[float, list[FloatArray], float]:
+        """The objective profiled over β only, with its slopes in the templates and in log σ."""
+        factor = Factor(self.blocks, templates)
+        weight = 1 / sigma**2
+        value = (
+            self._log_determinants(factor)
+            + factor.rss * weight
+            + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
+        )
+        slopes = factor.template_slopes(reml=self.reml, rss_weight=weight)
+        return value, slopes, 2 * (self.dof - factor.rss * weight)
+
     def at_sigma(self, theta: ArrayLike, sigma: float) -> float:
         """The objective at θ and σ, profiled over β only (what profiling σ needs)."""
         if not 0 < sigma < np.inf:
             raise DataError(f"sigma must be positive, not {sigma!r}.")
-        factor = self.factorize(theta)
-        variance = sigma**2
-        return (
-            self._log_determinants(factor)
-            + factor.rss / variance
-            + self.dof * (LOG_2PI + float(np.log(variance)))
-        )
+        templates = self.blocks.templates(self.checked(theta))
+        return self.at_templates_and_sigma(templates, sigma)[0]
 
     def factorize(self, theta: ArrayLike) -> Factor:
         """The blocked Cholesky factor at θ."""

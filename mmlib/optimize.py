@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 
 from mmlib.errors import DataError
 from mmlib.objective import Objective
-from mmlib.terms import FloatArray
+from mmlib.terms import FloatArray, lower
 
 MAX_RESTARTS = 5
 SMALL_COLUMN = 1e-2
@@ -34,9 +34,6 @@ DIFFERENCE_STEP = 1e-5
 MAX_HESSIANS = 3
 EXACT_FIT = 1e-12
 """A residual sum of squares below this share of the one without random effects is zero."""
-
-ROUNDING = 1e-13
-"""Entries of a template below this share of their row are zeros with rounding."""
 
 FLAT = 1e-9
 """Curvatures below this share of the largest count as flat: θ is not unique in that direction."""
@@ -177,7 +174,7 @@ class _Search:
         """The model's θ: the same covariances, for the columns as the user has them."""
         templates = self.blocks.templates(scaled)
         return self.blocks.gather(
-            [_lower(basis @ lam) for basis, lam in zip(self.bases, templates, strict=True)]
+            [lower(basis @ lam) for basis, lam in zip(self.bases, templates, strict=True)]
         )
 
     def to_scaled(self, theta: ArrayLike) -> FloatArray:
@@ -185,7 +182,7 @@ class _Search:
         templates = self.blocks.templates(self.objective.checked(theta))
         return self.blocks.gather(
             [
-                _lower(solve_triangular(basis, lam))
+                lower(solve_triangular(basis, lam))
                 for basis, lam in zip(self.bases, templates, strict=True)
             ]
         )
@@ -271,11 +268,3 @@ class _Search:
         """The best of a few points along a direction that curves down."""
         steps = np.outer([0.5, 0.1, 0.02, -0.02, -0.1, -0.5], direction)
         return min((self.at(point.scaled + step) for step in steps), key=lambda trial: trial.value)
-
-
-def _lower(template: FloatArray) -> FloatArray:
-    """The lower-triangular template with a non-negative diagonal that has the same covariance."""
-    triangle = np.asarray(np.linalg.qr(template.T, mode="r"))
-    lower = triangle.T * np.where(np.diag(triangle) < 0, -1.0, 1.0)
-    lower[np.abs(lower) <= ROUNDING * np.linalg.norm(lower, axis=1, keepdims=True)] = 0.0
-    return lower

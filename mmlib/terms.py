@@ -17,6 +17,9 @@ from mmlib.formula import RandomPart
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.intp]]
 
+ROUNDING = 1e-13
+"""Entries of a template below this share of their row are zeros with rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class RandomTerm:
@@ -102,6 +105,14 @@ def templates(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray
         lam[lower_triangle(len(lam))] = entries
         lambdas.append(lam)
     return lambdas
+
+
+def lower(template: FloatArray) -> FloatArray:
+    """The lower-triangular template with a non-negative diagonal that has the same covariance."""
+    triangle = np.asarray(np.linalg.qr(template.T, mode="r"))
+    result = triangle.T * np.where(np.diag(triangle) < 0, -1.0, 1.0)
+    result[np.abs(result) <= ROUNDING * np.linalg.norm(result, axis=1, keepdims=True)] = 0.0
+    return result
 
 
 def group_codes(data: pd.DataFrame, factors: Sequence[str]) -> tuple[IntArray, pd.Index]:
