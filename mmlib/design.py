@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from formulaic import ModelSpec
 from formulaic.errors import DataMismatchWarning, FormulaicError
 from numpy.typing import ArrayLike
 
@@ -32,6 +33,26 @@ MAX_VALUE = 1e100
 """Numbers beyond this overflow when they are squared and summed."""
 
 
+@dataclass(frozen=True)
+class FixedTerm:
+    """One term of the fixed part, such as ``x``, ``A:B`` or the intercept.
+
+    Attributes
+    ----------
+    name : str
+        As formulaic writes it; ``"1"`` is the intercept.
+    columns : tuple of int
+        Its columns in `Design.X`; none if all of them are aliased.
+    factors, covariates : frozenset of str
+        What it multiplies: categorical and numerical variables or expressions.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    factors: frozenset[str]
+    covariates: frozenset[str]
+
+
 @dataclass(frozen=True, eq=False)
 class Design:
     """The arrays of a linear mixed model, ``y = Xβ + Zb + ε``.
@@ -53,8 +74,9 @@ class Design:
         Prior weights (residual variance σ²/w) and a known part of the mean.
     offset_column : str or None
         The column that the offset was taken from.
-    index : Index, length n
-        Labels of the rows used.
+    frame : DataFrame, n rows
+        The rows and columns used, without levels that do not occur; a refit to another response
+        keeps the old one here.
     n_missing : int
         Rows left out because a value is missing.
     """
@@ -68,7 +90,7 @@ class Design:
     weights: FloatArray | None
     offset: FloatArray | None
     offset_column: str | None
-    index: pd.Index
+    frame: pd.DataFrame = field(repr=False)
     n_missing: int
     _spec: Any = field(repr=False)
     _kept: FloatArray = field(repr=False)
@@ -83,6 +105,37 @@ class Design:
     def p(self) -> int:
         """Number of fixed effects."""
         return len(self.fixed_names)
+
+    @property
+    def index(self) -> pd.Index:
+        """Labels of the rows used."""
+        return self.frame.index
+
+    @property
+    def fixed_terms(self) -> tuple[FixedTerm, ...]:
+        """The terms of the fixed part, in the order of their columns in `X`."""
+        position = np.cumsum(self._kept) - 1
+        kinds = {code: kind.value for code, (kind, _) in self._spec.encoder_state.items()}
+        terms = []
+        for term, columns in self._spec.term_indices.items():
+            codes = {factor.expr for factor in term.factors}
+            terms.append(
+                FixedTerm(
+                    name=str(term),
+                    columns=tuple(int(position[i]) for i in columns if self._kept[i]),
+                    factors=frozenset(c for c in codes if kinds.get(c) == "categorical"),
+                    covariates=frozenset(c for c in codes if kinds.get(c) == "numerical"),
+                )
+            )
+        return tuple(terms)
+
+    def dummy_coded(self) -> FloatArray:
+        """Model matrix of the fixed part with one indicator column for every level or cell.
+
+        More columns than `X`, which they span: what sums over the cells of a table need.
+        """
+        spec = ModelSpec.from_spec(parse_with_formulaic(self.formula.fixed), ensure_full_rank=False)
+        return evaluate(spec, self.frame)[0]
 
     def fixed_matrix(self, data: pd.DataFrame) -> FloatArray:
         """Model matrix of the fixed effects for new data, coded as the fit coded its own."""
@@ -184,7 +237,7 @@ def build_design(
         weights=row_weights,
         offset=row_offset,
         offset_column=offset if isinstance(offset, str) else None,
-        index=frame.index,
+        frame=frame,
         n_missing=len(data) - len(frame),
         _spec=spec,
         _kept=kept,
