@@ -5,7 +5,7 @@ factorization (see `mmlib.blocks`) is done for all responses together, as arrays
 runs over the responses. Two facts make a step cheap. Levels of the first grouping with the same
 cross-products A_j share W_j = λ(λᵀA_jλ + I)⁻¹λᵀ, so that a balanced design has only one. And the
 matrix left after the elimination, T = A00 − Σ_g ⟨W_g, C_g⟩, is linear in the W_g, with products C_g
-that are added up once.
+that are added up once. As in `mmlib.optimize`, the search works in scaled columns of Z.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import solve_triangular
 
 from mmlib.blocks import Blocks, Grouping
 from mmlib.design import Design
 from mmlib.objective import LOG_2PI
-from mmlib.terms import FloatArray, random_matrix
+from mmlib.terms import FloatArray, lower, random_matrix
 
 MAX_COLUMNS = 60
 """Columns of [Z_rest X] up to which the responses are taken together."""
@@ -135,13 +136,13 @@ class BatchModel:
         self._C = products.reshape(-1, m * m)
 
     def _random_matrix(self, grouping: Grouping) -> sparse.csr_array:
-        values = self._weigh(grouping.model_matrix)
+        values = self._weigh(grouping.model_matrix @ grouping.basis)
         return random_matrix(grouping.codes, values, grouping.n_levels)
 
     def _level_products(self) -> FloatArray:
         """The blocks A_j of Z₁ᵀZ₁, shape (ℓ, S, S)."""
         first = self._first
-        values = self._weigh(first.model_matrix)
+        values = self._weigh(first.model_matrix @ first.basis)
         products = np.zeros((first.n_levels, first.width, first.width))
         np.add.at(products, first.codes, values[:, :, None] * values[:, None, :])
         return products
@@ -149,7 +150,28 @@ class BatchModel:
     def fit(self, responses: FloatArray, start: FloatArray) -> ManyFits:
         """Fit every response, shape (B, n), starting from θ = `start`, shape (k,)."""
         with np.errstate(all="ignore"):
-            return _Newton(self, self._cross_products(responses), start).run()
+            search = _Newton(self, self._cross_products(responses), self.to_scaled(start))
+            search.run()
+        return ManyFits(
+            self.to_theta(search.scaled), search.value, search.decrease, search.converged
+        )
+
+    def to_scaled(self, theta: FloatArray) -> FloatArray:
+        """Entries of the templates for the scaled columns of Z, shape (k,), at one θ."""
+        scaled = np.empty(self._size)
+        for grouping in (self._first, *self._later):
+            lam = lower(solve_triangular(grouping.basis, grouping.template(theta)))
+            scaled[grouping.positions] = lam[grouping.theta_rows, grouping.theta_columns]
+        return scaled
+
+    def to_theta(self, scaled: FloatArray) -> FloatArray:
+        """Inverse of `to_scaled`, for each response: shape (B, k)."""
+        theta = np.empty_like(scaled)
+        for grouping in (self._first, *self._later):
+            lam = grouping.basis @ self._template(grouping, scaled)
+            lam = np.abs(lam) if grouping.width == 1 else np.array([lower(each) for each in lam])
+            theta[:, grouping.positions] = lam[:, grouping.theta_rows, grouping.theta_columns]
+        return theta
 
     def _cross_products(self, responses: FloatArray) -> _Responses:
         if self._offset is not None:
@@ -177,10 +199,12 @@ class BatchModel:
             square=np.ascontiguousarray(square.reshape(-1, B).T),
         )
 
-    def value_and_gradient(self, theta: FloatArray, y: _Responses) -> tuple[FloatArray, FloatArray]:
+    def value_and_gradient(
+        self, scaled: FloatArray, y: _Responses
+    ) -> tuple[FloatArray, FloatArray]:
         """Objective, shape (B,), and gradient, shape (B, k); NaN where it breaks down."""
-        B, m, q = len(theta), len(self._T0), self._q
-        lam = self._template(self._first, theta)[:, None]
+        B, m, q = len(scaled), len(self._T0), self._q
+        lam = self._template(self._first, scaled)[:, None]
         lam_t = np.swapaxes(lam, -1, -2)
         F = lam_t @ self._A11 @ lam + np.eye(self._first.width)
         N = lam @ np.linalg.inv(F)
@@ -191,7 +215,7 @@ class BatchModel:
         T = self._T0 - (w @ self._C).reshape(B, m, m)
         t = y.dense - np.einsum("bg,bgm->bm", w, y.mixed)
         total = y.total - np.einsum("bg,bg->b", w, y.square)
-        scaling = self._later_templates(theta)
+        scaling = self._later_templates(scaled)
         if q:
             TB, Bt = T @ scaling, (t[:, None] @ scaling)[:, 0]
             S = np.swapaxes(scaling, 1, 2) @ TB
@@ -233,18 +257,18 @@ class BatchModel:
         return np.where(rss > 0, value, np.nan), gradient
 
     @staticmethod
-    def _template(grouping: Grouping, theta: FloatArray) -> FloatArray:
+    def _template(grouping: Grouping, scaled: FloatArray) -> FloatArray:
         """The template λ of a grouping for each response, shape (B, S, S)."""
-        lam = np.zeros((len(theta), grouping.width, grouping.width))
-        lam[:, grouping.theta_rows, grouping.theta_columns] = theta[:, grouping.positions]
+        lam = np.zeros((len(scaled), grouping.width, grouping.width))
+        lam[:, grouping.theta_rows, grouping.theta_columns] = scaled[:, grouping.positions]
         return lam
 
-    def _later_templates(self, theta: FloatArray) -> FloatArray:
+    def _later_templates(self, scaled: FloatArray) -> FloatArray:
         """The matrix that applies the templates of the later groupings, shape (B, m, m)."""
-        scaling = np.zeros((len(theta), len(self._T0), len(self._T0)))
+        scaling = np.zeros((len(scaled), len(self._T0), len(self._T0)))
         start = 0
         for grouping in self._later:
-            lam, width = self._template(grouping, theta), grouping.width
+            lam, width = self._template(grouping, scaled), grouping.width
             corners = start + np.arange(grouping.n_levels) * width
             for s in range(width):
                 for t in range(s + 1):
@@ -291,12 +315,13 @@ class _Newton:
         start = start.copy()
         diagonal = [column[0] for column in model._columns]
         start[diagonal] = np.maximum(start[diagonal], SMALLEST_START)
-        self.theta = np.tile(start, (len(y.total), 1))
-        self.value, self.gradient = model.value_and_gradient(self.theta, y)
-        self.decrease = np.full(len(self.theta), np.inf)
-        self.converged = np.zeros(len(self.theta), dtype=bool)
+        self.scaled = np.tile(start, (len(y.total), 1))
+        self.value, self.gradient = model.value_and_gradient(self.scaled, y)
+        self.decrease = np.full(len(self.scaled), np.inf)
+        self.converged = np.zeros(len(self.scaled), dtype=bool)
 
-    def run(self) -> ManyFits:
+    def run(self) -> None:
+        """Search until every response is at a minimum, or cannot move."""
         active = np.flatnonzero(np.isfinite(self.value))
         for _ in range(MAX_STEPS):
             active = self._step(active)
@@ -304,14 +329,13 @@ class _Newton:
                 break
         self._rectify()
         self._snap()
-        return ManyFits(self.theta, self.value, self.decrease, self.converged)
 
     def _step(self, rows: np.ndarray) -> np.ndarray:
         """One Newton step of the responses `rows`; those that are not yet at a minimum."""
-        y, theta, gradient = self._y[rows], self.theta[rows], self.gradient[rows]
-        hessian = self._hessian(y, theta, gradient)
+        y, scaled, gradient = self._y[rows], self.scaled[rows], self.gradient[rows]
+        hessian = self._hessian(y, scaled, gradient)
         usable = np.flatnonzero(np.isfinite(hessian).all(axis=(1, 2)))
-        rows, y, theta, gradient = rows[usable], y[usable], theta[usable], gradient[usable]
+        rows, gradient = rows[usable], gradient[usable]
         curvature, directions = np.linalg.eigh(hessian[usable])
         largest = np.abs(curvature).max(axis=1, keepdims=True)
         slopes = np.einsum("bij,bi->bj", directions, gradient)
@@ -327,10 +351,10 @@ class _Newton:
         moved = self._search(rows[going], step[going])
         return rows[going][moved]
 
-    def _hessian(self, y: _Responses, theta: FloatArray, gradient: FloatArray) -> FloatArray:
-        hessian = np.empty((*theta.shape, theta.shape[1]))
-        for k in range(theta.shape[1]):
-            shifted = theta.copy()
+    def _hessian(self, y: _Responses, scaled: FloatArray, gradient: FloatArray) -> FloatArray:
+        hessian = np.empty((*scaled.shape, scaled.shape[1]))
+        for k in range(scaled.shape[1]):
+            shifted = scaled.copy()
             shifted[:, k] += DIFFERENCE_STEP
             slope = self._model.value_and_gradient(shifted, y)[1]
             hessian[:, k] = (slope - gradient) / DIFFERENCE_STEP
@@ -338,8 +362,8 @@ class _Newton:
 
     def _search(self, rows: np.ndarray, step: FloatArray) -> np.ndarray:
         """Take each step, halved until the objective falls enough; False where it never does."""
-        theta = self.theta[rows]
-        longest = (1 + np.linalg.norm(theta, axis=1)) / np.linalg.norm(step, axis=1)
+        scaled = self.scaled[rows]
+        longest = (1 + np.linalg.norm(scaled, axis=1)) / np.linalg.norm(step, axis=1)
         step = step * np.minimum(1, longest)[:, None]
         slope = np.einsum("bi,bi->b", self.gradient[rows], step)
         moved = np.zeros(len(rows), dtype=bool)
@@ -347,12 +371,12 @@ class _Newton:
             waiting = np.flatnonzero(~moved)
             if not len(waiting):
                 break
-            trial, old = theta[waiting] + step[waiting], self.value[rows[waiting]]
+            trial, old = scaled[waiting] + step[waiting], self.value[rows[waiting]]
             value, gradient = self._model.value_and_gradient(trial, self._y[rows[waiting]])
-            # Without a demand on the fall, θ could jump to and fro between two sides of a valley.
+            # Without a demand on the fall, a point could jump to and fro across a valley.
             better = value <= old + SUFFICIENT * slope[waiting] + 1e-12 * np.abs(old)
             chosen = rows[waiting[better]]
-            self.theta[chosen] = trial[better]
+            self.scaled[chosen] = trial[better]
             self.value[chosen], self.gradient[chosen] = value[better], gradient[better]
             moved[waiting[better]] = True
             step[waiting] /= 2
@@ -362,19 +386,19 @@ class _Newton:
     def _rectify(self) -> None:
         """Flip the columns whose diagonal entry is negative; the objective does not change."""
         for column in self._model._columns:
-            flip = np.where(self.theta[:, column[0]] < 0, -1.0, 1.0)
-            self.theta[:, column] *= flip[:, None]
+            flip = np.where(self.scaled[:, column[0]] < 0, -1.0, 1.0)
+            self.scaled[:, column] *= flip[:, None]
 
     def _snap(self) -> None:
         """Set small columns, and small diagonal entries, to zero unless the objective objects."""
         for column in self._model._columns:
             for entries in (column, column[:1]):
-                size = np.abs(self.theta[:, entries]).max(axis=1)
+                size = np.abs(self.scaled[:, entries]).max(axis=1)
                 rows = np.flatnonzero((size > 0) & (size < SMALL_COLUMN))
                 if not len(rows):
                     continue
-                trial = self.theta[rows]
+                trial = self.scaled[rows]
                 trial[:, entries] = 0.0
                 value, _ = self._model.value_and_gradient(trial, self._y[rows])
                 kept = value <= self.value[rows] + NEGLIGIBLE * (1 + np.abs(value))
-                self.theta[rows[kept]], self.value[rows[kept]] = trial[kept], value[kept]
+                self.scaled[rows[kept]], self.value[rows[kept]] = trial[kept], value[kept]

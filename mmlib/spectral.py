@@ -408,7 +408,7 @@ def _used_levels(
     squares = np.bincount(term.codes, values[:, 0] ** 2, minlength=term.n_levels)
     Z = random_matrix(term.codes, values, term.n_levels).tocsc()
     used = squares > 0
-    return Z[:, used], squares[used]
+    return Z[:, used], np.asarray(squares[used], dtype=float)
 
 
 def _runs(values: FloatArray) -> tuple[IntArray, IntArray]:
