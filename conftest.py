@@ -1,16 +1,11 @@
 """Settings for every test: how nbval runs the chapters and what it accepts as the same output."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
-# The scripts in tools/ import each other by their plain names.
-sys.path.append(str(Path(__file__).parent / "tools"))
-
-from output_tolerance import without_noise
+from tools.output_tolerance import without_noise
 
 _compare_exactly = IPyNbCell.compare_outputs
 

@@ -73,14 +73,20 @@ def execute(path: Path) -> NotebookNode:
         timeout=TIMEOUT,
         kernel_name="python3",
         record_timing=False,
+        # One output for all that a cell prints, however the kernel happens to send it.
+        coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
-        extra_arguments=["--log-level=ERROR"],
+        extra_arguments=["--log-level=CRITICAL"],
     )
-    try:
-        client.execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise ChapterError(f"{_shown(path)}: {_failure(notebook, error)}") from error
-    notebook.metadata.pop("language_info", None)
+    code_cells = 0
+    with client.setup_kernel():
+        for position, cell in enumerate(notebook.cells):
+            code_cells += cell.cell_type == "code"
+            try:
+                client.execute_cell(cell, position, execution_count=code_cells)
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                place = f"{_shown(path)}: code cell {code_cells}"
+                raise ChapterError(f"{place} ({_first_line(cell)!r}): {_reason(error)}") from error
     if complaints := all_complaints(source, notebook):
         raise ChapterError("\n".join(f"{_shown(path)}: {line}" for line in complaints))
     return notebook
@@ -115,6 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
         except ChapterError as error:
             print(f"failed\n{error}")
             failed += 1
+        except KeyboardInterrupt:
+            print("interrupted; its notebook is unchanged.")
+            return 130
         else:
             print(f"{time.perf_counter() - start:.1f} s → {_shown(path.with_suffix('.ipynb'))}")
     if failed:
@@ -122,21 +131,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _failure(notebook: NotebookNode, error: Exception) -> str:
-    """Tell in one line which code cell failed, on what, and why."""
-    code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    started = [
-        n for n, cell in enumerate(code_cells, start=1) if cell.execution_count or cell.outputs
-    ]
-    number = started[-1] if started else 1
-    first_line = code_cells[number - 1].source.strip().splitlines()[0]
+def _first_line(cell: NotebookNode) -> str:
+    return str(cell.source).strip().splitlines()[0]
+
+
+def _reason(error: Exception) -> str:
+    """Tell in one line why a cell failed."""
     if isinstance(error, CellExecutionError):
-        reason = f"{error.ename}: {error.evalue}"
-    elif isinstance(error, CellTimeoutError):
-        reason = f"took longer than {TIMEOUT} s"
-    else:
-        reason = "the kernel died"
-    return f"code cell {number} ({first_line!r}): {' '.join(reason.split())}"
+        return " ".join(f"{error.ename}: {error.evalue}".split())
+    if isinstance(error, CellTimeoutError):
+        return f"took longer than {TIMEOUT} s"
+    return "the kernel died"
 
 
 def _shown(path: Path) -> str:

@@ -47,6 +47,20 @@ def test_a_failing_cell_is_named_and_leaves_the_old_notebook(tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["02-other.ipynb", "02-other.md"]
 
 
+def test_what_a_cell_prints_in_pieces_is_one_output(tmp_path):
+    pieces = "import time\nfor i in range(3):\n    print(i, flush=True)\n    time.sleep(0.3)"
+    (output,) = execute(chapter(tmp_path, pieces)).cells[0].outputs
+    assert output.text == "0\n1\n2\n"
+
+
+def test_an_interruption_leaves_the_old_notebook(tmp_path, capsys):
+    path = chapter(tmp_path, "1", "raise KeyboardInterrupt")
+    path.with_suffix(".ipynb").write_text("the old one")
+    assert main([str(path)]) == 1
+    assert "code cell 2" in capsys.readouterr().out
+    assert path.with_suffix(".ipynb").read_text() == "the old one"
+
+
 def test_one_bad_chapter_does_not_stop_the_others(tmp_path, capsys):
     good = Path(shutil.copy(SAMPLE, tmp_path))
     assert main([str(tmp_path / "03-missing.md"), str(good)]) == 1
