@@ -380,8 +380,8 @@ class Factor:
                 T[:q, :q] -= blocks.cross.gram(self.W)
                 T[:q, q:] -= blocks.cross.project(WD)
                 T[q:, :q] = T[:q, q:].T
-        self.TB = self._times_templates(T)
-        S = self._times_templates(self.TB.T)
+        self.TB = self._columns_times(T)
+        S = self._times_rows(self.TB)
         S.flat[: q * len(S) : len(S) + 1] += 1.0
         self.L, info = lapack.dpotrf(S, lower=1)
         if info > 0:
@@ -394,16 +394,30 @@ class Factor:
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
 
-    def _times_templates(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
-        """`matrix` times B or Bᵀ: each column block of a later grouping times its template."""
+    def _columns_times(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
+        """`matrix` times B (or Bᵀ): each column block of a later grouping times its template."""
         product = matrix.copy()
         for grouping, lam, span in self.later():
             if grouping.width == 1:
                 product[:, span] *= lam[0, 0]
             else:
-                columns = matrix[:, span].reshape(len(matrix), grouping.n_levels, grouping.width)
-                template = lam.T if transposed else lam
-                product[:, span] = (columns @ template).reshape(len(matrix), -1)
+                blocks = matrix[:, span].reshape(len(matrix), grouping.n_levels, grouping.width)
+                product[:, span] = (blocks @ (lam.T if transposed else lam)).reshape(
+                    len(matrix), -1
+                )
+        return product
+
+    def _times_rows(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
+        """Bᵀ (or B) times `matrix`: the same for its row blocks."""
+        product = matrix.copy()
+        for grouping, lam, span in self.later():
+            if grouping.width == 1:
+                product[span] *= lam[0, 0]
+            else:
+                blocks = matrix[span].reshape(grouping.n_levels, grouping.width, -1)
+                product[span] = ((lam if transposed else lam.T) @ blocks).reshape(
+                    grouping.n_effects, -1
+                )
         return product
 
     def later(self) -> list[tuple[Grouping, FloatArray, slice]]:
@@ -460,8 +474,7 @@ class Factor:
 
     def congruence(self, matrix: FloatArray) -> FloatArray:
         """B times a symmetric `matrix` times Bᵀ."""
-        half = self._times_templates(matrix, transposed=True)
-        return self._times_templates(half.T, transposed=True)
+        return self._times_rows(self._columns_times(matrix, transposed=True), transposed=True)
 
     def level_adjoint(self, K: FloatArray) -> FloatArray:
         """A_j0 K A_j0ᵀ for each level j of the first grouping; K covers the leading rows of A00."""
@@ -480,8 +493,7 @@ class Factor:
         if size == 0:
             return np.zeros((0, 0))
         inverse, _ = lapack.dpotri(self.L[:size, :size], lower=1)
-        lower = np.tril(inverse)
-        return lower + np.tril(inverse, -1).T
+        return _mirror_lower(inverse)
 
     def template_slopes(self, *, reml: bool, rss_weight: float) -> list[FloatArray]:
         """Derivative of ``log|Ω_Z| [+ log|Ω_X·Z|] + rss_weight·rss`` in each template, (S, S).
@@ -506,7 +518,7 @@ class Factor:
         for grouping, _, span in self.later():
             shape = (grouping.n_levels, grouping.width, m)
             left, right = self.TB[span].reshape(shape), S_bar[span].reshape(shape)
-            slopes.append(2 * np.tensordot(left, right, axes=((0, 2), (0, 2))))
+            slopes.append(2 * np.einsum("lsm,ltm->st", left, right))
         return slopes
 
 
@@ -514,6 +526,16 @@ def _log_det(matrices: FloatArray) -> float:
     """Sum of the log-determinants of positive definite matrices, shape (ℓ, S, S)."""
     diagonals = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
     return 2 * float(np.log(diagonals).sum())
+
+
+def _mirror_lower(matrix: FloatArray, width: int = 128) -> FloatArray:
+    """Copy the lower triangle to the upper one, in place, a panel that fits the cache at a time."""
+    for start in range(0, len(matrix), width):
+        panel = slice(start, start + width)
+        matrix[:start, panel] = matrix[panel, :start].T
+        corner = np.tril(matrix[panel, panel])
+        matrix[panel, panel] = corner + np.tril(corner, -1).T
+    return matrix
 
 
 def _solve_lower_transposed(L: FloatArray, right: FloatArray) -> FloatArray:
