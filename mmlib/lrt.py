@@ -1,0 +1,306 @@
+"""The likelihood-ratio test of two nested fits, honest about the boundary.
+
+Self & Liang (1987), Journal of the American Statistical Association 82, 605–610; Stram & Lee
+(1994), Biometrics 50, 1171–1177.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import chdtrc
+
+from mmlib.design import Design
+from mmlib.display import Summary, Table
+from mmlib.errors import DataError
+from mmlib.result import HypothesisTest
+from mmlib.terms import FloatArray, RandomTerm, lower_triangle, random_matrix
+
+if TYPE_CHECKING:
+    from mmlib.model import LMMResult
+
+OUTSIDE = 1e-7
+"""A column or a covariance lies outside a span when more than this share of it is left over."""
+
+WORSE = 1e-6
+"""A larger model whose objective is higher by more than this was not fitted to the end."""
+
+SEVERAL = 2
+ZERO = 1e-5
+"""Eigenvalues below this are zero, where others are about 1."""
+
+N_PROBES = 3
+"""Vectors on which covariance matrices are compared; any two that differ do so on almost all."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LikelihoodRatioTest(HypothesisTest):
+    """Outcome of a likelihood-ratio test; `pvalue` is that of χ².
+
+    Attributes
+    ----------
+    pvalue_mixture : float or None
+        The p-value of ½χ²(df − 1) + ½χ²(df), where the null hypothesis puts one variance on its
+        boundary; None where that is not the right distribution.
+    valid : bool
+        Whether χ² is the asymptotic distribution: False if the null hypothesis lies on the
+        boundary of the larger model.
+    """
+
+    pvalue_mixture: float | None
+    valid: bool
+
+    def summary(self) -> Summary:
+        """The test as a table with its notes; text when printed, HTML in a notebook."""
+        table, *notes = super().summary().parts
+        if self.pvalue_mixture is None or isinstance(table, str):
+            return Summary((table, *notes))
+        header = (*table.header[:-1], "p (χ²)", "p (mixture)")
+        row = (*table.rows[0], f"{self.pvalue_mixture:.4g}")
+        return Summary((Table(table.caption, header, (row,), n_labels=0), *notes))
+
+
+def lrt(small: LMMResult, large: LMMResult) -> LikelihoodRatioTest:
+    """Compare two nested fits by twice the difference of their log-likelihoods.
+
+    Whether they are nested is decided by the mean and covariance matrices that they allow, not by
+    their formulas. Where they differ by variances, the null hypothesis lies on the boundary of the
+    larger model, and χ² is not valid: the p-value of the mixture is given beside it where it is
+    known.
+
+    Parameters
+    ----------
+    small, large : LMMResult
+        Fits to the same rows and response. Two REML fits must have the same fixed part.
+
+    Returns
+    -------
+    LikelihoodRatioTest
+
+    Raises
+    ------
+    DataError
+        If the fits differ in their data or their criterion, are REML fits with different fixed
+        parts, are not nested, are the same model or the wrong way round, or if the larger one was
+        not fitted to the end.
+
+    References
+    ----------
+    Self & Liang (1987), Journal of the American Statistical Association 82, 605–610; Stram & Lee
+    (1994), Biometrics 50, 1171–1177.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> pulp = mm.load_dataset("pulp")
+    >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
+    >>> test = lrt(null, fit)
+    >>> round(test.statistic, 4), round(test.pvalue, 3), round(test.pvalue_mixture, 4)
+    (2.5684, 0.109, 0.0545)
+    """
+    _require_same_data(small, large)
+    _require_same_criterion(small, large)
+    extra_means = _extra_means(small.design, large.design)
+    extra_covariances = _extra_covariances(small.design, large.design)
+    if extra_means is None or extra_covariances is None:
+        raise DataError(_not_nested(small, large, "fixed" if extra_means is None else "random"))
+    if extra_means + extra_covariances == 0:
+        raise DataError(
+            "the two fits are the same model (their fixed and random parts allow the same "
+            "means and covariances): there is nothing to test."
+        )
+    if small.reml and extra_means:
+        raise DataError(
+            "REML criteria of models with different fixed parts cannot be compared: refit with "
+            "reml=False, fit.refit(reml=False)."
+        )
+
+    df = extra_means + extra_covariances
+    constraints = _boundary_constraints(small.design, large.design) if extra_covariances else 0
+    statistic = _statistic(small, large)
+    mixture = (_chi2_tail(df - 1, statistic) + _chi2_tail(df, statistic)) / 2
+    return LikelihoodRatioTest(
+        method="Likelihood-ratio test" + (" (REML)" if small.reml else ""),
+        hypothesis=f"{small.design.formula} against {large.design.formula}",
+        statistic_name="RLRT" if small.reml else "LRT",
+        statistic=statistic,
+        df=(df,),
+        pvalue=_chi2_tail(df, statistic),
+        pvalue_mixture=mixture if constraints == 1 else None,
+        valid=constraints == 0,
+        notes=_notes(small, large, df=df, constraints=constraints),
+    )
+
+
+def _chi2_tail(df: int, statistic: float) -> float:
+    """P(χ²(df) ≥ statistic), where χ²(0) is always 0."""
+    return float(chdtrc(df, statistic)) if df else float(statistic <= 0)
+
+
+def _require_same_data(small: LMMResult, large: LMMResult) -> None:
+    one, two = small.design, large.design
+    if one.n != two.n:
+        raise DataError(
+            f"the models are fitted to {one.n} and {two.n} rows: they cannot be compared. Drop the "
+            "rows with missing values first, so that both use the same."
+        )
+    if not np.array_equal(one.y, two.y):
+        raise DataError(
+            "the models are fitted to different responses, or to rows in another order: they "
+            "cannot be compared. Fit both to the same data."
+        )
+    if not np.array_equal(_row_variances(one), _row_variances(two)):
+        raise DataError("the models have different prior weights: fit both with the same.")
+
+
+def _require_same_criterion(small: LMMResult, large: LMMResult) -> None:
+    if small.reml != large.reml:
+        raise DataError(
+            "one model is fitted by REML and the other by maximum likelihood: refit with "
+            "reml=False, fit.refit(reml=False)."
+        )
+
+
+def _not_nested(small: LMMResult, large: LMMResult, part: str) -> str:
+    one, two = small.design, large.design
+    if _extra_means(two, one) is not None and _extra_covariances(two, one) is not None:
+        return "the first model contains the second: swap them, lrt(small, large)."
+    return (
+        f"the models are not nested: the {part} part of {str(one.formula)!r} is not a special case "
+        f"of that of {str(two.formula)!r}. Compare them by AIC, or test each against a model that "
+        "contains both."
+    )
+
+
+def _extra_means(small: Design, large: Design) -> int | None:
+    """How many more dimensions the means of `large` have; None if it lacks some of `small`."""
+    columns = np.column_stack([small.X, _offset(small) - _offset(large)])
+    if _outside(columns, np.linalg.qr(large.X)[0]):
+        return None
+    return large.p - small.p
+
+
+def _extra_covariances(small: Design, large: Design) -> int | None:
+    """How many more dimensions the covariances of `large` have; None if it lacks some."""
+    one, two = _patterns(small), _patterns(large)
+    if _outside(one, _basis(two)):
+        return None
+    return _basis(two).shape[1] - _basis(one).shape[1]
+
+
+def _outside(columns: FloatArray, basis: FloatArray) -> bool:
+    """Whether some of the columns are not in the span of an orthonormal basis."""
+    left = columns - basis @ (basis.T @ columns)
+    return bool((np.linalg.norm(left, axis=0) > OUTSIDE * np.linalg.norm(columns, axis=0)).any())
+
+
+def _offset(design: Design) -> FloatArray:
+    return np.zeros(design.n) if design.offset is None else design.offset
+
+
+def _row_variances(design: Design) -> FloatArray:
+    return np.ones(design.n) if design.weights is None else 1 / design.weights
+
+
+def _patterns(design: Design) -> FloatArray:
+    """Each pattern that Var(y) is made of, times a few random vectors: one column for each.
+
+    First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
+    orthonormal columns of the term. Their linear relations are those of the patterns.
+    """
+    probes = np.random.default_rng(0).standard_normal((design.n, N_PROBES))
+    residual = (probes * _row_variances(design)[:, None]).reshape(-1, 1)
+    return np.hstack(
+        [
+            residual / np.linalg.norm(residual),
+            *(_term_patterns(term, probes) for term in design.terms),
+        ]
+    )
+
+
+def _term_patterns(term: RandomTerm, probes: FloatArray) -> FloatArray:
+    values = np.linalg.qr(term.model_matrix)[0]
+    Z = random_matrix(term.codes, values, term.n_levels)
+    gathered = (Z.T @ probes).reshape(term.n_levels, term.width, N_PROBES)
+    columns = []
+    for i, j in zip(*lower_triangle(term.width), strict=True):
+        turned = np.zeros_like(gathered)
+        turned[:, i], turned[:, j] = gathered[:, j], gathered[:, i]
+        columns.append((Z @ turned.reshape(-1, N_PROBES)).ravel())
+    patterns = np.column_stack(columns)
+    return patterns / np.linalg.norm(patterns)  # one scale for all, so that a rank stays a rank
+
+
+def _basis(columns: FloatArray) -> FloatArray:
+    """Orthonormal basis of the span of some columns."""
+    left, singular, _ = np.linalg.svd(
+        columns / np.linalg.norm(columns, axis=0), full_matrices=False
+    )
+    return left[:, singular > OUTSIDE * singular[0]]
+
+
+def _boundary_constraints(small: Design, large: Design) -> int:
+    """In how many directions the small model lies on the boundary of the large one's variances.
+
+    Take a covariance of the small model with no variance at zero, write it with the patterns
+    of the large one, and count the rank that the covariance matrices of its terms lack.
+    """
+    rng = np.random.default_rng(1)
+    amounts = [1.0]
+    for term in small.terms:
+        root = np.tril(rng.uniform(0.5, 1.5, (term.width, term.width)))
+        amounts.extend((root @ root.T)[lower_triangle(term.width)])
+    patterns = _patterns(large)
+    entries, _, rank, _ = np.linalg.lstsq(patterns, _patterns(small) @ amounts, rcond=OUTSIDE)
+    if rank < patterns.shape[1]:
+        return SEVERAL  # the terms of the large model overlap: there is no one way to write it
+    lacking, start = 0, 1
+    for term in large.terms:
+        rows, columns = lower_triangle(term.width)
+        covariance = np.zeros((term.width, term.width))
+        covariance[rows, columns] = covariance[columns, rows] = entries[start : start + len(rows)]
+        start += len(rows)
+        lacking += term.width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
+    return lacking
+
+
+def _statistic(small: LMMResult, large: LMMResult) -> float:
+    statistic = _criterion(small) - _criterion(large)
+    if statistic < -WORSE * max(1.0, abs(large.objective)):
+        raise DataError(
+            "the larger model is not converged: its objective is higher than the smaller one's by "
+            f"{-statistic:.3g}. Rescale its predictors or simplify it, and fit again."
+        )
+    return max(statistic, 0.0)
+
+
+def _criterion(fit: LMMResult) -> float:
+    """The objective; of a REML fit, as it is with an orthonormal basis of X."""
+    return fit.objective - (2 * fit.blocks.log_det_R if fit.reml else 0.0)
+
+
+def _notes(small: LMMResult, large: LMMResult, *, df: int, constraints: int) -> tuple[str, ...]:
+    notes = []
+    if not (small.converged and large.converged):
+        notes.append("A fit is not converged: the statistic may be wrong.")
+    if constraints == 1:
+        notes.append(
+            "χ² is not valid: the null hypothesis sets a variance to zero, the edge of what it can "
+            f"be. Its asymptotic distribution is ½χ²({df - 1}) + ½χ²({df}) if there are many "
+            "levels; for an exact p-value use exact_lrt or parametric_bootstrap."
+        )
+    elif constraints > 1:
+        notes.append(
+            "χ² is not valid: the null hypothesis sets several variances to zero, the edge of what "
+            "they can be, and no simple mixture of χ² is known. Use parametric_bootstrap, or test "
+            "one variance at a time by exact_lrt."
+        )
+    if small.is_singular:
+        notes.append(
+            "The smaller model's own estimate is on the boundary, where no asymptotic distribution "
+            "is reliable: use parametric_bootstrap."
+        )
+    return tuple(notes)
