@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -127,3 +128,16 @@ def as_response(values: pd.Series) -> np.ndarray:
             "there is no variance to take apart."
         )
     return response
+
+
+def require_count(name: str, value: object) -> int:
+    """Return `value` if it is a whole number of at least 1.
+
+    Raises
+    ------
+    DataError
+        If it is anything else; `name` is the argument it was given for.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise DataError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    return int(value)
