@@ -116,4 +116,4 @@ def _output_complaints(output: NotebookNode) -> Iterator[str]:
             if found := _MACHINE_PATH.search(text):
                 yield f"shows a path of this machine (…{found.group()}…)"
             if found := _MEMORY_ADDRESS.search(text):
-                yield f"shows a memory address ({found.group()}): end the line with a semicolon"
+                yield f"shows a memory address ({found.group()}): assign the value to `_`"
