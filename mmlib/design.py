@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -321,17 +322,21 @@ def usable_columns(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 
 
 def _refuse_huge_factors(expression: Any, frame: pd.DataFrame) -> None:
-    for code, names in factors_of(expression):
-        for name in names:
-            if pd.api.types.is_numeric_dtype(frame[name]) and not code.startswith("C("):
-                continue
-            n_levels = frame[name].nunique()
-            if n_levels * len(frame) * 8 > MAX_DENSE_BYTES:
-                raise DataError(
-                    f"column {name!r} has {n_levels} levels: coded as a factor it would need a "
-                    f"dense matrix of {len(frame)} × {n_levels}; use it as a grouping, "
-                    f"(1 | {name}), or convert it to numbers."
-                )
+    """Refuse a term whose levels, or combinations of levels, would fill the memory as columns."""
+    for term in expression:
+        levels: dict[str, int] = {}
+        for code, names in factors_of([term]):
+            for name in names:
+                if code.startswith("C(") or not pd.api.types.is_numeric_dtype(frame[name]):
+                    levels[name] = frame[name].nunique()
+        n_columns = math.prod(levels.values())
+        if n_columns * len(frame) * 8 > MAX_DENSE_BYTES:
+            counts = " and ".join(f"{name!r} ({count} levels)" for name, count in levels.items())
+            raise DataError(
+                f"column {counts} in the term {str(term)!r}: coded as factors they would need a "
+                f"dense matrix of {len(frame)} × {n_columns}; use a grouping such as "
+                f"(1 | {':'.join(levels)}), or convert them to numbers."
+            )
 
 
 def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:

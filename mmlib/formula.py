@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -96,26 +96,32 @@ def parse_formula(text: str) -> MixedFormula:
         raise FormulaError(f"The response {response!r} of {text!r} has a bar in it; {_HINT}.")
     fixed: list[str] = []
     random: list[RandomPart] = []
-    *pieces, last = _split(right, "+-")
-    unsigned = [
-        (sign, chunk) for sign, chunk in pieces if chunk.strip()
-    ]  # '- 1' has nothing before
-    for sign, chunk in [*unsigned, last]:
+    for sign, chunk in _summands(right, text):
         if _is_random(chunk):
             if sign == "-":
-                raise FormulaError(f"A random term cannot be subtracted: '- {chunk.strip()}'.")
-            random.extend(_random_parts(chunk.strip()))
+                raise FormulaError(f"A random term cannot be subtracted: '- {chunk}'.")
+            random.extend(_random_parts(chunk))
         elif "|" in _outside_quotes(chunk):
             raise FormulaError(
                 f"A random term stands alone between '+' signs, in parentheses; found "
-                f"{chunk.strip()!r} in {text!r}; {_HINT}."
+                f"{chunk!r} in {text!r}; {_HINT}."
             )
         else:
-            fixed.append(f"{sign} {chunk.strip()}")
-    fixed_text = " ".join(fixed).strip().removeprefix("+").strip() or "1"
+            fixed.append(f"{sign} {chunk}")
+    fixed_text = " ".join(fixed).removeprefix("+ ") or "1"
     parse_with_formulaic(response)
     parse_with_formulaic(fixed_text)
     return MixedFormula(" ".join(text.split()), response, fixed_text, tuple(random))
+
+
+def _summands(right: str, text: str) -> list[tuple[str, str]]:
+    """The signed terms of the right side, as written."""
+    *pieces, (sign, last) = _split(right, "+-")
+    if not last.strip():
+        raise FormulaError(f"The formula {text!r} ends with {sign!r}: a term is missing.")
+    # Nothing stands before a leading sign, as in '- 1 + x', or between two.
+    before = [(sign, chunk.strip()) for sign, chunk in pieces if chunk.strip()]
+    return [*before, (sign, last.strip())]
 
 
 @lru_cache(maxsize=256)
@@ -133,7 +139,7 @@ def columns_used(expression: Any) -> set[str]:
     return set().union(*(names for _, names in factors_of(expression)))
 
 
-def factors_of(expression: Any) -> Iterator[tuple[str, set[str]]]:
+def factors_of(expression: Iterable[Any]) -> Iterator[tuple[str, set[str]]]:
     """The factors of a parsed expression: the code of each, and the names it takes from the data.
 
     (formulaic's ``required_variables`` forgets the columns inside ``poly()`` and its like, forgets
@@ -205,7 +211,6 @@ def _groupings(group: str, chunk: str) -> list[tuple[str, ...]]:
 
 
 def _is_random(chunk: str) -> bool:
-    chunk = chunk.strip()
     if not (chunk.startswith("(") and chunk.endswith(")")):
         return False
     inside = chunk[1:-1]

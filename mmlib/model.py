@@ -87,8 +87,8 @@ def _fit(design: Design, blocks: Blocks, *, reml: bool) -> LMMResult:
     log = minimize_objective(Objective(blocks, reml=reml))
     if not log.converged:
         warnings.warn(
-            f"the optimiser stopped short of a minimum of {design.formula} (it could still gain "
-            f"{log.expected_decrease:.2g}); rescale the predictors or simplify the random part.",
+            f"the fit of {design.formula} has not converged: {log.shortfall}; centre and rescale "
+            "the predictors, or simplify the random part.",
             ConvergenceWarning,
             stacklevel=3,
         )
@@ -162,8 +162,17 @@ class LMMResult:
         half = solve_triangular(self.blocks.R, root.T) * self.sigma
         return half @ half.T
 
-    def coef_table(self) -> pd.DataFrame:
-        """Estimate, standard error and t value of each fixed effect."""
+    def coef_table(
+        self, *, ddf: Literal["kenward-roger", "satterthwaite"] | None = None
+    ) -> pd.DataFrame:
+        """Estimate, standard error and t value of each fixed effect.
+
+        With `ddf` also degrees of freedom and p-value; see `mmlib.anova.coef_tests`.
+        """
+        if ddf is not None:
+            from mmlib.anova import coef_tests  # inference imports results, not the reverse
+
+            return coef_tests(self, ddf=ddf)
         se = np.sqrt(np.diag(self._vcov))
         return pd.DataFrame(
             {"Estimate": self.beta, "Std. Error": se, "t value": self.beta / se},

@@ -30,6 +30,9 @@ COARSE = 1e-9
 LONGEST_STEP = 0.8
 """Longest step, relative to the largest entry of θ in scaled columns (and that at least ½)."""
 
+DOWNWARD = 1e-6
+"""A curvature below minus this share of the largest is a way down, not rounding."""
+
 LEAST_CURVATURE = 1e-3
 """Smallest curvature, relative to the largest, that a step of the descent believes in."""
 
@@ -81,6 +84,13 @@ class OptimizerLog:
     expected_decrease: float
     smallest_curvature: float
     converged: bool
+
+    @property
+    def shortfall(self) -> str:
+        """What is missing where the search has not converged."""
+        if self.smallest_curvature < -DOWNWARD:
+            return "the objective still curves down, as it does where it has no minimum"
+        return f"the objective could still fall by {self.expected_decrease:.2g}"
 
 
 def minimize_objective(objective: Objective, start: FloatArray | None = None) -> OptimizerLog:
@@ -185,7 +195,7 @@ class _QuadraticModel:
 
     def way_out(self) -> FloatArray | None:
         """The direction that curves down most, if any does."""
-        if self._curvatures[0] >= -1e-6 * self._scale:
+        if self.smallest_curvature >= -DOWNWARD:
             return None
         return self._directions[:, 0]
 

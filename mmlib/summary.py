@@ -99,9 +99,7 @@ def _notes(fit: LMMResult) -> list[str]:
     if fit.is_singular:
         notes.append(f"Boundary estimate: {_boundary(fit)}.")
     if not fit.converged:
-        notes.append(
-            f"Not converged: the objective could still fall by {fit.log.expected_decrease:.2g}."
-        )
+        notes.append(f"Not converged: {fit.log.shortfall}.")
     return notes
 
 

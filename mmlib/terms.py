@@ -121,9 +121,9 @@ def group_codes(data: pd.DataFrame, factors: Sequence[str]) -> tuple[IntArray, p
     Raises
     ------
     DataError
-        If fewer than two levels occur.
+        If fewer than two levels occur, or a column holds objects that cannot be levels.
     """
-    parts = [pd.Categorical(data[name]) for name in factors]
+    parts = [_levels_of(data[name]) for name in factors]
     cell = np.zeros(len(data), dtype=np.intp)
     for part in parts:
         cell = cell * len(part.categories) + part.codes
@@ -141,6 +141,16 @@ def group_codes(data: pd.DataFrame, factors: Sequence[str]) -> tuple[IntArray, p
     if len(factors) == 1:
         return codes, labels[0].rename(factors[0])
     return codes, pd.MultiIndex.from_arrays(labels, names=list(factors))
+
+
+def _levels_of(column: pd.Series) -> pd.Categorical:
+    try:
+        return pd.Categorical(column)
+    except TypeError:
+        raise DataError(
+            f"grouping column {column.name!r} holds objects that cannot be told apart as levels; "
+            "use text, numbers or a category."
+        ) from None
 
 
 def check_identifiable(term: RandomTerm) -> None:
