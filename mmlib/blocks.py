@@ -37,6 +37,9 @@ from mmlib.terms import (
 EXACT_FIT = 1e-13
 """Residuals below this share of the response are rounding."""
 
+ABSORBED = 1e-10
+"""Random effects of which less than this share is left beside X are held by the fixed ones."""
+
 MAX_PAIRS = 3 * 10**7
 """Above this many stored products, the Schur complement is left to dense BLAS."""
 
@@ -173,7 +176,32 @@ class Blocks:
             self.A00[:q, q:-1] = self._Z_rest.T @ basis
             self.A00[q:-1, :q] = self.A00[:q, q:-1].T
             self.cross = CrossBlock(self.groupings[0], weighted_Z[0], self._Z_rest)
+        self._refuse_absorbed()
         self._set_response(design.y)
+
+    def _refuse_absorbed(self) -> None:
+        """Refuse random effects that the fixed effects already hold, level by level."""
+        q = self.q_rest
+        sizes = [np.diag(self.A00)[:q]]
+        held = [(self.A00[:q, q:-1] ** 2).sum(axis=1)]
+        if self.groupings:
+            sizes.insert(0, np.einsum("lss->ls", self.A11).ravel())
+            held.insert(0, (self.A10[:, :, :-1] ** 2).sum(axis=2).ravel())
+        size, left = np.concatenate(sizes), np.concatenate(sizes) - np.concatenate(held)
+        start = 0
+        for grouping in self.groupings:
+            span = slice(start, start + grouping.n_effects)
+            start += grouping.n_effects
+            columns = [(term, name) for term in grouping.terms for name in term.columns]
+            totals = size[span].reshape(-1, grouping.width).sum(axis=0)
+            rests = left[span].reshape(-1, grouping.width).sum(axis=0)
+            for (term, name), total, rest in zip(columns, totals, rests, strict=True):
+                if rest <= ABSORBED * total:
+                    raise RankError(
+                        f"the fixed effects already give each level of {term.group!r} its own "
+                        f"{name}: the variance of {name} in {term.part} cannot be estimated; "
+                        "leave it out of one of the two."
+                    )
 
     def _weigh(self, columns: FloatArray) -> FloatArray:
         if self.root_weights is None:
