@@ -17,7 +17,7 @@ from mmlib.checks import did_you_mean
 from mmlib.design import Design, FixedTerm
 from mmlib.display import Summary, Table
 from mmlib.errors import DataError
-from mmlib.kenward_roger import kenward_roger
+from mmlib.kenward_roger import adjusted_vcov, kenward_roger
 from mmlib.result import HypothesisTest
 from mmlib.satterthwaite import satterthwaite
 from mmlib.terms import FloatArray
@@ -148,9 +148,7 @@ def anova(
     >>> anova(fit).to_frame().round(4).loc["treat"].tolist()
     [70.0, 23.3333, 3.0, 12.0, 1.2389, 0.3387]
     """
-    if ddf not in _METHODS:
-        known = [name for name in _METHODS if name]
-        raise DataError(f"ddf must be {known} or None, not {ddf!r}.{did_you_mean(str(ddf), known)}")
+    _require_ddf(ddf, allow_none=True)
     if type not in _TYPES or isinstance(type, bool):
         raise DataError(f"type must be 1, 2 or 3, not {type!r}.")
     matrices = term_hypotheses(fit.design, type=type)
@@ -161,12 +159,55 @@ def anova(
     test = _tester(ddf)
     tests = {name: test(fit, L) for name, L in matrices.items()}
     notes = tuple(dict.fromkeys(note for each in tests.values() for note in each.notes))
+    tested = fit if fit.reml or ddf != "kenward-roger" else fit.refit(reml=True)
     return AnovaTable(
         title=f"Analysis of variance of type {_TYPES[type]}, {_METHODS[ddf]}",
         tests=tests,
-        sigma2=(fit.refit(reml=True) if ddf == "kenward-roger" and not fit.reml else fit).sigma
-        ** 2,
+        sigma2=tested.sigma**2,
         notes=notes,
+    )
+
+
+def coef_tests(fit: LMMResult, *, ddf: Literal["kenward-roger", "satterthwaite"]) -> pd.DataFrame:
+    """Test each fixed effect by a t test; what ``fit.coef_table(ddf=...)`` shows.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``Estimate, Std. Error, df, t value, Pr(>|t|)``. With ``"kenward-roger"`` the
+        standard error is the adjusted one.
+
+    Raises
+    ------
+    DataError
+        If `ddf` is another value, or ``"kenward-roger"`` is asked of a fit by maximum likelihood.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+    >>> coef_tests(fit, ddf="kenward-roger").loc["treat[T.C]"].round(4).tolist()
+    [5.0, 2.7447, 12.0, 1.8217, 0.0935]
+    """
+    _require_ddf(ddf, allow_none=False)
+    if ddf == "kenward-roger" and not fit.reml:
+        raise DataError(
+            "the estimates are by maximum likelihood, but Kenward and Roger's standard errors are "
+            "for REML: use fit.refit(reml=True).coef_table(ddf='kenward-roger')."
+        )
+    test = _tester(ddf)
+    table = fit.coef_table()
+    if ddf == "kenward-roger":
+        table["Std. Error"] = np.sqrt(np.diag(adjusted_vcov(fit)))
+    tests = [test(fit, row) for row in np.eye(fit.design.p)]
+    return pd.DataFrame(
+        {
+            "Estimate": table["Estimate"],
+            "Std. Error": table["Std. Error"],
+            "df": [each.df[1] for each in tests],
+            "t value": table["Estimate"] / table["Std. Error"],
+            "Pr(>|t|)": [each.pvalue for each in tests],
+        }
     )
 
 
@@ -195,6 +236,15 @@ def term_hypotheses(design: Design, *, type: Literal[1, 2, 3]) -> dict[str, Floa
         else:
             matrices[term.name] = _averaged(functions, term, containing)
     return matrices
+
+
+def _require_ddf(ddf: str | None, *, allow_none: bool) -> None:
+    known = [name for name in _METHODS if name]
+    if ddf not in known and not (allow_none and ddf is None):
+        raise DataError(
+            f"ddf must be {' or '.join(map(repr, known))}{' or None' * allow_none}, not {ddf!r}."
+            f"{did_you_mean(str(ddf), known)}"
+        )
 
 
 def _contains(other: FixedTerm, term: FixedTerm) -> bool:

@@ -8,7 +8,7 @@ doi:10.18637/jss.v059.i09.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from mmlib.model import LMMResult
 
 REFITTED = "The fit is by maximum likelihood; the test is of its refit by REML."
+BOUNDARY = (
+    "The estimate is on the boundary: what is estimated as zero counts with the uncertainty of its "
+    "expected information, though it cannot be negative."
+)
 UNIDENTIFIED = (
     "Some variances cannot be told apart by these data; the test takes only what can be told."
 )
@@ -157,8 +161,9 @@ class _Adjustment:
 
 @once_per_fit
 def _adjustment(fit: LMMResult) -> _Adjustment:
-    refitted = () if fit.reml else (REFITTED,)
-    fit = fit if fit.reml else fit.refit(reml=True)
+    if not fit.reml:
+        refitted = _adjustment(fit.refit(reml=True))
+        return replace(refitted, notes=(REFITTED, *refitted.notes))
     known = information(fit)
     W, identified = _inverse_information(known, dof=fit.nobs - fit.design.p)
     k = len(known.vcov_slopes)
@@ -171,7 +176,7 @@ def _adjustment(fit: LMMResult) -> _Adjustment:
         Phi=known.Phi,
         slopes=np.concatenate([known.vcov_slopes, known.Phi[None]]),
         W=W,
-        notes=refitted + (() if identified else (UNIDENTIFIED,)),
+        notes=(BOUNDARY,) * fit.is_singular + (UNIDENTIFIED,) * (not identified),
     )
 
 

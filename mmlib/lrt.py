@@ -288,15 +288,15 @@ def _notes(small: LMMResult, large: LMMResult, *, df: int, constraints: int) -> 
         notes.append("A fit is not converged: the statistic may be wrong.")
     if constraints == 1:
         notes.append(
-            "χ² is not valid: the null hypothesis sets a variance to zero, the edge of what it can "
-            f"be. Its asymptotic distribution is ½χ²({df - 1}) + ½χ²({df}) if there are many "
-            "levels; for an exact p-value use exact_lrt or parametric_bootstrap."
+            "χ² is not valid: under the null hypothesis a variance is zero, the edge of what it "
+            f"can be. With many levels the distribution is ½χ²({df - 1}) + ½χ²({df}), the mixture; "
+            "for the distribution with few, use exact_lrt or parametric_bootstrap."
         )
     elif constraints > 1:
         notes.append(
-            "χ² is not valid: the null hypothesis sets several variances to zero, the edge of what "
-            "they can be, and no simple mixture of χ² is known. Use parametric_bootstrap, or test "
-            "one variance at a time by exact_lrt."
+            "χ² is not valid: under the null hypothesis several variances are zero, the edge of "
+            "what they can be, and no simple mixture of χ² is known. Use parametric_bootstrap, or "
+            "test one variance at a time by exact_lrt."
         )
     if small.is_singular:
         notes.append(
