@@ -224,17 +224,17 @@ def term_hypotheses(design: Design, *, type: Literal[1, 2, 3]) -> dict[str, Floa
     tested = [term for term in terms if term.name != "1"]
     if type == 1 or len(tested) == 1:
         return {term.name: _sequential(design, term, terms) for term in tested}
-    functions = _functions_of_cells(design) if type == 3 else None
+    containing = {term: [other for other in terms if _contains(other, term)] for term in tested}
+    functions = _functions_of_cells(design) if type == 3 and any(containing.values()) else None
     matrices = {}
-    for term in tested:
-        containing = [other for other in terms if _contains(other, term)]
-        if not containing:
+    for term, higher in containing.items():
+        if not higher:
             matrices[term.name] = np.eye(design.p)[list(term.columns)]
         elif functions is None:
-            others = [each for each in terms if each not in (term, *containing)]
-            matrices[term.name] = _sequential(design, term, [*others, term, *containing])
+            lower = [each for each in terms if each not in (term, *higher)]
+            matrices[term.name] = _sequential(design, term, [*lower, term, *higher])
         else:
-            matrices[term.name] = _averaged(functions, term, containing)
+            matrices[term.name] = _averaged(functions, term, higher)
     return matrices
 
 

@@ -226,7 +226,3 @@ def _level_sum(block: FloatArray, grouping: Grouping) -> FloatArray:
     """Sum over the levels of the S×S blocks on the diagonal."""
     shape = (grouping.n_levels, grouping.width)
     return np.einsum("lslt->st", block.reshape(shape * 2))
-
-
-information = once_per_fit(Information)
-"""The `Information` of a fit, computed once."""

@@ -19,7 +19,7 @@ from scipy.special import fdtrc
 
 from mmlib.display import Summary, Table
 from mmlib.hypothesis import Hypothesis, hypothesis_matrix
-from mmlib.information import Information, information, once_per_fit, pseudo_inverse
+from mmlib.information import Information, once_per_fit, pseudo_inverse
 from mmlib.result import HypothesisTest
 from mmlib.terms import FloatArray
 
@@ -164,7 +164,7 @@ def _adjustment(fit: LMMResult) -> _Adjustment:
     if not fit.reml:
         refitted = _adjustment(fit.refit(reml=True))
         return replace(refitted, notes=(REFITTED, *refitted.notes))
-    known = information(fit)
+    known = Information(fit)
     W, identified = _inverse_information(known, dof=fit.nobs - fit.design.p)
     k = len(known.vcov_slopes)
     increase = np.einsum("rs,rsij->ij", W[:k, :k], known.slope_products())

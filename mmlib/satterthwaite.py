@@ -18,7 +18,7 @@ from scipy.special import fdtrc
 
 from mmlib.blocks import Grouping
 from mmlib.hypothesis import hypothesis_matrix
-from mmlib.information import information, once_per_fit, pseudo_inverse
+from mmlib.information import Information, once_per_fit, pseudo_inverse
 from mmlib.result import HypothesisTest
 from mmlib.terms import FloatArray
 
@@ -118,20 +118,21 @@ class _VcovSpread:
 
 @once_per_fit
 def _vcov_spread(fit: LMMResult) -> _VcovSpread:
-    known = information(fit)
+    known = Information(fit)
     jacobian, curvature = _chain(fit)
     slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
     return _VcovSpread(
         Phi=known.Phi,
         slopes=np.concatenate([slopes, known.Phi[None]]),
-        covariance=2 * pseudo_inverse(_hessian(fit, jacobian, curvature)),
+        covariance=2 * pseudo_inverse(_hessian(fit, known, jacobian, curvature)),
         notes=(BOUNDARY,) if fit.is_singular else (),
     )
 
 
-def _hessian(fit: LMMResult, jacobian: FloatArray, curvature: FloatArray) -> FloatArray:
+def _hessian(
+    fit: LMMResult, known: Information, jacobian: FloatArray, curvature: FloatArray
+) -> FloatArray:
     """Hessian of the objective in (θ, log σ²), σ not profiled, by the chain rule through ρ."""
-    known = information(fit)
     single, double = known.traces(reml=fit.reml)
     score, score_products = known.score_products()
     score, score_products = score / fit.sigma**2, score_products / fit.sigma**2
