@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,11 @@ from mmlib.design import Design, build_design
 from mmlib.display import Summary
 from mmlib.errors import DataError
 from mmlib.formula import MixedFormula
+from mmlib.influence import Influence, influence, leverage, residuals
 from mmlib.objective import Objective
 from mmlib.optimize import OptimizerLog, minimize_objective
-from mmlib.predict import predict
+from mmlib.predict import Interval, NewLevels, Random, predict
+from mmlib.ranef import EffectsCovariance, as_tables, standard_deviations, unpooled
 from mmlib.summary import summarize
 from mmlib.terms import FloatArray, RandomTerm, templates
 from mmlib.threads import single_threaded
@@ -235,14 +237,11 @@ class LMMResult:
 
     def ranef(self) -> dict[str, pd.DataFrame]:
         """Conditional modes of the random effects (BLUPs): for each grouping, levels × columns."""
-        return {
-            grouping.name: pd.DataFrame(
-                modes,
-                index=grouping.terms[0].levels,
-                columns=[name for term in grouping.terms for name in term.columns],
-            )
-            for grouping, modes in zip(self.blocks.groupings, self._modes.b, strict=True)
-        }
+        return as_tables(self.blocks.groupings, self._modes.b)
+
+    def unpooled(self) -> dict[str, pd.DataFrame]:
+        """Effects of each level from its own rows alone; see `mmlib.ranef.unpooled`."""
+        return unpooled(self)
 
     def term_modes(self) -> list[FloatArray]:
         """Conditional modes of each term of `design.terms`, shape (ℓ, S)."""
@@ -253,19 +252,52 @@ class LMMResult:
         return [modes[term] for term in self.design.terms]
 
     def cond_var(self) -> dict[str, FloatArray]:
-        """Variance of the random effects given y, with β, θ and σ taken as known.
+        """Conditional variance Var(b | y): β, θ and σ are taken as known.
+
+        What lme4 calls ``condVar``. See `prediction_error_var` for the variance that counts the
+        error of β̂ too.
 
         Returns
         -------
         dict
-            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`; the
-            square roots of the diagonals are lme4's ``condVar`` standard deviations.
+            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`, in
+            squared units of y.
         """
-        variances = self._factor.conditional_variances(beta_estimated=False)
+        return self._variances(beta_estimated=False)
+
+    def prediction_error_var(self) -> dict[str, FloatArray]:
+        """Prediction-error variance Var(b̂ − b): β is estimated, θ and σ are taken as known.
+
+        Never smaller than `cond_var`, and what an interval for b should be made of (Henderson
+        1975). Arrays as there.
+        """
+        return self._variances(beta_estimated=True)
+
+    def cond_sd(self) -> dict[str, pd.DataFrame]:
+        """Conditional standard deviations (β known), in tables like those of `ranef`."""
+        return self._standard_deviations(self.cond_var())
+
+    def prediction_error_sd(self) -> dict[str, pd.DataFrame]:
+        """Prediction-error standard deviations (β estimated), in tables like those of `ranef`."""
+        return self._standard_deviations(self.prediction_error_var())
+
+    def _variances(self, *, beta_estimated: bool) -> dict[str, FloatArray]:
+        with single_threaded():
+            variances = self._factor.conditional_variances(beta_estimated=beta_estimated)
         return {
             grouping.name: self.sigma**2 * variance
             for grouping, variance in zip(self.blocks.groupings, variances, strict=True)
         }
+
+    def _standard_deviations(self, variances: dict[str, FloatArray]) -> dict[str, pd.DataFrame]:
+        return as_tables(
+            self.blocks.groupings, [standard_deviations(v) for v in variances.values()]
+        )
+
+    @cached_property
+    def effects_covariance(self) -> EffectsCovariance:
+        """Joint covariance of (b̂ − b, β̂ − β) over σ², as an operator."""
+        return EffectsCovariance(self._factor)
 
     @cached_property
     def _fitted(self) -> FloatArray:
@@ -286,16 +318,58 @@ class LMMResult:
         """Conditional residuals, y less `fitted`."""
         return pd.Series(self.design.y - self._fitted, index=self.design.index, name="resid")
 
+    def residuals(
+        self,
+        kind: Literal["conditional", "marginal"] = "conditional",
+        *,
+        scaled: Literal["pearson", "standardized"] | None = None,
+    ) -> pd.Series:
+        """Residuals of either kind, raw or scaled; see `mmlib.influence.residuals`."""
+        return residuals(self, kind, scaled=scaled)
+
+    def leverage(self) -> pd.Series:
+        """Hat values ∂ŷ_i/∂y_i of the conditional fit; see `mmlib.influence.leverage`."""
+        return leverage(self)
+
+    def influence(self, by: str | None = None) -> Influence:
+        """What leaving out rows or groups does, at fixed θ; see `mmlib.influence.influence`."""
+        return influence(self, by)
+
+    @overload
     def predict(
         self,
         new: pd.DataFrame | None = None,
         *,
-        new_levels: Literal["error", "population"] = "error",
-    ) -> pd.Series:
-        """Predicted means for the rows of `new`, or of the data; see `mmlib.predict.predict`."""
-        if new is None:
-            return self.fitted.rename("predicted")
-        return predict(self, new, new_levels=new_levels)
+        new_levels: NewLevels = "error",
+        interval: None = None,
+        level: float = 0.95,
+        random: Random = None,
+    ) -> pd.Series: ...
+
+    @overload
+    def predict(
+        self,
+        new: pd.DataFrame | None = None,
+        *,
+        new_levels: NewLevels = "error",
+        interval: Interval,
+        level: float = 0.95,
+        random: Random = None,
+    ) -> pd.DataFrame: ...
+
+    def predict(
+        self,
+        new: pd.DataFrame | None = None,
+        *,
+        new_levels: NewLevels = "error",
+        interval: Interval | None = None,
+        level: float = 0.95,
+        random: Random = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict for the rows of `new`, or of the data; see `mmlib.predict.predict`."""
+        return predict(
+            self, new, new_levels=new_levels, interval=interval, level=level, random=random
+        )
 
     # ---- other data, other criterion ---------------------------------------------------------
 
@@ -324,9 +398,13 @@ class LMMResult:
             return _fit(design, self.blocks.with_response(response), reml=reml)
 
     def simulate(
-        self, nsim: int = 1, *, rng: np.random.Generator | int | None = None
+        self,
+        nsim: int = 1,
+        *,
+        rng: np.random.Generator | int | None = None,
+        conditional: bool = False,
     ) -> FloatArray:
-        """Draw new responses from the fitted model: new random effects and new errors.
+        """Draw new responses from the fitted model.
 
         Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
         in order), then the errors; so the first k of n replicates do not depend on n.
@@ -337,6 +415,9 @@ class LMMResult:
             Number of replicates.
         rng : Generator, int or None
             Passed to `numpy.random.default_rng`.
+        conditional : bool, default False
+            Keep the levels of the data at their conditional modes and draw the errors only: more
+            observations of the same groups, instead of new groups.
 
         Returns
         -------
@@ -345,16 +426,16 @@ class LMMResult:
         if not isinstance(nsim, (int, np.integer)) or isinstance(nsim, bool) or nsim < 1:
             raise DataError(f"nsim must be a positive whole number, not {nsim!r}.")
         rng = np.random.default_rng(rng)
-        terms = self.design.terms
+        terms = () if conditional else self.design.terms
         sizes = [term.n_levels * term.width for term in terms]
         draws = self.sigma * rng.standard_normal((nsim, sum(sizes) + self.nobs))
-        *effects, errors = np.split(draws, np.cumsum(sizes), axis=1)
+        *effects, errors = np.split(draws, np.cumsum(sizes, dtype=int), axis=1)
         if self.design.weights is not None:
             errors = errors / np.sqrt(self.design.weights)
-        simulated = self.design.X @ self.beta + errors
-        if self.design.offset is not None:
-            simulated += self.design.offset
-        for term, spherical, lam in zip(terms, effects, templates(terms, self.theta), strict=True):
+        mean = self._fitted if conditional else self.predict(random=False).to_numpy()
+        simulated = mean + errors
+        lambdas = templates(self.design.terms, self.theta)[: len(terms)]
+        for term, spherical, lam in zip(terms, effects, lambdas, strict=True):
             b = spherical.reshape(nsim, term.n_levels, -1) @ lam.T
             simulated += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
         return simulated

@@ -1,28 +1,57 @@
-"""Predictions for the rows of a new data frame."""
+"""Predictions for the rows of a data frame, with intervals that say what they include."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from mmlib.checks import as_numbers, require_columns, require_frame
-from mmlib.design import Design
+from mmlib.checks import as_numbers, did_you_mean, require_columns, require_frame
+from mmlib.design import Design, evaluate
 from mmlib.errors import DataError
 from mmlib.formula import columns_used, parse_with_formulaic
-from mmlib.terms import FloatArray, RandomTerm
+from mmlib.profile import normal_quantile
+from mmlib.terms import FloatArray, IntArray, RandomTerm, templates
+from mmlib.threads import single_threaded
 
 if TYPE_CHECKING:
     from mmlib.model import LMMResult
 
+NewLevels = Literal["error", "population"]
+Interval = Literal["confidence", "prediction"]
+Random = Sequence[str] | Literal[False] | None
+
+INCLUDED = {
+    "confidence": "the errors of the fixed effects and of the modes of known levels",
+    "prediction": "the errors of the fixed effects and of the modes of known levels, the effects "
+    "of new levels and of terms left out, and a new observation's residual",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows to predict for: codes of −1 mark a level whose effects are not predicted, but drawn."""
+
+    index: pd.Index
+    X: FloatArray
+    offset: FloatArray | float
+    weights: FloatArray
+    codes: list[IntArray]
+    values: list[FloatArray]
+
 
 def predict(
     fit: LMMResult,
-    new: pd.DataFrame,
+    new: pd.DataFrame | None = None,
     *,
-    new_levels: Literal["error", "population"] = "error",
-) -> pd.Series:
+    new_levels: NewLevels = "error",
+    interval: Interval | None = None,
+    level: float = 0.95,
+    random: Random = None,
+) -> pd.Series | pd.DataFrame:
     """Predict the mean of y for each row of `new`: xᵀβ̂ + zᵀb̂.
 
     For a level that the fit knows, b̂ is its conditional mode (the BLUP). For a level it does not
@@ -31,15 +60,27 @@ def predict(
     Parameters
     ----------
     fit : LMMResult
-    new : DataFrame
-        The columns that the formula uses, the response excepted. Transformations and codings are
-        those of the fit.
+    new : DataFrame, optional
+        The columns that the formula uses, the response excepted; by default the data of the fit.
+        Transformations and codings are those of the fit.
     new_levels : {"error", "population"}
         What to do with a level of a grouping that the fit has not seen, or that is missing.
+    interval : {"confidence", "prediction"}, optional
+        A confidence interval is for the mean xᵀβ + zᵀb of known levels, for the population mean
+        xᵀβ of new ones; it includes the errors of β̂ and, for known levels, of b̂. A prediction
+        interval is for a new observation: it adds the variance of its residual (σ²/w for the rows
+        of the fit, σ² for others) and of the effects of a new level. Both take θ and σ as known
+        and use normal quantiles, which is too short where a variance rests on few levels.
+    level : float
+        Coverage aimed at, between 0 and 1.
+    random : sequence of str or False, optional
+        The groupings whose conditional modes count: by default all, with False none. One that does
+        not count is treated as a new level in every row, and its column need not be in `new`.
 
     Returns
     -------
-    Series, indexed as `new`
+    Series, or with an interval DataFrame, indexed as the rows
+        Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what `se` includes.
 
     Raises
     ------
@@ -51,25 +92,92 @@ def predict(
     --------
     >>> import mmlib as mm, pandas as pd
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-    >>> fit.predict(pd.DataFrame({"operator": ["a", "e"]}), new_levels="population").round(
-    ...     5
-    ... ).tolist()
-    [60.27806, 60.4]
+    >>> new = pd.DataFrame({"operator": ["a", "e"]})
+    >>> fit.predict(new, new_levels="population", interval="prediction").round(4)
+       predicted    lower    upper      se
+    0    60.2781  59.5887  60.9674  0.3517
+    1    60.4000  59.5308  61.2692  0.4435
     """
     if new_levels not in ("error", "population"):
         raise DataError(f"new_levels must be 'error' or 'population', not {new_levels!r}.")
+    if interval not in (None, *INCLUDED):
+        raise DataError(f"interval must be 'confidence' or 'prediction', not {interval!r}.")
+    counted = _counted(fit.design, random)
+    if new is None:
+        rows = _rows_of_fit(fit.design, counted)
+    else:
+        rows = _new_rows(fit.design, new, counted, new_levels)
+    predicted = rows.X @ fit.beta + rows.offset
+    for modes, codes, values in zip(fit.term_modes(), rows.codes, rows.values, strict=True):
+        predicted += np.where(codes < 0, 0.0, (modes[codes] * values).sum(axis=1))
+    if interval is None:
+        return pd.Series(predicted, index=rows.index, name="predicted")
+    reach = normal_quantile(level)
+    se = np.sqrt(_variance(fit, rows, new_observation=interval == "prediction"))
+    table = pd.DataFrame(
+        {
+            "predicted": predicted,
+            "lower": predicted - reach * se,
+            "upper": predicted + reach * se,
+            "se": se,
+        },
+        index=rows.index,
+    )
+    table.attrs["includes"] = INCLUDED[interval]
+    return table
+
+
+def _counted(design: Design, random: Random) -> set[str]:
+    """The groupings whose modes count."""
+    known = list(dict.fromkeys(term.group for term in design.terms))
+    if random is None:
+        return set(known)
+    if random is False:
+        return set()
+    if isinstance(random, str) or not isinstance(random, Sequence):
+        raise DataError(f"random must be a list of groupings, False or None, not {random!r}.")
+    for name in random:
+        if name not in known:
+            raise DataError(
+                f"random names {name!r}, which is no grouping of the fit."
+                f"{did_you_mean(str(name), known)} It has {', '.join(known) or 'none'}."
+            )
+    return set(random)
+
+
+def _rows_of_fit(design: Design, counted: set[str]) -> _Rows:
+    return _Rows(
+        index=design.index,
+        X=design.X,
+        offset=0.0 if design.offset is None else design.offset,
+        weights=np.ones(design.n) if design.weights is None else design.weights,
+        codes=[t.codes if t.group in counted else np.full(design.n, -1) for t in design.terms],
+        values=[term.model_matrix for term in design.terms],
+    )
+
+
+def _new_rows(design: Design, new: pd.DataFrame, counted: set[str], new_levels: str) -> _Rows:
     require_frame(new)
-    design = fit.design
     texts = [design.formula.fixed, *(part.expr for part in design.formula.random)]
     coded = set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
-    groupings = {name for part in design.formula.random for name in part.factors}
+    groupings = {
+        name for part in design.formula.random for name in part.factors if part.group in counted
+    }
     offset = {design.offset_column} if design.offset_column else set()
     require_columns(new, sorted(coded | groupings | offset))
     design.check_types(new, sorted(coded))
-    predicted = design.fixed_matrix(new) @ fit.beta + _offset(design, new)
-    for term, modes in zip(design.terms, fit.term_modes(), strict=True):
-        predicted += _effects(term, modes, new, new_levels)
-    return pd.Series(predicted, index=new.index, name="predicted")
+    codes = [
+        _known_codes(term, new, new_levels) if term.group in counted else np.full(len(new), -1)
+        for term in design.terms
+    ]
+    return _Rows(
+        index=new.index,
+        X=design.fixed_matrix(new),
+        offset=_offset(design, new),
+        weights=np.ones(len(new)),
+        codes=codes,
+        values=[evaluate(term._spec, new)[0] for term in design.terms],
+    )
 
 
 def _offset(design: Design, new: pd.DataFrame) -> FloatArray | float:
@@ -83,9 +191,9 @@ def _offset(design: Design, new: pd.DataFrame) -> FloatArray | float:
     return 0.0
 
 
-def _effects(term: RandomTerm, modes: FloatArray, new: pd.DataFrame, new_levels: str) -> FloatArray:
-    """What one random term, with conditional modes of shape (ℓ, S), adds to each row of `new`."""
-    codes, values = term.locate(new)
+def _known_codes(term: RandomTerm, new: pd.DataFrame, new_levels: str) -> IntArray:
+    """Position of each row's level among those of the fit, −1 for one it has not seen."""
+    codes, _ = term.locate(new)
     unknown = codes < 0
     if unknown.any() and new_levels == "error":
         labels = new.loc[unknown, list(term.part.factors)].drop_duplicates()
@@ -94,4 +202,23 @@ def _effects(term: RandomTerm, modes: FloatArray, new: pd.DataFrame, new_levels:
             f"grouping {term.group!r} has level(s) the fit has not seen: {shown}; pass "
             "new_levels='population' to predict the population mean for them."
         )
-    return np.where(unknown, 0.0, (modes[codes] * values).sum(axis=1))
+    return codes
+
+
+def _variance(fit: LMMResult, rows: _Rows, *, new_observation: bool) -> FloatArray:
+    """Variance of the prediction's error, in squared units of y."""
+    by_term = dict(zip(fit.design.terms, zip(rows.codes, rows.values, strict=True), strict=True))
+    effects = [
+        (by_term[g.terms[0]][0], np.hstack([by_term[term][1] for term in g.terms]))
+        for g in fit.blocks.groupings
+    ]
+    with single_threaded():
+        covariance = fit.effects_covariance
+        variance = covariance.variances(covariance.rows(rows.X, effects, np.ones(len(rows.X))))
+    if new_observation:
+        variance += 1 / rows.weights
+        terms = fit.design.terms
+        for term, lam in zip(terms, templates(terms, fit.theta), strict=True):
+            codes, values = by_term[term]
+            variance += np.where(codes < 0, ((values @ lam) ** 2).sum(axis=1), 0.0)
+    return fit.sigma**2 * variance

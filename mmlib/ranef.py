@@ -1,0 +1,198 @@
+"""What a fit knows about its random effects, and how well.
+
+Two variances must not be mixed up. Given y, and with β taken as known, the random effects vary
+around their conditional modes with Var(b | y). But β was estimated from the same data, and its
+error moves the modes too: Var(b̂ − b), the prediction-error variance, is never smaller. (Henderson
+1975, Best linear unbiased estimation and prediction under a selection model, Biometrics
+31:423–447, doi:10.2307/2529430.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.linalg import solve_triangular
+
+from mmlib.blocks import Factor, Grouping
+from mmlib.checks import did_you_mean
+from mmlib.errors import DataError
+from mmlib.terms import FloatArray, IntArray, random_matrix
+
+if TYPE_CHECKING:
+    from mmlib.model import LMMResult
+
+CHUNK = 4096
+"""Rows whose dense products are held in memory at once."""
+
+NOT_ESTIMABLE = 1e-10
+"""Relative eigenvalue below which a level's own rows leave a combination of effects open."""
+
+
+class EffectsCovariance:
+    """Covariance of the errors (b̂ − b, β̂ − β), over σ², without the q×q matrix.
+
+    Once the rest is given, the effects of the largest grouping are independent between levels with
+    variance W_j, and follow the rest through −W_j A_j. So with W block-diagonal, K the covariance
+    of the rest (dense, but small) and E sparse, the covariance is
+
+        diag(W, 0) + E K Eᵀ,    E = [−W A ; I].
+
+    Parameters
+    ----------
+    factor : Factor
+        The Cholesky factor at the estimates.
+    """
+
+    def __init__(self, factor: Factor) -> None:
+        blocks = factor.blocks
+        self.factor, self.blocks = factor, blocks
+        self.K = factor.congruence(factor.inverse(blocks.q_rest + blocks.p))
+        self.E = sparse.eye_array(len(self.K), format="csr")
+        self.n_first = 0
+        if blocks.groupings:
+            n_levels = blocks.groupings[0].n_levels
+            self.n_first = blocks.groupings[0].n_effects
+            self.W = sparse.bsr_array(
+                (factor.W, np.arange(n_levels), np.arange(n_levels + 1))
+            ).tocsr()
+            A = [sparse.csr_array(blocks.A10[:, :, :-1].reshape(self.n_first, blocks.p))]
+            if blocks.cross is not None:
+                A.insert(0, blocks.cross.matrix)
+            through = self.W @ sparse.hstack(A, format="csr")
+            self.E = sparse.vstack([-through, self.E], format="csr")
+
+    def rows(
+        self, X: FloatArray, effects: Sequence[tuple[IntArray, FloatArray]], scale: FloatArray
+    ) -> sparse.csr_array:
+        """Rows (z, x) of combinations zᵀb + xᵀβ, in the order of the errors, each times `scale`.
+
+        `effects` has codes and values for each grouping of `blocks`; a negative code is a level
+        that the fit has not seen, and takes no part.
+        """
+        Z = [
+            random_matrix(
+                np.maximum(codes, 0), values * (scale * (codes >= 0))[:, None], grouping.n_levels
+            )
+            for grouping, (codes, values) in zip(self.blocks.groupings, effects, strict=True)
+        ]
+        basis = solve_triangular(self.blocks.R, X.T, trans="T").T if self.blocks.p else X
+        return sparse.hstack([*Z, sparse.csr_array(basis * scale[:, None])], format="csr")
+
+    def variances(self, rows: sparse.csr_array) -> FloatArray:
+        """Variance of each combination."""
+        variances = np.zeros(rows.shape[0])
+        if self.n_first:
+            own = rows[:, : self.n_first]
+            variances += (own @ self.W).multiply(own).sum(axis=1)
+        through = rows @ self.E
+        for start in range(0, len(variances), CHUNK):
+            part = through[start : start + CHUNK]
+            variances[start : start + CHUNK] += part.multiply(part @ self.K).sum(axis=1)
+        return variances
+
+    def matrix(self, rows: sparse.csr_array) -> FloatArray:
+        """Covariance matrix of a few combinations."""
+        through = rows @ self.E
+        matrix = through @ (through @ self.K).T
+        if self.n_first:
+            own = rows[:, : self.n_first]
+            matrix += (own @ self.W @ own.T).toarray()
+        return matrix
+
+    def with_beta(self, rows: sparse.csr_array) -> FloatArray:
+        """Covariance of each combination with β̂, in the orthonormal basis of X: (k, p)."""
+        return (rows @ self.E) @ self.K[:, self.blocks.q_rest :]
+
+
+def as_tables(
+    groupings: Sequence[Grouping], values: Sequence[FloatArray]
+) -> dict[str, pd.DataFrame]:
+    """Arrays of shape (ℓ, S), one for each grouping, as tables of levels × columns."""
+    return {
+        grouping.name: pd.DataFrame(
+            table,
+            index=grouping.terms[0].levels,
+            columns=[name for term in grouping.terms for name in term.columns],
+        )
+        for grouping, table in zip(groupings, values, strict=True)
+    }
+
+
+def standard_deviations(variances: FloatArray) -> FloatArray:
+    """Square roots of the diagonals of variance matrices of shape (ℓ, S, S): shape (ℓ, S)."""
+    return np.sqrt(np.diagonal(variances, axis1=1, axis2=2))
+
+
+def unpooled(fit: LMMResult) -> dict[str, pd.DataFrame]:
+    """Estimate the effects of each level by least squares from its own rows alone.
+
+    This is what the conditional modes are shrunk from: level j of a grouping has modes
+    ``W_j A_j`` times its unpooled effects, with β and the other groupings' effects as the fit has
+    them. In the balanced one-way layout they are ȳ_i − ȳ.
+
+    Parameters
+    ----------
+    fit : LMMResult
+
+    Returns
+    -------
+    dict
+        For each grouping a table like that of `LMMResult.ranef`; a level whose own rows cannot
+        tell its effects apart has nan.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> ratio = fit.unpooled()["operator"] / fit.ranef()["operator"]
+    >>> round(float(ratio.loc["a", "Intercept"]), 4)
+    1.3121
+    """
+    groupings, resid = fit.blocks.groupings, fit.resid.to_numpy()
+    weights = np.ones(fit.nobs) if fit.design.weights is None else fit.design.weights
+    modes = fit.ranef()
+    return as_tables(
+        groupings, [_least_squares(g, modes[g.name].to_numpy(), resid, weights) for g in groupings]
+    )
+
+
+def _least_squares(
+    grouping: Grouping, modes: FloatArray, resid: FloatArray, weights: FloatArray
+) -> FloatArray:
+    partial = resid + (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
+    Z = grouping.model_matrix @ grouping.basis
+    gram = np.zeros((grouping.n_levels, grouping.width, grouping.width))
+    np.add.at(gram, grouping.codes, weights[:, None, None] * Z[:, :, None] * Z[:, None, :])
+    score = np.zeros((grouping.n_levels, grouping.width, 1))
+    np.add.at(score, grouping.codes, (weights * partial)[:, None, None] * Z[:, :, None])
+    eigenvalues = np.linalg.eigvalsh(gram)
+    open_ = eigenvalues[:, 0] <= NOT_ESTIMABLE * eigenvalues[:, -1]
+    gram[open_] = np.eye(grouping.width)
+    effects = np.linalg.solve(gram, score)[:, :, 0] @ grouping.basis.T
+    effects[open_] = np.nan
+    return effects
+
+
+def grouping_of(fit: LMMResult, group: str | None) -> Grouping:
+    """The grouping of that name; without a name, the only one.
+
+    Raises
+    ------
+    DataError
+        If there is none, or more than one to choose from.
+    """
+    known: Mapping[str, Grouping] = {g.name: g for g in fit.blocks.groupings}
+    names = ", ".join(known) or "none"
+    if group is None:
+        if len(known) != 1:
+            raise DataError(f"choose a grouping with group=; the fit has {names}.")
+        return next(iter(known.values()))
+    if group not in known:
+        raise DataError(
+            f"the fit has no grouping {group!r}.{did_you_mean(str(group), known)} It has {names}."
+        )
+    return known[group]
