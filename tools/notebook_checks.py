@@ -17,6 +17,8 @@ _MACHINE_PATH = re.compile(
 )
 _MEMORY_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _EMPTY_ALT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]*\S[^\"]*\")[^>]*>")
+_NBVAL_MARKER = re.compile(r"#\s*(?:NBVAL_|PYTEST_VALIDATE_)\w+")
+_UNCHECKED_TAG = re.compile(r"nbval-\S+|raises-exception|skip-execution")
 _UNDEFINED_MACRO = re.compile(r"\\bm\b")
 
 
@@ -39,6 +41,18 @@ def unexecuted_cells(notebook: NotebookNode) -> list[str]:
         f"code cell {expected}: execution count is {cell.execution_count}, not {expected}"
         for expected, cell in enumerate(_code_cells(notebook), start=1)
         if cell.execution_count != expected
+    ]
+
+
+def exempted_cells(notebook: NotebookNode) -> list[str]:
+    """Find marks that keep a cell from being executed or its output from being compared."""
+    return [
+        f"code cell {number}: {mark} exempts it from the checks"
+        for number, cell in enumerate(_code_cells(notebook), start=1)
+        for mark in (
+            *_NBVAL_MARKER.findall(cell.source),
+            *filter(_UNCHECKED_TAG.fullmatch, cell.metadata.get("tags", [])),
+        )
     ]
 
 
@@ -88,6 +102,7 @@ def all_complaints(source: NotebookNode, executed: NotebookNode) -> list[str]:
     return [
         *drift(source, executed),
         *unexecuted_cells(executed),
+        *exempted_cells(executed),
         *unwanted_outputs(executed),
         *undescribed_figures(executed),
         *unportable_maths(executed),

@@ -59,6 +59,28 @@ def test_cells_not_run_from_top_to_bottom(counts):
 
 
 @pytest.mark.parametrize(
+    ("code", "tags"),
+    [
+        ("# NBVAL_IGNORE_OUTPUT\n1", []),
+        ("1  #PYTEST_VALIDATE_IGNORE_OUTPUT", []),
+        ("1", ["hide-input", "nbval-ignore-output"]),
+        ("1", ["raises-exception"]),
+        ("1", ["skip-execution"]),
+    ],
+)
+def test_no_cell_is_exempt(code, tags):
+    cell = new_code_cell(code, execution_count=1, metadata={"tags": tags})
+    (complaint,) = checks.exempted_cells(new_notebook(cells=[cell]))
+    assert complaint.startswith("code cell 1: ")
+    assert complaint.endswith("exempts it from the checks")
+
+
+def test_tags_for_the_page_exempt_nothing():
+    cell = new_code_cell("1", metadata={"tags": ["hide-input", "remove-cell"]})
+    assert checks.exempted_cells(new_notebook(cells=[cell])) == []
+
+
+@pytest.mark.parametrize(
     ("output", "complaint"),
     [
         (new_output("error", ename="KeyError", evalue="'a'"), "raised KeyError: 'a'"),

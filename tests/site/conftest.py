@@ -50,6 +50,7 @@ def browser() -> Iterator[Chrome]:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     chrome = Chrome(options=options, service=ChromeService(driver))
+    chrome.set_script_timeout(120)
     yield chrome
     chrome.quit()
 
