@@ -149,9 +149,15 @@ class BatchModel:
 
     def fit(self, responses: FloatArray, start: FloatArray) -> ManyFits:
         """Fit every response, shape (B, n), starting from θ = `start`, shape (k,)."""
+        y = self._cross_products(responses)
         with np.errstate(all="ignore"):
-            search = _Newton(self, self._cross_products(responses), self.to_scaled(start))
-            search.run()
+            try:
+                search = _Newton(self, y, self.to_scaled(start))
+                search.run()
+            except np.linalg.LinAlgError:  # one singular matrix stops them all
+                nothing = np.full(len(responses), np.inf)
+                theta = np.tile(start, (len(responses), 1))
+                return ManyFits(theta, nothing, nothing.copy(), nothing < 0)
         return ManyFits(
             self.to_theta(search.scaled), search.value, search.decrease, search.converged
         )

@@ -241,7 +241,7 @@ def parametric_bootstrap(
         If the models are not nested, are the same or swapped, or are not comparable; or if `nsim`
         is not a positive whole number.
     BootstrapError
-        If the executor fails, or every replicate does; its ``result`` holds what was drawn.
+        If the executor fails, or all replicates do; its ``result`` holds what was drawn.
 
     References
     ----------
@@ -353,12 +353,12 @@ def _earlier(
 
 
 def _checked(result: Result | None, draws: Draws, first_error: str = "") -> Result:
-    """The result, unless the executor failed or no replicate succeeded."""
+    """The result, unless the run failed or no replicate succeeded."""
     if draws.error is not None:
         raise BootstrapError(
-            f"the executor failed after {draws.drawn} of {draws.nsim} replicates "
+            f"the run failed after {draws.drawn} of {draws.nsim} replicates "
             f"({type(draws.error).__name__}: {draws.error}). What was drawn is in the .result of "
-            "this error; pass it as resume= with a working executor to draw the others.",
+            "this error; pass it as resume= (with an executor that works) to draw the others.",
             result,
         ) from draws.error
     if result is None:
@@ -521,7 +521,7 @@ def bootstrap(
         If the statistic cannot be computed from `fit` itself, or `nsim` is not a positive whole
         number.
     BootstrapError
-        If the executor fails, or every replicate does; its ``result`` holds what was drawn.
+        If the executor fails, or all replicates do; its ``result`` holds what was drawn.
 
     Examples
     --------

@@ -370,7 +370,8 @@ def _named_term(fit: LMMResult, name: str | None) -> RandomTerm:
 
 
 def _label(term: RandomTerm) -> str:
-    return term.group if term.columns == ("Intercept",) else str(term.part)
+    """The standard deviation's name, as in the summary of a fit."""
+    return term.group if term.columns == ("Intercept",) else f"{term.group}: {term.columns[0]}"
 
 
 def _reml_criterion(design: Design) -> float:

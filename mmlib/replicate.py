@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from mmlib.threads import single_threaded
 
 Progress = bool | Callable[[int, int], object] | None
 Report = Callable[[int], object]
+Outcomes = Generator[tuple[int, Any], None, None]
 
 PATIENCE = 1.0
 """Seconds that a run may take before it shows its progress."""
@@ -65,7 +66,7 @@ class Draws:
     chunks : dict
         Number of a chunk to what the task returned for it.
     error : Exception or None
-        Why the run stopped early, if an executor failed.
+        Why the run stopped early, if the executor or the task failed.
     """
 
     seed: np.random.SeedSequence
@@ -119,7 +120,7 @@ def draw(
     -------
     Draws
         Incomplete, with a `BootstrapWarning`, if it was interrupted from the keyboard; incomplete,
-        with its `error` set, if the executor failed.
+        with its `error` set, if the executor or the task failed.
     """
     draws = _begin(nsim, chunk, rng, resume)
     waiting = [number for number in range(-(-nsim // chunk)) if number not in draws.chunks]
@@ -171,16 +172,19 @@ def _draw_chunk(task: Task, seed: np.random.SeedSequence, size: int) -> Any:
         return task(np.random.default_rng(seed), size)
 
 
-Outcomes = Iterator[tuple[int, Any]]
-
-
-def _here(task: Task, draws: Draws, waiting: list[int]) -> Any:
+def _here(task: Task, draws: Draws, waiting: list[int]) -> Outcomes:
+    """Chunks one after the other, until one fails."""
     for number in waiting:
-        seed = _chunk_seed(draws.seed, number)
-        yield number, task(np.random.default_rng(seed), draws.size(number))
+        rng = np.random.default_rng(_chunk_seed(draws.seed, number))
+        try:
+            outcome = task(rng, draws.size(number))
+        except Exception as error:  # noqa: BLE001  what was drawn before must not be lost
+            yield number, error
+            return
+        yield number, outcome
 
 
-def _on(executor: Executor, task: Task, draws: Draws, waiting: list[int]) -> Any:
+def _on(executor: Executor, task: Task, draws: Draws, waiting: list[int]) -> Outcomes:
     """Chunks as an executor ends them; an exception in place of those that it could not."""
     futures: dict[Future[Any], int] = {}
     try:

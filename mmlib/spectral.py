@@ -40,6 +40,9 @@ GRID_RATIO = 1.2
 LARGEST = 1e18
 """λμ at which the search for a maximum is given up: σ² would be zero."""
 
+EXACT_FIT = 1e-20
+"""An s₀ below this share of all energies is rounding: X and Z fit the response exactly."""
+
 BLOCK = 4096
 """Responses taken together, so that the working arrays stay in the cache."""
 
@@ -55,7 +58,9 @@ class Profile:
     gain : ndarray, shape (B,)
         d(0) − d(λ̂) ≥ 0: the (restricted) likelihood-ratio statistic of λ = 0.
     objective : ndarray, shape (B,)
-        d(λ̂); NaN where the residual variance has no positive estimate.
+        d(λ̂).
+
+    All three are NaN where X and Z fit the response exactly: σ² has no positive estimate.
     """
 
     lam: FloatArray
@@ -119,16 +124,17 @@ class Spectrum:
         lam = np.zeros(energies.shape[1])
         gain = np.zeros(energies.shape[1])
         curve = _Curve.of(self, reml=reml)
-        for start in range(0, len(lam), BLOCK):
-            part = slice(start, start + BLOCK)
-            lam[part], gain[part] = curve.maximize(energies[:, part])
+        total = energies.sum(axis=0)
         dof = curve.dof
         with np.errstate(divide="ignore", invalid="ignore"):
-            null = dof * (1 + np.log(2 * np.pi * energies.sum(axis=0) / dof))
+            for start in range(0, len(lam), BLOCK):
+                part = slice(start, start + BLOCK)
+                lam[part], gain[part] = curve.maximize(energies[:, part])
+            exact = ~(energies[0] > EXACT_FIT * total)
+            lam[exact] = gain[exact] = np.nan
+            null = dof * (1 + np.log(2 * np.pi * total / dof))
         constant = (self.log_det_X if reml else 0.0) - self.sum_log_weights
-        objective = null + constant - gain
-        objective[~np.isfinite(objective)] = np.nan
-        return Profile(lam, gain, objective)
+        return Profile(lam, gain, null + constant - gain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +164,7 @@ class _Curve:
     def _closed_form(self, energies: FloatArray) -> FloatArray:
         """λ̂ where all eigenvalues are equal, as in a balanced design: the slope is linear."""
         effects = int(self.counts.sum())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = (self.dof - effects) * energies[1] / (effects * energies[0])
+        ratio = (self.dof - effects) * energies[1] / (effects * energies[0])
         return np.maximum((ratio - 1) / self.mu[0], 0.0)
 
     def _best_root(self, energies: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -216,8 +221,7 @@ class _Curve:
             slope = (counts * pull).sum(axis=0) - self.dof * loss
             curvature = self.dof * bend - (counts * pull**2).sum(axis=0)
             low, high = np.where(slope < 0, lam, low), np.where(slope < 0, high, lam)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                step = lam - slope / curvature
+            step = lam - slope / curvature
             inside = (low <= step) & (step <= high)
             new = np.where(inside, step, (low + high) / 2)
             # Newton's error is squared by each step, so this one was the last that was needed.
@@ -231,8 +235,7 @@ class _Curve:
         """d(0) − d(λ), without cancellation where it is small."""
         product = lam * self.mu[:, None]
         drop = (energies[1:] * (product / (1 + product))).sum(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fit = -self.dof * np.log1p(-drop / energies.sum(axis=0))
+        fit = -self.dof * np.log1p(-drop / energies.sum(axis=0))
         cost = (self.counts[:, None] * np.log1p(lam * self.kappa[:, None])).sum(axis=0)
         return np.where(lam > 0, np.maximum(fit - cost, 0.0), 0.0)
 
