@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from scipy.linalg import block_diag
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from mmlib.blocks import Blocks
 from mmlib.checks import did_you_mean
 from mmlib.errors import DataError
 from mmlib.objective import Objective
+from mmlib.quasi_newton import Evaluate, Point, QuadraticModel, descend
 from mmlib.terms import FloatArray, IntArray, RandomTerm, lower, lower_triangle, templates
 from mmlib.threads import single_threaded
 
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     from mmlib.model import LMMResult
 
 NUDGE = 0.02
-"""A column of a template that starts at zero would stay there: it starts at this share of σ."""
+"""A column of a factor that starts at zero would stay there: it starts at this share of σ̂."""
+
+TOLERANCE = 1e-13
+"""A search ends when a step promises less than this share of the objective."""
 
 MAX_DOUBLINGS = 60
 
@@ -57,7 +61,7 @@ def profile(fit: LMMResult) -> Profile:
     Examples
     --------
     >>> import mmlib as mm
-    >>> fit = mm.lmm("Yield ~ 1 + (1 | batch)", mm.load_dataset("dyestuff"))
+    >>> fit = mm.lmm("Yield ~ 1 + (1 | Batch)", mm.load_dataset("dyestuff"))
     >>> profile(fit).confint(parameters=["sigma"]).round(4).to_numpy().tolist()
     [[38.2301, 67.6577]]
     """
@@ -212,7 +216,7 @@ def _curves(fit: LMMResult) -> list[_Curve]:
     for number, term in enumerate(fit.varcorr().terms):
         layout = search.layouts[number]
         for i, name in enumerate(term.columns):
-            held = search.holding(number, partial(layout.hold_sd, i))
+            held = search.holding(number, partial(layout.hold_sd, i, fit.sigma))
             sd = float(term.sd[i])
             step = 0.25 * sd or 0.1 * fit.sigma / layout.scales[i]
             curves.append(_Curve(f"sd_{name}|{term.group}", sd, 0.0, np.inf, step, minimum, held))
@@ -222,7 +226,7 @@ def _curves(fit: LMMResult) -> list[_Curve]:
                 r = float(term.correlation[i, j])
                 curves.append(_Curve(label, r, -1.0, 1.0, 0.2, minimum, held))
     step = 0.1 * fit.sigma
-    curves.append(_Curve("sigma", fit.sigma, 0.0, np.inf, step, minimum, search.hold_sigma))
+    curves.append(_Curve("sigma", fit.sigma, 0.0, np.inf, step, minimum, search.holding_sigma()))
     errors = fit.coef_table()["Std. Error"].to_numpy()
     for j, name in enumerate(fit.design.fixed_names):
         held = _holding_fixed_effect(fit, j)
@@ -237,20 +241,20 @@ def _holding_fixed_effect(fit: LMMResult, j: int) -> Callable[[float], float]:
     names = design.fixed_names[:j] + design.fixed_names[j + 1 :]
     others = dataclasses.replace(design, X=np.delete(design.X, j, axis=1), fixed_names=names)
     blocks = Blocks(others)
-    search = _Search(fit, Objective(blocks, reml=False))
+    search, memory = _Search(fit, Objective(blocks, reml=False)), _Memory()
 
     def held(value: float) -> float:
         search.objective = Objective(
             blocks.with_response(design.y - value * design.X[:, j]), reml=False
         )
-        return search.minimum(search.layouts)
+        return search.minimum(search.layouts, memory)
 
     return held
 
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """Lower-triangular entries of one term's factor σλ, as an affine function of free numbers.
+    """Lower-triangular entries of one term's factor σλ/σ̂, as an affine function of free numbers.
 
     The factor C is for the variables in `order`, each divided by its root mean square `scales`;
     its entries, column by column, are ``basis @ free + fixed``, where `basis` has orthonormal
@@ -268,10 +272,10 @@ class _Layout:
         n_entries = size * (size + 1) // 2
         return cls(np.arange(size), scales, np.eye(n_entries), np.zeros(n_entries))
 
-    def hold_sd(self, i: int, value: float) -> _Layout:
+    def hold_sd(self, i: int, unit: float, value: float) -> _Layout:
         """Variable i first: its standard deviation is the first entry."""
         fixed = np.zeros_like(self.fixed)
-        fixed[0] = value * self.scales[i]
+        fixed[0] = value / unit * self.scales[i]
         return dataclasses.replace(
             self, order=_first(len(self.scales), i), basis=np.eye(len(fixed))[:, 1:], fixed=fixed
         )
@@ -285,12 +289,8 @@ class _Layout:
             self, order=_first(size, j, i), basis=np.delete(basis, size, axis=1)
         )
 
-    @property
-    def n_free(self) -> int:
-        return self.basis.shape[1]
-
     def factor(self, free: FloatArray) -> FloatArray:
-        """σλ for the variables in the term's own order and units."""
+        """The factor for the variables in the term's own order and units."""
         ordered = np.zeros((len(self.order), len(self.order)))
         ordered[lower_triangle(len(self.order))] = self.basis @ free + self.fixed
         factor = np.empty_like(ordered)
@@ -302,12 +302,19 @@ class _Layout:
         ordered = (slope / self.scales[:, None])[self.order]
         return self.basis.T @ ordered[lower_triangle(len(self.order))]
 
-    def start(self, factor: FloatArray, sigma: float) -> FloatArray:
-        """Free numbers near a factor σλ, with no column at zero."""
+    def start(self, factor: FloatArray) -> FloatArray:
+        """Free numbers near a given factor."""
         ordered = lower((self.scales[:, None] * factor)[self.order])
-        diagonal = np.diag_indices(len(ordered))
-        ordered[diagonal] = np.maximum(ordered[diagonal], NUDGE * sigma)
         return self.basis.T @ (ordered[lower_triangle(len(ordered))] - self.fixed)
+
+    def nudged(self, free: FloatArray) -> FloatArray:
+        """The same numbers with no column at zero, where the search could not move it."""
+        entries = self.basis @ free + self.fixed
+        rows, columns = lower_triangle(len(self.order))
+        small = (rows == columns) & (np.abs(entries) < NUDGE)
+        return (
+            self.basis.T @ (np.where(small, NUDGE, entries) - self.fixed) if small.any() else free
+        )
 
 
 def _first(size: int, *leaders: int) -> IntArray:
@@ -316,44 +323,48 @@ def _first(size: int, *leaders: int) -> IntArray:
 
 
 class _Search:
-    """Minimise the objective over σλ and σ, some of it held; each search starts at the last."""
+    """Minimise the objective over the factors σλ and σ, some of it held; σ̂ is the unit."""
 
     def __init__(self, fit: LMMResult, objective: Objective) -> None:
         self.objective = objective
         self.terms = fit.design.terms
-        self.sigma = fit.sigma
+        self.unit = fit.sigma
         self.layouts = [_Layout.unconstrained(_root_mean_squares(term)) for term in self.terms]
-        self.factors = [fit.sigma * lam for lam in templates(self.terms, fit.theta)]
+        self.factors = templates(self.terms, fit.theta)
 
     def holding(self, number: int, hold: Callable[[float], _Layout]) -> Callable[[float], float]:
         """The objective as a function of one value, which `hold` fixes in a term's layout."""
+        memory = _Memory()
 
         def held(value: float) -> float:
             layouts = list(self.layouts)
             layouts[number] = hold(value)
-            return self.minimum(layouts)
+            return self.minimum(layouts, memory)
 
         return held
 
-    def hold_sigma(self, value: float) -> float:
-        if value == 0:
-            return np.inf
-        return self.minimum(self.layouts, sigma=value)
+    def holding_sigma(self) -> Callable[[float], float]:
+        """The objective as a function of σ."""
+        memory = _Memory()
 
-    def minimum(self, layouts: Sequence[_Layout], *, sigma: float | None = None) -> float:
+        def held(value: float) -> float:
+            sigma = value / self.unit
+            return self.minimum(self.layouts, memory, sigma=sigma) if sigma > 0 else np.inf
+
+        return held
+
+    def minimum(
+        self, layouts: Sequence[_Layout], memory: _Memory, *, sigma: float | None = None
+    ) -> float:
         """The smallest objective that the layouts allow, at a given σ or over all."""
-        starts = [
-            layout.start(factor, self.sigma)
-            for layout, factor in zip(layouts, self.factors, strict=True)
-        ]
-        ends = np.cumsum([len(start) for start in starts], dtype=int)
-        log_sigma = [] if sigma is not None else [np.log(self.sigma)]
+        sizes = [layout.basis.shape[1] for layout in layouts]
+        ends = np.cumsum(sizes, dtype=int)
 
-        def value_and_gradient(x: FloatArray) -> tuple[float, FloatArray]:
+        def at(x: FloatArray) -> Point:
             *frees, rest = np.split(x, ends)
             s = float(np.exp(rest[0])) if sigma is None else sigma
             lambdas = [layout.factor(free) / s for layout, free in zip(layouts, frees, strict=True)]
-            value, slopes, in_log_sigma = self._evaluate(lambdas, s)
+            value, slopes, in_log_sigma = self._evaluate(lambdas, s * self.unit)
             gradient = [
                 layout.pull_back(slope) / s for layout, slope in zip(layouts, slopes, strict=True)
             ]
@@ -362,19 +373,16 @@ class _Search:
                     float(np.sum(slope * lam)) for slope, lam in zip(slopes, lambdas, strict=True)
                 )
                 gradient.append(np.array([in_log_sigma - through_lambda]))
-            return value, np.concatenate(gradient) if gradient else np.zeros(0)
+            return Point(x, value, np.concatenate([np.zeros(0), *gradient]))
 
-        start = np.concatenate([*starts, log_sigma])
-        if not len(start):
-            return value_and_gradient(start)[0]
-        result = minimize(
-            value_and_gradient,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            options={"ftol": 1e-13, "gtol": 1e-6, "maxcor": 20, "maxiter": 1000},
-        )
-        return float(result.fun)
+        if memory.x is None:
+            starts = [
+                layout.start(factor) for layout, factor in zip(layouts, self.factors, strict=True)
+            ]
+            memory.x = np.concatenate([*starts, np.zeros(0 if sigma is not None else 1)])
+        *frees, rest = np.split(memory.x, ends)
+        nudged = [layout.nudged(free) for layout, free in zip(layouts, frees, strict=True)]
+        return memory.minimum(at, np.concatenate([*nudged, rest]))
 
     def _evaluate(
         self, lambdas: list[FloatArray], sigma: float
@@ -392,6 +400,22 @@ class _Search:
                 slope_of[term] = slope[span, span]
                 corner += term.width
         return value, [slope_of[term] for term in self.terms], in_log_sigma
+
+
+class _Memory:
+    """Where the last of several like minimisations ended, and what it knew of the curvature."""
+
+    def __init__(self) -> None:
+        self.x: FloatArray | None = None
+        self._model: QuadraticModel | None = None
+
+    def minimum(self, at: Evaluate, start: FloatArray) -> float:
+        point = at(start)
+        if len(start):
+            model = self._model or QuadraticModel.by_differences(at, point)
+            point, self._model = descend(at, point, model, tolerance=TOLERANCE)
+            self.x = point.x
+        return point.value
 
 
 def _root_mean_squares(term: RandomTerm) -> FloatArray:
