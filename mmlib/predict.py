@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.checks import as_numbers, did_you_mean, require_columns, require_frame
-from mmlib.design import Design, evaluate
+from mmlib.design import Design, evaluate, usable_columns
 from mmlib.errors import DataError
 from mmlib.formula import columns_used, parse_with_formulaic
 from mmlib.profile import normal_quantile
@@ -166,6 +166,7 @@ def _new_rows(design: Design, new: pd.DataFrame, counted: set[str], new_levels: 
     offset = {design.offset_column} if design.offset_column else set()
     require_columns(new, sorted(coded | groupings | offset))
     design.check_types(new, sorted(coded))
+    new = usable_columns(new, sorted(coded))
     codes = [
         _known_codes(term, new, new_levels) if term.group in counted else np.full(len(new), -1)
         for term in design.terms
@@ -182,7 +183,11 @@ def _new_rows(design: Design, new: pd.DataFrame, counted: set[str], new_levels: 
 
 def _offset(design: Design, new: pd.DataFrame) -> FloatArray | float:
     if design.offset_column:
-        return as_numbers(f"offset column {design.offset_column!r}", new[design.offset_column])
+        what = f"offset column {design.offset_column!r}"
+        offset = as_numbers(what, new[design.offset_column])
+        if np.isnan(offset).any():
+            raise DataError(f"{what} of the new data has missing values; fill or drop these rows.")
+        return offset
     if design.offset is not None:
         raise DataError(
             "the fit has an offset given as an array, which new data cannot carry; "
