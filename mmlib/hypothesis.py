@@ -101,11 +101,16 @@ def hypothesis_matrix(
 
 def find_term(fit: LMMResult, name: str) -> FixedTerm | None:
     """The term of the fixed part called `name`, the order in a product left open."""
-    wanted = sorted(part.strip() for part in name.split(":"))
+    wanted = sorted(_closed_up(name).split(":"))
     for term in fit.design.fixed_terms:
-        if sorted(term.name.split(":")) == wanted:
+        if sorted(_closed_up(term.name).split(":")) == wanted:
             return term
     return None
+
+
+def _closed_up(text: str) -> str:
+    """`text` without spaces: formulaic writes ``I(x ** 2)`` for ``I(x**2)``."""
+    return re.sub(r"\s", "", text)
 
 
 def _texts(L: object) -> list[str] | None:
@@ -137,7 +142,7 @@ def _from_matrix(
 
 def _numbers(argument: str, values: object) -> FloatArray:
     try:
-        numbers = np.array(values, dtype=float)
+        numbers = np.array("none" if values is None else values, dtype=float)
     except (TypeError, ValueError):
         raise DataError(
             f"{argument} must be numbers, the name of a term or an equation, not {values!r}."
@@ -183,14 +188,22 @@ def _from_equations(fit: LMMResult, text: str) -> tuple[FloatArray, FloatArray]:
             f"write it as '{names[-1]} = 0'."
         ) from None
     matrix = np.atleast_2d(np.asarray(equations.constraint_matrix, dtype=float))
+    if not matrix.size:
+        raise FormulaError(f"cannot read {text!r}: write an equation such as '{names[-1]} = 0'.")
     return matrix, np.asarray(equations.constraint_values, dtype=float).reshape(-1)
 
 
 def _quote(text: str, names: Sequence[str]) -> str:
     """Put backticks around the coefficients' names, which may hold signs of their own."""
-    longest_first = sorted(map(re.escape, names), key=len, reverse=True)
-    pattern = rf"`[^`]*`|(?<![\w.\]:])(?:{'|'.join(longest_first)})(?![\w.\[(:])"
-    return re.sub(pattern, lambda match: f"`{match[0].strip('`')}`", text)
+    by_text = {_closed_up(name): name for name in names}
+    spaced = (r"\s*".join(map(re.escape, text)) for text in sorted(by_text, key=len, reverse=True))
+    pattern = rf"`[^`]*`|(?<![\w.\]:])(?:{'|'.join(spaced)})(?![\w\[(:.])"
+
+    def in_backticks(match: re.Match[str]) -> str:
+        text = match[0].strip("`")
+        return f"`{by_text.get(_closed_up(text), text)}`"
+
+    return re.sub(pattern, in_backticks, text)
 
 
 def _require_independent(L: FloatArray, rhs: FloatArray, names: Sequence[str]) -> None:
