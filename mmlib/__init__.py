@@ -4,9 +4,11 @@ The steps are public, in this order: `parse_formula`, `build_design`, `Objective
 """
 
 from mmlib.anova import AnovaTable, anova
+from mmlib.bootstrap import BootstrapResult, ParametricBootstrap, bootstrap, parametric_bootstrap
 from mmlib.datasets import dataset_info, list_datasets, load_dataset
 from mmlib.design import Design, build_design
 from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
+from mmlib.exact import ExactTest, exact_lrt, exact_rlrt
 from mmlib.formula import MixedFormula, parse_formula
 from mmlib.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
@@ -14,6 +16,7 @@ from mmlib.lrt import LikelihoodRatioTest, lrt
 from mmlib.model import ConvergenceWarning, LMMResult, lmm
 from mmlib.objective import Objective
 from mmlib.oneway import OneWayLayout, oneway
+from mmlib.replicate import BootstrapError, BootstrapWarning
 from mmlib.result import HypothesisTest
 from mmlib.satterthwaite import satterthwaite
 
@@ -21,10 +24,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnovaTable",
+    "BootstrapError",
+    "BootstrapResult",
+    "BootstrapWarning",
     "ConvergenceWarning",
     "DataError",
     "DatasetError",
     "Design",
+    "ExactTest",
     "FormulaError",
     "Hypothesis",
     "HypothesisTest",
@@ -35,11 +42,15 @@ __all__ = [
     "MixedFormula",
     "Objective",
     "OneWayLayout",
+    "ParametricBootstrap",
     "RankError",
     "adjusted_vcov",
     "anova",
+    "bootstrap",
     "build_design",
     "dataset_info",
+    "exact_lrt",
+    "exact_rlrt",
     "hypothesis_matrix",
     "kenward_roger",
     "list_datasets",
@@ -47,6 +58,7 @@ __all__ = [
     "load_dataset",
     "lrt",
     "oneway",
+    "parametric_bootstrap",
     "parse_formula",
     "satterthwaite",
 ]

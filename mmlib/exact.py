@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special
-from scipy.integrate import quad
 from scipy.optimize import brentq
 
 from mmlib.blocks import Blocks
@@ -144,6 +143,8 @@ def probability_negative(weights: FloatArray, counts: FloatArray) -> float:
     >>> round(probability_negative(np.array([1.0, -1.0]), np.array([3, 3])), 10)
     0.5
     """
+    from scipy.integrate import quad  # takes long to import, and is rarely needed
+
     weights = weights / np.abs(weights).max()
 
     def integrand(log_u: float) -> float:
