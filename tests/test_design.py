@@ -46,7 +46,7 @@ def little_memory(room=2**30):
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-# --- what a design holds -----------------------------------------------------------------------
+# --- what a design holds -------------------------------------------------------------------------
 
 
 def test_arrays_of_a_model(data):
@@ -155,7 +155,7 @@ def test_the_design_does_not_follow_later_changes(data):
         np.testing.assert_array_equal(array, copy)
 
 
-# --- rows --------------------------------------------------------------------------------------
+# --- rows ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("column", ["y", "x", "f", "g", "h", "w", "shift"])
@@ -283,7 +283,7 @@ def test_a_factor_with_one_level_is_aliased(data):
     assert design.p == 2
 
 
-# --- names -------------------------------------------------------------------------------------
+# --- names ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ def random_parts(formula):
     return [(part.expr, part.group) for part in mm.parse_formula(formula).random]
 
 
-# --- notations that are read -------------------------------------------------------------------
+# --- notations that are read ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_formula_prints_as_it_was_typed_but_for_white_space():
     assert str(mm.parse_formula(" y ~  x\n + (1 | g) ")) == "y ~ x + (1 | g)"
 
 
-# --- formulas that are refused -----------------------------------------------------------------
+# --- formulas that are refused -------------------------------------------------------------------
 
 NEEDS_TWO_SIDES = r"needs a response on the left of one '~' and terms on the right"
 STANDS_ALONE = r"A random term stands alone between '\+' signs, in parentheses; found "
@@ -146,9 +146,10 @@ LOOKS_LIKE = r"must look like '\(1 \+ x \| group\)'"
         ("y ~ (1 | log(g))", r"grouping 'log\(g\)' .* must be made of column names"),
         ("y ~ (1 | g h)", "Cannot read 'g h'"),
         ("y ~ (1 + | g)", r"Cannot read '1 \+'"),
-        ("y ~ x +", r"Cannot read 'x \+'"),
-        ("y ~ (1 | g) +", "Cannot read"),
-        ("y ~ x + + (1 | g) +", "Cannot read"),
+        ("y ~ x +", r"'y ~ x \+' ends with '\+'"),
+        ("y ~ (1 | g) +", r"ends with '\+': a term is missing"),
+        ("y ~ x + + (1 | g) +", r"ends with '\+': a term is missing"),
+        ("y ~ x + (1 | g) -", "ends with '-': a term is missing"),
         ("y ~ x z + (1 | g)", "Cannot read 'x z'"),
         ("y ~ x + 'abc + (1 | g)", "Cannot read"),
         ("y ~ log(x + (1 | g)", "Cannot read|" + STANDS_ALONE),
@@ -165,7 +166,7 @@ def test_malformed_formula_is_named(formula, message):
     assert "\x1b" not in str(caught.value)
 
 
-# --- which columns an expression takes ---------------------------------------------------------
+# --- which columns an expression takes -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

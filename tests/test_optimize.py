@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mmlib as mm
-from mmlib import optimize
+from mmlib import optimize, quasi_newton
 from mmlib.optimize import minimize_objective
 from tests.structures import STRUCTURES, simulated
 
@@ -221,8 +221,9 @@ def test_a_response_without_residual_variance_is_refused(formula, y):
 
 def test_a_fit_that_does_not_converge_says_so(monkeypatch):
     """Without a descent, a few Newton steps from far away are all there is."""
-    for limit, value in {"MAX_STEPS": 0, "MAX_HESSIANS": 1, "MAX_RESTARTS": 0}.items():
-        monkeypatch.setattr(optimize, limit, value)
+    monkeypatch.setattr(quasi_newton, "MAX_STEPS", 0)
+    monkeypatch.setattr(optimize, "MAX_HESSIANS", 1)
+    monkeypatch.setattr(optimize, "MAX_RESTARTS", 0)
     with pytest.warns(mm.ConvergenceWarning, match="has not converged") as caught:
         fit = mm.lmm("y ~ x + (1 + x + z | g)", simulated())
     assert caught[0].filename == __file__
@@ -231,3 +232,32 @@ def test_a_fit_that_does_not_converge_says_so(monkeypatch):
     with pytest.warns(mm.ConvergenceWarning) as caught:
         fit.refit(reml=False)
     assert caught[0].filename == __file__
+
+
+HARD = [
+    (2, 30, "crossed vectors"),
+    (12, 120, "three factors"),
+    (15, 120, "crossed vectors"),
+    (32, 30, "factor effects"),
+    (33, 48, "crossed vectors"),
+    (34, 48, "factor effects"),
+    (42, 120, "wide vector"),
+    (44, 48, "wide vector"),
+    (47, 30, "factor effects"),
+    (56, 30, "factor effects"),
+    (56, 120, "crossed vectors"),
+]
+
+
+@both_criteria
+@pytest.mark.parametrize(("seed", "n", "name"), HARD)
+def test_curved_valleys_near_the_boundary_are_followed_to_the_end(seed, n, name, reml):
+    """Of 4,680 random fits, those that an early version left unfinished."""
+    data = simulated(n, seed)
+    if seed % 3 == 0:
+        data = data.assign(y=data["shift"])
+    objective = mm.Objective(STRUCTURES[name].on(data), reml=reml)
+    log = minimize_objective(objective)
+    assert log.converged
+    for start in np.random.default_rng(seed).normal(size=(3, len(log.theta))):
+        assert minimize_objective(objective, start=start).objective >= log.objective - 1e-7

@@ -29,23 +29,16 @@ TOLERANCE = {
     # Quantiles and sums of squares of what the above make.
     "fitted": {"rtol": 1e-6},
 }
-SLOW = {"insteval"}  # seconds a fit, where the others take hundredths
 
 each_fit = pytest.mark.parametrize("criterion", ["REML", "ML"])
-NOT_EXPORTED = {"hsb82"}  # R's file holds no predictions and no marginal covariance of this one
-
-
-def over_cases(*, but=()):
-    ids = [
-        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
-        for name in oracle.cases()
-        if name not in but
-    ]
-    return pytest.mark.parametrize("case_id", ids)
-
-
-each_case = over_cases()
-each_complete_case = over_cases(but=NOT_EXPORTED)
+each_case = pytest.mark.parametrize("case_id", oracle.cases())
+# R's file holds no predictions of one case, and no covariance matrix of it and of the largest.
+each_predicted_case = pytest.mark.parametrize(
+    "case_id", [name for name in oracle.cases() if name != "hsb82"]
+)
+each_case_with_covariance = pytest.mark.parametrize(
+    "case_id", [name for name in oracle.cases() if name not in {"hsb82", "insteval"}]
+)
 
 
 @cache
@@ -67,7 +60,7 @@ def close(found, wanted, quantity):
     )
 
 
-# --- what R calls things ---------------------------------------------------------------------
+# --- what R calls things -------------------------------------------------------------------------
 
 
 def r_column(name, data):
@@ -116,7 +109,7 @@ def entry_names(term):
             yield r_group(term.group), f"{below}.{column}"
 
 
-# --- the fit -----------------------------------------------------------------------------------
+# --- the fit -------------------------------------------------------------------------------------
 
 
 @each_case
@@ -236,7 +229,7 @@ def test_fitted_values_and_residuals(case_id, criterion):
     )
 
 
-@each_complete_case
+@each_case_with_covariance
 @each_fit
 def test_marginal_covariance(case_id, criterion):
     """Var(y) of the first rows, put together from `varcorr` and the design."""
@@ -263,7 +256,7 @@ def test_wald_limits(case_id, criterion):
     close(fit.beta + half, np.array(wanted["upper"])[place], "beta")
 
 
-@each_complete_case
+@each_predicted_case
 def test_predictions(case_id):
     """Predict for known and new levels; lme4 leaves an offset out of predictions for new data."""
     case, fit = oracle.load_case(case_id), fitted(case_id, "REML")

@@ -1,0 +1,219 @@
+"""Predictions for known levels, for new ones, and for data that will not do."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmlib as mm
+from tests import oracle
+from tests.structures import STRUCTURES, simulated
+
+
+@pytest.fixture(scope="module")
+def pulp():
+    return mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return mm.lmm("y ~ x + f + (x | g) + (1 | h)", simulated())
+
+
+@pytest.fixture
+def rows():
+    return simulated().iloc[:3]
+
+
+# --- known levels --------------------------------------------------------------------------------
+
+
+def test_the_operators_of_the_lecture(pulp):
+    found = pulp.predict(pd.DataFrame({"operator": list("abcd")}))
+    printed = {row["where"]: row["printed"] for row in oracle.load_printed_values()}
+    assert [f"{value:.5f}" for value in found] == [printed[f"BLUP[{k}]"] for k in (1, 2, 3, 4)]
+    fitted = oracle.load_lecture()["pulp_REML"]["polished"]["fitted"]
+    np.testing.assert_allclose(found, fitted[::5], rtol=1e-10)
+    assert found.name == "predicted"
+
+
+def test_a_new_operator_is_predicted_by_the_population_mean(pulp):
+    new = pd.DataFrame({"operator": ["e", "a", "e"]}, index=[7, 7, 8])
+    found = pulp.predict(new, new_levels="population")
+    np.testing.assert_allclose(found, [60.4, 60.2780597, 60.4], atol=1e-6)
+    assert found.index.tolist() == [7, 7, 8]
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_predictions_for_the_data_are_the_fitted_values(name):
+    s = STRUCTURES[name]
+    fit = mm.lmm(s.formula, simulated(), weights=s.weights, offset=s.offset)
+    np.testing.assert_allclose(fit.predict(simulated()), fit.fitted, rtol=1e-12)
+    np.testing.assert_allclose(fit.predict(), fit.fitted, rtol=1e-12)
+    backwards = simulated().drop(columns="y").iloc[::-1]
+    pd.testing.assert_series_equal(fit.predict(backwards), fit.fitted.iloc[::-1], check_names=False)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ poly(x, 2) + (1 | g)",
+        "y ~ bs(x, df=4) + (1 | g)",
+        "y ~ scale(x) + (center(x) | g)",
+        "y ~ C(f, contr.sum) * x + (0 + f | h)",
+        "log(y + 100) ~ x + (1 | g)",
+        "y ~ x + I(2 * x) + f + (1 | g)",
+        "y ~ 1 + (1 | g) + (x | g) + (1 | h)",
+        "y ~ x + (1 | g) + (1 | g)",
+        "y ~ i + (1 | i)",
+    ],
+)
+def test_codings_are_those_of_the_fit(formula):
+    fit = mm.lmm(formula, simulated())
+    np.testing.assert_allclose(fit.predict(simulated().iloc[[5]]), fit.fitted.iloc[[5]], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda g: g.astype("category"),
+        lambda g: g.astype(pd.CategoricalDtype([*"qfedcba"])),
+        lambda g: g.astype("string"),
+        lambda g: g.astype(object),
+    ],
+)
+def test_the_kind_of_the_grouping_column_may_change(fit, convert):
+    data = simulated()
+    np.testing.assert_allclose(fit.predict(data.assign(g=convert(data["g"]))), fit.fitted)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "category",
+        pd.CategoricalDtype(["spare", "mid", "low", "high"]),
+        pd.CategoricalDtype(["high", "low", "mid"], ordered=True),
+        "string",
+        object,
+    ],
+)
+def test_the_kind_of_a_fixed_factor_may_change(fit, kind):
+    data = simulated()
+    np.testing.assert_allclose(fit.predict(data.astype({"f": kind})), fit.fitted)
+    np.testing.assert_allclose(fit.predict(data.astype({"f": kind})[:1]), fit.fitted[:1])
+
+
+def test_predicting_changes_nothing(fit, rows):
+    before = rows.copy(deep=True)
+    fit.predict(rows)
+    pd.testing.assert_frame_equal(rows, before)
+
+
+# --- new levels ----------------------------------------------------------------------------------
+
+
+def test_each_term_contributes_where_its_level_is_known(fit, rows):
+    population = fit.design.fixed_matrix(rows) @ fit.beta
+    effects = fit.ranef()
+    of_g = [
+        effects["g"].loc[g, "Intercept"] + effects["g"].loc[g, "x"] * x
+        for g, x in zip(rows["g"], rows["x"], strict=True)
+    ]
+    of_h = effects["h"].loc[rows["h"], "Intercept"].to_numpy()
+    known_g = fit.predict(rows.assign(h="new"), new_levels="population")
+    known_h = fit.predict(rows.assign(g=None), new_levels="population")
+    nothing = fit.predict(rows.assign(g="new", h="new"), new_levels="population")
+    np.testing.assert_allclose(known_g, population + of_g)
+    np.testing.assert_allclose(known_h, population + of_h)
+    np.testing.assert_allclose(nothing, population)
+
+
+def test_a_new_combination_of_known_levels_is_new():
+    data = simulated()
+    data = data[(data["g"] != "a") | (data["m"] != "first")]
+    fit = mm.lmm("y ~ x + (1 | g/m)", data)
+    new = pd.DataFrame({"x": [0.0], "g": ["a"], "m": ["first"]})
+    with pytest.raises(mm.DataError, match=r"grouping 'g:m' has .* not seen: a:first"):
+        fit.predict(new)
+    found = fit.predict(new, new_levels="population")
+    wanted = fit.beta[0] + fit.ranef()["g"].loc["a", "Intercept"]
+    np.testing.assert_allclose(found, wanted)
+
+
+# --- what will not do ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": None}, "no column 'x'"),
+        ({"f": None}, "no column 'f'"),
+        ({"g": None}, "no column 'g'"),
+        ({"x": np.nan}, "column 'x' of the new data has 3 missing"),
+        ({"f": [None, "low", "mid"]}, "column 'f' of the new data has 1 missing"),
+        ({"x": np.inf}, "column 'x' of the new data has 3 missing or infinite"),
+        ({"x": "text"}, "column 'x' of the new data"),
+        ({"f": 3.0}, "column 'f' of the new data"),
+        ({"f": ["low", "other", "mid"]}, "other"),
+        ({"g": ["a", "new", "newer"]}, "grouping 'g' has level.* not seen: new, newer; pass"),
+        ({"g": [np.nan, "a", "b"]}, "grouping 'g' has level.* not seen: nan"),
+        ({"h": 3}, "grouping 'h' has level.* not seen: 3"),
+    ],
+)
+def test_bad_column_is_named(fit, rows, change, message):
+    [(name, values)] = change.items()
+    new = rows.drop(columns=name) if values is None else rows.assign(**change)
+    with pytest.raises(mm.DataError, match=message):
+        fit.predict(new)
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ({"x": [1.0]}, "must be a pandas DataFrame, not dict"),
+        (simulated().iloc[:0], "0 rows"),
+        (pd.concat([simulated(), simulated()[["x"]]], axis=1), "more than one column named x"),
+    ],
+)
+def test_bad_frame(fit, new, message):
+    with pytest.raises(mm.DataError, match=message):
+        fit.predict(new)
+
+
+@pytest.mark.parametrize("choice", ["ignore", None, True])
+def test_bad_choice_for_new_levels(fit, rows, choice):
+    with pytest.raises(mm.DataError, match="new_levels must be 'error' or 'population'"):
+        fit.predict(rows, new_levels=choice)
+
+
+# --- offsets -------------------------------------------------------------------------------------
+
+
+def test_an_offset_column_is_added():
+    data = simulated()
+    fit = mm.lmm("y ~ x + (1 | g)", data, offset="shift")
+    raised = fit.predict(data.assign(shift=data["shift"] + 5))
+    np.testing.assert_allclose(raised, fit.fitted + 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (None, "no column 'shift'"),
+        ("text", "'shift' must be real numbers"),
+        (np.inf, "'shift' has infinite"),
+        (np.nan, "'shift'.* missing"),
+    ],
+)
+def test_bad_offset_column_is_named(values, message):
+    data = simulated()
+    fit = mm.lmm("y ~ x + (1 | g)", data, offset="shift")
+    new = data.drop(columns="shift") if values is None else data.assign(shift=values)
+    with pytest.raises(mm.DataError, match=message):
+        fit.predict(new)
+
+
+def test_an_offset_given_as_an_array_does_not_predict():
+    fit = mm.lmm("y ~ x + (1 | g)", simulated(), offset=np.ones(48))
+    with pytest.raises(mm.DataError, match=r"array.* fit with offset='column'"):
+        fit.predict(simulated())
+    np.testing.assert_allclose(fit.predict(), fit.fitted, rtol=1e-12)
