@@ -149,7 +149,7 @@ def anova(
     [70.0, 23.3333, 3.0, 12.0, 1.2389, 0.3387]
     """
     _require_ddf(ddf, allow_none=True)
-    if type not in _TYPES or isinstance(type, bool):
+    if type not in tuple(_TYPES) or isinstance(type, bool):
         raise DataError(f"type must be 1, 2 or 3, not {type!r}.")
     matrices = term_hypotheses(fit.design, type=type)
     if not matrices:

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+from scipy.linalg import lu_factor
 
 from mmlib.terms import lower_triangle, templates
 from tests import oracle
@@ -114,3 +115,83 @@ class DenseKenwardRoger:
         distance = L @ self.beta - rhs
         F = distance @ np.linalg.solve(L @ self.adjusted @ L.T, distance) / ell
         return scaling * F, df, scaling
+
+
+class DenseSatterthwaite:
+    """vcov(β̂) and the objective as functions of ψ = (θ, σ), differentiated numerically.
+
+    First derivatives are complex steps, exact to rounding; the Hessian is a central difference of
+    those with one step of Richardson's extrapolation.
+    """
+
+    def __init__(self, fit):
+        self.fit, self.patterns = fit, patterns(fit.design)
+        offset = 0 if fit.design.offset is None else fit.design.offset
+        self.y, self.X = fit.design.y - offset, fit.design.X
+        self.psi = np.append(fit.theta, fit.sigma)
+        self.slopes = np.array([self.vcov(psi).imag / STEP for psi in self.nudged(self.psi)])
+        values, vectors = np.linalg.eigh(self.hessian())
+        kept = values > 1e-7 * values.max()
+        self.covariance = 2 * (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
+
+    def nudged(self, psi):
+        return [psi + 1j * STEP * unit for unit in np.eye(len(psi))]
+
+    def V_inverse(self, psi):
+        rho, start = [], 0
+        for term in self.fit.design.terms:
+            triangle = lower_triangle(term.width)
+            lam = np.zeros((term.width, term.width), dtype=complex)
+            lam[triangle] = psi[start : start + len(triangle[0])]
+            rho.extend((lam @ lam.T)[triangle])
+            start += len(triangle[0])
+        V = sum(r * G for r, G in zip([*rho, 1.0], self.patterns, strict=True))
+        return np.linalg.inv(psi[-1] ** 2 * V)
+
+    def vcov(self, psi):
+        return np.linalg.inv(self.X.T @ self.V_inverse(psi) @ self.X)
+
+    def objective(self, psi):
+        V_inverse = self.V_inverse(psi)
+        information = self.X.T @ V_inverse @ self.X
+        residual = self.y - self.X @ np.linalg.solve(information, self.X.T @ V_inverse @ self.y)
+        value = residual @ V_inverse @ residual - log_det(V_inverse)
+        return value + self.fit.reml * log_det(information)
+
+    def gradient(self, psi):
+        return np.array([self.objective(each).imag / STEP for each in self.nudged(psi)])
+
+    def hessian(self, step=2e-3):
+        def difference(unit, h):
+            return (self.gradient(self.psi + h * unit) - self.gradient(self.psi - h * unit)) / 2 / h
+
+        rows = [
+            (4 * difference(unit, step / 2) - difference(unit, step)) / 3
+            for unit in np.eye(len(self.psi))
+        ]
+        return (np.array(rows) + np.transpose(rows)) / 2
+
+    def df(self, row):
+        """Return 2f²/(gᵀAg) with f the variance of one combination and g its slopes."""
+        f = row @ self.vcov(self.psi).real @ row
+        g = self.slopes @ row @ row
+        return 2 * f**2 / (g @ self.covariance @ g)
+
+    def test(self, L, rhs=0.0):
+        """Return F and its denominator degrees of freedom (Fai & Cornelius 1996)."""
+        variances, rotation = np.linalg.eigh(L @ self.vcov(self.psi).real @ L.T)
+        dfs = np.array([self.df(row) for row in rotation.T @ L])
+        distance = rotation.T @ (L @ self.fit.beta - rhs)
+        F = np.mean(distance**2 / variances)
+        expectation = np.sum(dfs / (dfs - 2))
+        combined = 2 * expectation / (expectation - len(L))
+        return F, combined if len(L) > 1 else dfs[0]
+
+
+STEP = 1e-20
+
+
+def log_det(matrix):
+    """Return the logarithm of a determinant, the imaginary part of a complex step included."""
+    pivots = np.diag(lu_factor(matrix)[0])
+    return np.log(pivots * np.sign(pivots.real)).sum()
