@@ -209,58 +209,80 @@ class BatchModel:
         self, scaled: FloatArray, y: _Responses
     ) -> tuple[FloatArray, FloatArray]:
         """Objective, shape (B,), and gradient, shape (B, k); NaN where it breaks down."""
-        B, m, q = len(scaled), len(self._T0), self._q
+        N, W, log_det = self._eliminate_first(scaled)
+        w = W[:, :, self._left, self._right].reshape(len(scaled), -1)
+        m = len(self._T0)
+        T = self._T0 - (w @ self._C).reshape(-1, m, m)
+        t = y.dense - np.einsum("bg,bgm->bm", w, y.mixed)
+        total = y.total - np.einsum("bg,bg->b", w, y.square)
+        later = self._later_templates(scaled)
+        TB, S, s = self._scale(T, t, later)
+        value, S_bar, s_bar, total_bar = self._solve(S, s, total)
+
+        gradient = np.zeros((len(scaled), self._size))
+        T_bar, t_bar = S_bar, s_bar
+        if self._q:
+            slope = 2 * (TB @ S_bar + t[:, :, None] * s_bar[:, None, :])
+            self._later_gradient(slope, gradient)
+            T_bar = later @ S_bar @ np.swapaxes(later, 1, 2)
+            t_bar = np.einsum("bij,bj->bi", later, s_bar)
+        w_bar = -(T_bar.reshape(len(scaled), -1) @ self._C.T)
+        w_bar -= 2 * np.einsum("bgm,bm->bg", y.mixed, t_bar) + y.square * total_bar[:, None]
+        self._first_gradient(w_bar.reshape(*W.shape[:2], -1), N, W, gradient)
+        return value + log_det, gradient
+
+    def _eliminate_first(self, scaled: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """N = λF⁻¹ and W = Nλᵀ of each type of level, shape (B, G, S, S), and Σ log|F|."""
         lam = self._template(self._first, scaled)[:, None]
         lam_t = np.swapaxes(lam, -1, -2)
         F = lam_t @ self._A11 @ lam + np.eye(self._first.width)
         N = lam @ np.linalg.inv(F)
-        W = N @ lam_t
-        w = W[:, :, self._left, self._right].reshape(B, -1)
-        value = np.log(np.linalg.det(F)) @ self._type_counts
+        return N, N @ lam_t, np.log(np.linalg.det(F)) @ self._type_counts
 
-        T = self._T0 - (w @ self._C).reshape(B, m, m)
-        t = y.dense - np.einsum("bg,bgm->bm", w, y.mixed)
-        total = y.total - np.einsum("bg,bg->b", w, y.square)
-        scaling = self._later_templates(scaled)
-        if q:
-            TB, Bt = T @ scaling, (t[:, None] @ scaling)[:, 0]
-            S = np.swapaxes(scaling, 1, 2) @ TB
-            S[:, np.arange(q), np.arange(q)] += 1
-        else:
-            TB, Bt, S = T, t, T
+    def _scale(
+        self, T: FloatArray, t: FloatArray, later: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """TB, S = BᵀTB + I and s = Bᵀt, where B applies the templates of the later groupings."""
+        if not self._q:
+            return T, T, t
+        TB = T @ later
+        S = np.swapaxes(later, 1, 2) @ TB
+        effects = np.arange(self._q)
+        S[:, effects, effects] += 1
+        return TB, S, (t[:, None] @ later)[:, 0]
+
+    def _solve(
+        self, S: FloatArray, s: FloatArray, total: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """The objective without Σ log|F|, and its derivatives in S, s and `total`."""
+        q = self._q
         inverse = np.linalg.inv(S)
-        coefficients = np.einsum("bij,bj->bi", inverse, Bt)
-        rss = total - np.einsum("bi,bi->b", Bt, coefficients)
-        value = value + self.dof * np.log(rss / self.dof) + self._constant
-        S_bar = np.zeros((B, m, m))
+        coefficients = np.einsum("bij,bj->bi", inverse, s)
+        rss = total - np.einsum("bi,bi->b", s, coefficients)
+        value = self.dof * np.log(np.where(rss > 0, rss, np.nan) / self.dof) + self._constant
+        S_bar = np.zeros_like(S)
         if self.reml:
             value += np.linalg.slogdet(S)[1]
             S_bar += inverse
         elif q:
             value += np.linalg.slogdet(S[:, :q, :q])[1]
             S_bar[:, :q, :q] = np.linalg.inv(S[:, :q, :q])
-        yy_bar = self.dof / rss
-        my_bar = -coefficients * yy_bar[:, None]
-        S_bar -= coefficients[:, :, None] * my_bar[:, None, :]
+        total_bar = self.dof / rss
+        s_bar = -coefficients * total_bar[:, None]
+        S_bar -= coefficients[:, :, None] * s_bar[:, None, :]
+        return value, S_bar, s_bar, total_bar
 
-        gradient = np.zeros((B, self._size))
-        if q:
-            slope = 2 * (TB @ S_bar + t[:, :, None] * my_bar[:, None, :])
-            self._later_gradient(slope, gradient)
-            S_bar = scaling @ S_bar @ np.swapaxes(scaling, 1, 2)
-            my_bar = np.einsum("bij,bj->bi", scaling, my_bar)
-        w_bar = -(S_bar.reshape(B, -1) @ self._C.T)
-        w_bar -= 2 * np.einsum("bgm,bm->bg", y.mixed, my_bar) + y.square * yy_bar[:, None]
-        w_bar = w_bar.reshape((*W.shape[:2], -1))
+    def _first_gradient(
+        self, w_bar: FloatArray, N: FloatArray, W: FloatArray, gradient: FloatArray
+    ) -> None:
+        """Fill in the slope in the first template, from the derivatives in the pairs of W."""
         W_bar = np.zeros_like(W)
         W_bar[:, :, self._left, self._right] += w_bar / 2
         W_bar[:, :, self._right, self._left] += w_bar / 2
-        counts = self._type_counts[:, None, None]
-        AN = self._A11 @ N
-        slope = 2 * (counts * AN + W_bar @ N - self._A11 @ W @ W_bar @ N).sum(axis=1)
+        direct = self._type_counts[:, None, None] * (self._A11 @ N) + W_bar @ N
+        slope = 2 * (direct - self._A11 @ W @ W_bar @ N).sum(axis=1)
         first = self._first
         gradient[:, first.positions] = slope[:, first.theta_rows, first.theta_columns]
-        return np.where(rss > 0, value, np.nan), gradient
 
     @staticmethod
     def _template(grouping: Grouping, scaled: FloatArray) -> FloatArray:

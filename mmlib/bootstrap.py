@@ -26,6 +26,7 @@ from mmlib.replicate import BootstrapError, Draws, Progress, draw
 from mmlib.result import HypothesisTest
 from mmlib.spectral import SpectralModel
 from mmlib.terms import FloatArray
+from mmlib.threads import single_threaded
 
 ROUNDING = 1e-10
 """Differences of objectives below this share of their size are rounding."""
@@ -260,7 +261,8 @@ def parametric_bootstrap(
     """
     nsim = require_count("nsim", nsim)
     classical = lrt(small, large)
-    task = _LikelihoodRatio(small, Refitter(small), Refitter(large))
+    with single_threaded():
+        task = _LikelihoodRatio(small, Refitter(small), Refitter(large))
     earlier = _earlier(resume, ParametricBootstrap)
     if resume is not None and not np.isclose(
         resume.statistic, classical.statistic, rtol=1e-6, atol=1e-6
@@ -538,7 +540,8 @@ def bootstrap(
         resume.names == names and np.allclose(resume.observed, observed, rtol=1e-6, atol=1e-12)
     ):
         raise DataError("resume= is the result of another fit or statistic; start anew without it.")
-    task = _StatisticOfRefits(fit, Refitter(fit), statistic, names)
+    with single_threaded():
+        task = _StatisticOfRefits(fit, Refitter(fit), statistic, names)
     draws = draw(
         task,
         nsim,

@@ -217,12 +217,13 @@ def exact_lrt(
     if null.reml or fit.reml:
         raise DataError("exact_lrt compares ML fits; fit both models with reml=False.")
     restrictions = int(lrt(null, fit).df[0]) - 1
-    model = SpectralModel(fit.design)
-    energies = model.energies(fit.design.y[None])
-    statistic = float(model.spectrum.maximize(energies, reml=False).gain[0])
-    if restrictions:
-        null_rss = SpectralModel(null.design).energies(null.design.y[None]).sum()
-        statistic += fit.nobs * float(np.log(null_rss / energies.sum()))
+    with single_threaded():
+        model = SpectralModel(fit.design)
+        energies = model.energies(fit.design.y[None])
+        statistic = float(model.spectrum.maximize(energies, reml=False).gain[0])
+        if restrictions:
+            null_rss = SpectralModel(null.design).energies(null.design.y[None]).sum()
+            statistic += fit.nobs * float(np.log(null_rss / energies.sum()))
     hypothesis = f"σ({_label(term)}) = 0"
     if restrictions:
         hypothesis += f", and {restrictions} fixed effect(s) are zero: {null.design.formula}"
@@ -279,7 +280,8 @@ def exact_rlrt(
     tested = _named_term(fit, term)
     if not fit.reml:
         raise DataError("exact_rlrt needs a REML fit; use fit.refit(reml=True).")
-    model = SpectralModel(replace(fit.design, terms=(tested,)))
+    with single_threaded():
+        model = SpectralModel(replace(fit.design, terms=(tested,)))
     others = tuple(other for other in fit.design.terms if other is not tested)
     notes: tuple[str, ...] = ()
     if others:

@@ -151,6 +151,22 @@ def test_simulated_statistics_are_those_of_refits():
         assert gain == pytest.approx(null.objective - fit.refit(y).objective, abs=1e-8)
 
 
+def test_weights_are_those_of_transformed_rows():
+    """Rows times √w have the residual variance of an unweighted model; RLRsim ignores weights."""
+    data = load_data("Mississippi")
+    data = data.assign(w=1 + np.arange(len(data)) % 3)
+    root = np.sqrt(data["w"])
+    transformed = data.assign(y=root * data["y"], root=root, x=root * (data["Type"] == "1"))
+    weighted = exact_rlrt(
+        mm.lmm("y ~ I(Type == '1') + (1 | influent)", data, weights="w"), nsim=500, rng=1
+    )
+    plain = exact_rlrt(
+        mm.lmm("y ~ 0 + root + x + (0 + root | influent)", transformed), nsim=500, rng=1
+    )
+    assert weighted.statistic == pytest.approx(plain.statistic, rel=1e-9)
+    np.testing.assert_allclose(weighted.sample, plain.sample, rtol=1e-8, atol=1e-10)
+
+
 # ---- RLRsim ---------------------------------------------------------------------------------
 
 
