@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ Report = Callable[[int], object]
 Outcomes = Generator[tuple[int, Any], None, None]
 
 PATIENCE = 1.0
-"""Seconds that a run may take before it shows its progress."""
+"""Seconds that a run may take before it shows its progress, or looks for cancelled futures."""
 
 
 class BootstrapError(MMError):
@@ -196,7 +196,7 @@ def _on(executor: Executor, task: Task, draws: Draws, waiting: list[int]) -> Out
                 yield number, error
                 break
             futures[future] = number
-        for future in as_completed(futures):
+        for future in _as_they_end(set(futures)):
             try:
                 outcome = future.result()
             except Exception as error:  # noqa: BLE001
@@ -205,6 +205,15 @@ def _on(executor: Executor, task: Task, draws: Draws, waiting: list[int]) -> Out
     finally:
         for future in futures:
             future.cancel()
+
+
+def _as_they_end(pending: set[Future[Any]]) -> Iterator[Future[Any]]:
+    """The futures as they end; `as_completed` would wait for ever for one that was cancelled."""
+    while pending:
+        ended, _ = wait(pending, timeout=PATIENCE, return_when=FIRST_COMPLETED)
+        ended |= {future for future in pending if future.cancelled()}
+        yield from ended
+        pending -= ended
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import importlib
 import multiprocessing
 import os
+import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -197,6 +198,33 @@ def test_an_executor_that_dies_leaves_what_was_drawn(pulp, monkeypatch):
     with pytest.raises(BootstrapError, match="after 0 of 1000") as info:
         parametric_bootstrap(*pulp, nsim=1000, rng=6, executor=Refused(0))
     assert info.value.result is None
+
+
+def test_an_executor_that_is_shut_down_midway_leaves_what_was_drawn(pulp, monkeypatch):
+    monkeypatch.setattr(module, "NUMBERS_AT_ONCE", 200)
+    pool, closed, calls = ThreadPoolExecutor(1), threading.Event(), []
+    plain = mm.LMMResult.simulate
+
+    def simulate(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) > 2:  # the third chunk waits for the end
+            closed.wait(30)
+        return plain(self, *args, **kwargs)
+
+    def close(done: int, _: int) -> None:
+        if done == 20:
+            pool.shutdown(wait=False, cancel_futures=True)
+            closed.set()
+
+    monkeypatch.setattr(mm.LMMResult, "simulate", simulate)
+    with pytest.raises(BootstrapError, match="CancelledError") as info:
+        parametric_bootstrap(*pulp, nsim=5000, rng=7, executor=pool, progress=close)
+    part = info.value.result
+    assert len(part.sample) == 30
+    whole = parametric_bootstrap(*pulp, nsim=5000, resume=part)
+    np.testing.assert_array_equal(
+        whole.sample, parametric_bootstrap(*pulp, nsim=5000, rng=7).sample
+    )
 
 
 def test_a_closed_executor_is_an_error(pulp):
