@@ -177,6 +177,15 @@ def test_tables_are_labelled(pulp):
     assert nested.index.names == ["g", "m"]
 
 
+@pytest.mark.parametrize("reml", ["ML", "REML", 1, None])
+def test_reml_is_true_or_false(pulp, reml):
+    with pytest.raises(mm.DataError, match="reml must be True or False"):
+        mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"), reml=reml)
+    if reml is not None:  # for a refit: as the fit was
+        with pytest.raises(mm.DataError, match="reml must be True or False"):
+            pulp.refit(reml=reml)
+
+
 # --- refit and simulate --------------------------------------------------------------------------
 
 
@@ -343,6 +352,17 @@ def test_a_response_in_other_units(seed, shift, scale, name, reml):
     np.testing.assert_allclose(
         found.fitted, shift + scale * wanted.fitted, atol=1e-3 * scale, rtol=1e-9
     )
+
+
+@few_examples
+@given(seed=seeds, reml=st.booleans())
+def test_an_offset_is_taken_from_the_response(seed, reml):
+    data = simulated(seed=seed)
+    data = data.assign(rest=data["y"] - data["shift"])
+    wanted = mm.lmm("rest ~ x + (x | g)", data, reml=reml)
+    found = mm.lmm("y ~ x + (x | g)", data, reml=reml, offset="shift")
+    same_fit(found, wanted)
+    np.testing.assert_allclose(found.fitted, wanted.fitted + data["shift"], atol=1e-5)
 
 
 @few_examples

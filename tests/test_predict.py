@@ -6,6 +6,7 @@ import pytest
 
 import mmlib as mm
 from tests import oracle
+from tests.dense import Dense, random_columns
 from tests.structures import STRUCTURES, simulated
 
 
@@ -137,6 +138,97 @@ def test_a_new_combination_of_known_levels_is_new():
     found = fit.predict(new, new_levels="population")
     wanted = fit.beta[0] + fit.ranef()["g"].loc["a", "Intercept"]
     np.testing.assert_allclose(found, wanted)
+
+
+# --- which terms count, and how sure we are ------------------------------------------------------
+
+
+def test_random_chooses_the_groupings_that_count(fit, rows):
+    of_g, of_h = (fit.predict(rows, random=[group]) for group in ("g", "h"))
+    nothing = fit.predict(rows, random=False)
+    np.testing.assert_allclose(nothing, fit.design.fixed_matrix(rows) @ fit.beta)
+    np.testing.assert_allclose(of_g + of_h - nothing, fit.predict(rows, random=["h", "g"]))
+    for group, found in (("g", of_g), ("h", of_h)):
+        without = rows.drop(columns={"g": "h", "h": "g"}[group])
+        np.testing.assert_allclose(fit.predict(without, random=[group]), found)
+    np.testing.assert_allclose(fit.predict(random=False)[:3], nothing)
+
+
+@pytest.mark.parametrize(
+    ("random", "message"),
+    [
+        (["G"], "random names 'G', which is no grouping of the fit. Did you mean 'g'"),
+        (["x"], "random names 'x'"),
+        ("g", "random must be a list of groupings, False or None, not 'g'"),
+        (True, "random must be a list of groupings, False or None, not True"),
+    ],
+)
+def test_bad_choice_of_groupings(fit, rows, random, message):
+    with pytest.raises(mm.DataError, match=message):
+        fit.predict(rows, random=random)
+
+
+def variance_of_the_error(fit, X, Z):
+    """Return Var(xᵀβ̂ + zᵀb̂ − xᵀβ − zᵀb): the first two are linear in y, with coefficients A."""
+    dense = Dense.at(fit.design, fit.theta)
+    H = np.linalg.solve(dense.information, dense.X.T @ dense.V_inverse)
+    C = dense.G @ dense.Z.T
+    A = X @ H + Z @ C @ dense.V_inverse @ (np.eye(fit.nobs) - dense.X @ H)
+    mixed = A @ C.T @ Z.T
+    variance = A @ dense.V @ A.T - mixed - mixed.T + Z @ dense.G @ Z.T
+    return fit.sigma**2 * np.diag(variance), fit.sigma**2 * dense.G
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known levels", "new levels"])
+@pytest.mark.parametrize("name", [name for name in STRUCTURES if name != "no fixed effect"])
+def test_standard_errors_are_those_of_brute_force(name, known):
+    s = STRUCTURES[name]
+    fit = mm.lmm(s.formula, simulated(), weights=s.weights, offset=s.offset)
+    Z = np.hstack([np.zeros((48, 0)), *map(random_columns, fit.design.terms)])
+    variance, of_b = variance_of_the_error(fit, fit.design.X, Z if known else 0 * Z)
+    random = None if known else False
+    confidence = fit.predict(interval="confidence", random=random)
+    prediction = fit.predict(interval="prediction", random=random)
+    w = 1.0 if s.weights is None else simulated()["w"]
+    extra = fit.sigma**2 / w + (0 if known else np.diag(Z @ of_b @ Z.T))
+    np.testing.assert_allclose(confidence["se"] ** 2, variance, rtol=1e-7)
+    np.testing.assert_allclose(prediction["se"] ** 2, variance + extra, rtol=1e-7)
+    np.testing.assert_allclose(confidence["predicted"], fit.predict(random=random))
+    new = fit.predict(simulated(), interval="confidence", random=random)
+    np.testing.assert_allclose(new["se"] ** 2, variance, rtol=1e-7)
+
+
+def test_intervals_of_pulp_by_hand(pulp):
+    """An operator's mean and a new operator's, from the closed forms of a balanced layout."""
+    layout = mm.oneway("bright ~ operator", mm.load_dataset("pulp"))
+    parts = layout.variance_components("reml")
+    between, within = parts.sigma2_group, parts.sigma2_resid
+    k = between / (between + within / 5)
+    new = pd.DataFrame({"operator": ["a", "e"]})
+    table = pulp.predict(new, new_levels="population", interval="confidence", level=0.9)
+    mean = (between + within / 5) / 4
+    known = within / 5 * k + (1 - k) ** 2 * mean
+    np.testing.assert_allclose(table["se"] ** 2, [known, mean], rtol=1e-7)
+    np.testing.assert_allclose(table["upper"] - table["predicted"], 1.6448536 * table["se"])
+    np.testing.assert_allclose(table["predicted"] - table["lower"], 1.6448536 * table["se"])
+    wider = pulp.predict(new, new_levels="population", interval="prediction")
+    np.testing.assert_allclose(
+        wider["se"] ** 2, [known + within, mean + between + within], rtol=1e-7
+    )
+    assert "residual" in wider.attrs["includes"]
+    assert "residual" not in table.attrs["includes"]
+
+
+@pytest.mark.parametrize("interval", ["both", True, 0.95])
+def test_bad_kind_of_interval(fit, rows, interval):
+    with pytest.raises(mm.DataError, match="interval must be 'confidence' or 'prediction'"):
+        fit.predict(rows, interval=interval)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95, -0.5, np.nan, "wide"])
+def test_bad_level_of_an_interval(fit, rows, level):
+    with pytest.raises(mm.DataError, match="level must be"):
+        fit.predict(rows, interval="confidence", level=level)
 
 
 # --- what will not do ----------------------------------------------------------------------------
