@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 from scipy.special import fdtrc
 
-from mmlib.display import Summary, Table
 from mmlib.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.information import Information, once_per_fit, pseudo_inverse
 from mmlib.result import HypothesisTest
@@ -51,13 +50,8 @@ class KenwardRogerTest(HypothesisTest):
     scaling: float
     unscaled: float
 
-    def summary(self) -> Summary:
-        """The test as a table with its notes; text when printed, HTML in a notebook."""
-        table, *notes = super().summary().parts
-        assert isinstance(table, Table)
-        header = (*table.header, "scaling")
-        row = (*table.rows[0], f"{self.scaling:.4f}")
-        return Summary((Table(table.caption, header, (row,), n_labels=0), *notes))
+    def _columns(self) -> dict[str, str]:
+        return {**super()._columns(), "scaling": f"{self.scaling:.4f}"}
 
 
 def kenward_roger(

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.special import chdtrc
 
 from mmlib.design import Design
-from mmlib.display import Summary, Table
 from mmlib.errors import DataError
 from mmlib.result import HypothesisTest
 from mmlib.terms import FloatArray, RandomTerm, lower_triangle, random_matrix
@@ -52,14 +51,12 @@ class LikelihoodRatioTest(HypothesisTest):
     pvalue_mixture: float | None
     valid: bool
 
-    def summary(self) -> Summary:
-        """The test as a table with its notes; text when printed, HTML in a notebook."""
-        table, *notes = super().summary().parts
-        if self.pvalue_mixture is None or isinstance(table, str):
-            return Summary((table, *notes))
-        header = (*table.header[:-1], "p (χ²)", "p (mixture)")
-        row = (*table.rows[0], f"{self.pvalue_mixture:.4g}")
-        return Summary((Table(table.caption, header, (row,), n_labels=0), *notes))
+    def _columns(self) -> dict[str, str]:
+        columns = super()._columns()
+        if self.pvalue_mixture is not None:
+            columns["p (χ²)"] = columns.pop("p-value")
+            columns["p (mixture)"] = f"{self.pvalue_mixture:.4g}"
+        return columns
 
 
 def lrt(small: LMMResult, large: LMMResult) -> LikelihoodRatioTest:

@@ -41,13 +41,21 @@ class HypothesisTest:
 
     def summary(self) -> Summary:
         """The test as a table with its notes; text when printed, HTML in a notebook."""
-        header = [self.statistic_name, *(f"df{k}" for k in range(1, len(self.df) + 1)), "p-value"]
-        cells = [f"{self.statistic:.4f}", *(f"{df:.4g}" for df in self.df), f"{self.pvalue:.4g}"]
-        if self.mcse is not None:
-            header.append("MC s.e.")
-            cells.append(f"{self.mcse:.1g}")
-        table = Table(self.method, tuple(header), (tuple(cells),), n_labels=0)
+        columns = self._columns()
+        table = Table(self.method, tuple(columns), (tuple(columns.values()),), n_labels=0)
         return Summary((table, f"Null hypothesis: {self.hypothesis}", *self.notes))
+
+    def _columns(self) -> dict[str, str]:
+        """What the one row of the table shows, by header."""
+        names = ["df"] if len(self.df) == 1 else [f"df{k}" for k in range(1, len(self.df) + 1)]
+        columns = {
+            self.statistic_name: f"{self.statistic:.4f}",
+            **{name: f"{df:.4g}" for name, df in zip(names, self.df, strict=True)},
+            "p-value": f"{self.pvalue:.4g}",
+        }
+        if self.mcse is not None:
+            columns["MC s.e."] = f"{self.mcse:.1g}"
+        return columns
 
     def __repr__(self) -> str:
         return str(self.summary())
