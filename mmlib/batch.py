@@ -112,7 +112,7 @@ class BatchModel:
         self._dense = np.hstack([*rest, self._basis])
         self._q = self._dense.shape[1] - self._basis.shape[1]
         self._T0 = self._dense.T @ self._dense
-        self._A10 = (self._Z1.T @ self._dense).reshape(first.n_levels, S, -1)
+        self._A10 = (self._Z1.T @ self._dense).reshape(first.n_levels, S, len(self._T0))
         A11 = self._level_products()
         scale = np.abs(A11).max()
         _, chosen, self._type = np.unique(
@@ -133,7 +133,7 @@ class BatchModel:
             if s != t:
                 each = each + each.transpose(0, 2, 1)
             np.add.at(products[:, number], self._type, each)
-        self._C = products.reshape(-1, m * m)
+        self._C = products.reshape(products.shape[0] * products.shape[1], m * m)
 
     def _random_matrix(self, grouping: Grouping) -> sparse.csr_array:
         values = self._weigh(grouping.model_matrix @ grouping.basis)
@@ -201,7 +201,7 @@ class BatchModel:
         return _Responses(
             dense=(self._dense.T @ residual).T,
             total=np.einsum("ib,ib->b", residual, residual),
-            mixed=np.ascontiguousarray(mixed.reshape(-1, m, B).transpose(2, 0, 1)),
+            mixed=np.ascontiguousarray(mixed.reshape(len(self._C), m, B).transpose(2, 0, 1)),
             square=np.ascontiguousarray(square.reshape(-1, B).T),
         )
 
@@ -212,7 +212,7 @@ class BatchModel:
         N, W, log_det = self._eliminate_first(scaled)
         w = W[:, :, self._left, self._right].reshape(len(scaled), -1)
         m = len(self._T0)
-        T = self._T0 - (w @ self._C).reshape(-1, m, m)
+        T = self._T0 - (w @ self._C).reshape(len(scaled), m, m)
         t = y.dense - np.einsum("bg,bgm->bm", w, y.mixed)
         total = y.total - np.einsum("bg,bg->b", w, y.square)
         later = self._later_templates(scaled)
@@ -226,7 +226,7 @@ class BatchModel:
             self._later_gradient(slope, gradient)
             T_bar = later @ S_bar @ np.swapaxes(later, 1, 2)
             t_bar = np.einsum("bij,bj->bi", later, s_bar)
-        w_bar = -(T_bar.reshape(len(scaled), -1) @ self._C.T)
+        w_bar = -(T_bar.reshape(len(scaled), m * m) @ self._C.T)
         w_bar -= 2 * np.einsum("bgm,bm->bg", y.mixed, t_bar) + y.square * total_bar[:, None]
         self._first_gradient(w_bar.reshape(*W.shape[:2], -1), N, W, gradient)
         return value + log_det, gradient

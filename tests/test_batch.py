@@ -10,6 +10,7 @@ from mmlib.batch import BatchModel
 MODELS = {
     "correlated": ("sleepstudy", "Reaction ~ Days + (Days | Subject)"),
     "uncorrelated": ("sleepstudy", "Reaction ~ Days + (1 | Subject) + (0 + Days | Subject)"),
+    "no fixed effect": ("sleepstudy", "Reaction ~ 0 + (Days | Subject)"),
     "nested": ("pastes", "strength ~ 1 + (1 | sample) + (1 | batch)"),
     "crossed": ("abrasion", "wear ~ material + (1 | run) + (1 | position)"),
     "three": ("machines", "score ~ Machine + (0 + Machine | Worker)"),

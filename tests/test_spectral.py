@@ -18,6 +18,7 @@ MODELS = {
     "slope, shared": ("sleepstudy", "Reaction ~ 1 + (0 + Days | Subject)"),
     "confounded": ("irrigation", "yield ~ irrigation * variety + (1 | field)"),
     "incomplete blocks": ("pbib", "response ~ Treatment + (1 | Block)"),
+    "no fixed effect": ("dyestuff", "Yield ~ 0 + (1 | Batch)"),
     "no random term": ("pulp", "bright ~ operator"),
 }
 
