@@ -7,7 +7,7 @@ Units are shown where they are passed: ``unit="ms"`` for the response.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import matplotlib.pyplot as plt
@@ -54,6 +54,7 @@ GREY = "0.45"
 
 JOINT_LEVELS = (0.5, 0.8, 0.95)
 GRID_LEVEL = 0.97
+MAX_STEPS = 60
 ABOVE: dict[str, Any] = {
     "loc": "lower left",
     "bbox_to_anchor": (0.0, 1.0),
@@ -110,11 +111,13 @@ def group_means(
     for place in range(len(levels)):
         rows = values[codes == place]
         beside = np.linspace(-0.2, 0.2, len(rows)) if len(rows) > 1 else np.zeros(1)
-        ax.plot(place + beside, rows, **_points(place), label=str(levels[place]))
+        style = _points(place if len(levels) <= len(MARKERS) else 0)
+        ax.plot(place + beside, rows, **style, label=str(levels[place]))
         ax.plot(
             [place - 0.35, place + 0.35],
             [rows.mean()] * 2,
             color="black",
+            linestyle="-",
             linewidth=2,
             label=f"mean of a {group}" if place == 0 else None,
         )
@@ -227,10 +230,11 @@ def shrinkage(
     ax = _axes(ax)
     if len(chosen) == 1:
         _shrink_on_a_line(ax, own[chosen[0]], modes[chosen[0]])
-        ax.set(xlabel=_with_unit(_effect(chosen[0], name), unit), ylabel=name)
+        ax.set(xlabel=_with_unit(f"effect of {_effect(chosen[0], name)}", unit), ylabel=name)
     else:
         _shrink_in_the_plane(ax, own[chosen].to_numpy(), modes[chosen].to_numpy())
-        ax.set(xlabel=_effect(chosen[0], name), ylabel=_effect(chosen[1], name))
+        x_name, y_name = (f"effect of {_effect(column, name)}" for column in chosen)
+        ax.set(xlabel=x_name, ylabel=y_name)
     ax.legend(ncols=2, **ABOVE)
     return ax
 
@@ -337,7 +341,7 @@ def caterpillar(
     )
     _name_places(ax, _labels(modes.index[order]))
     ax.legend(**ABOVE)
-    ax.set(xlabel=_with_unit(_effect(column, name), unit), ylabel=name)
+    ax.set(xlabel=_with_unit(f"effect of {_effect(column, name)}", unit), ylabel=name)
     return ax
 
 
@@ -457,7 +461,7 @@ def qq_ranef(
     >>> from mmlib.plots import qq_ranef
     >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
     >>> qq_ranef(fit, column="Days").get_ylabel()
-    'conditional mode of Days, Subject'
+    'conditional mode of Days | Subject'
     """
     modes, column, name = _effects(fit, group, column)
     modes = modes.sort_values(kind="stable")
@@ -465,6 +469,8 @@ def qq_ranef(
     places = _normal_quantiles(ax, modes.to_numpy())
     if len(modes) <= MANY:
         for x, y, label in zip(places, modes, _labels(modes.index), strict=True):
+            if len(modes) > 10 and abs(x) < CROWDED:
+                continue
             ax.annotate(
                 label,
                 (x, y),
@@ -558,7 +564,7 @@ def profile_zeta(
     curve = profile.grid(parameter, n=n, level=max(0.99, (1 + level) / 2))
     ends = profile.confint(level, parameters=[parameter]).to_numpy()[0]
     ax = _axes(ax)
-    ax.plot(curve["value"], curve["zeta"], color=BLUE, linewidth=1.6)
+    ax.plot(curve["value"], curve["zeta"], color=BLUE, linestyle="-", linewidth=1.6)
     ax.axhline(0.0, color=GREY, linewidth=0.8)
     for sign in (-1, 1):
         ax.axhline(sign * reach, color=GREY, linestyle=":", linewidth=1)
@@ -568,6 +574,7 @@ def profile_zeta(
         ends,
         [0.0, 0.0],
         color=ORANGE,
+        linestyle="-",
         marker="|",
         markersize=10,
         linewidth=2.5,
@@ -668,11 +675,16 @@ def likelihood_surface(
         )
     fits = {"ML": fit.refit(reml=False), "REML": fit.refit(reml=True)}
     objective = Objective(fit.blocks, reml=fit.reml)
-    x, y = _surface_range(list(fits.values()), n)
-    with single_threaded():
-        rise = [[objective.at_sigma([a / s], s) - fit.objective for a in x] for s in y]
+
+    def rise(x: FloatArray, y: FloatArray) -> FloatArray:
+        with single_threaded():
+            return (
+                np.array([[objective.at_sigma([a / s], s) for a in x] for s in y]) - fit.objective
+            )
+
+    x, y = _surface_range(rise, list(fits.values()), n)
     ax = _axes(ax)
-    _joint_regions(ax, x, y, np.array(rise))
+    _joint_regions(ax, x, y, rise(x, y))
     for (name, optimum), marker in zip(fits.items(), ("o", "s"), strict=True):
         between = float(optimum.varcorr().terms[0].sd[0])
         color = "black" if marker == "o" else ORANGE
@@ -693,17 +705,21 @@ def likelihood_surface(
     return ax
 
 
-def _surface_range(fits: list[LMMResult], n: int) -> tuple[FloatArray, FloatArray]:
-    """Grids that hold both optima and the regions around them."""
-    between = max(float(fit.varcorr().terms[0].sd[0]) for fit in fits)
-    scale = float(np.sqrt(np.mean(fits[0].design.terms[0].model_matrix ** 2)))
-    within = np.array([fit.sigma for fit in fits])
-    spread = 2.6 / np.sqrt(2 * fits[0].df_resid)
-    widest = 3.2 * max(between, 0.3 * float(within.max()) / scale)
-    return (
-        np.linspace(0.0, widest, n),
-        np.linspace(within.min() * np.exp(-spread), within.max() * np.exp(1.3 * spread), n),
-    )
+def _surface_range(
+    rise: Callable[[FloatArray, FloatArray], FloatArray], fits: list[LMMResult], n: int
+) -> tuple[FloatArray, FloatArray]:
+    """Grids around both optima, wide enough for the largest region."""
+    top = joint_quantile(GRID_LEVEL)
+    right = max(0.3 * fits[0].sigma, *(2 * float(fit.varcorr().terms[0].sd[0]) for fit in fits))
+    low, high = 0.9 * min(fit.sigma for fit in fits), 1.1 * max(fit.sigma for fit in fits)
+    for _ in range(MAX_STEPS):
+        edges = rise(np.linspace(0.0, right, 15), np.linspace(low, high, 15))
+        if min(edges[0].min(), edges[-1].min(), edges[:, -1].min()) > top:
+            break
+        right *= 1.15 if edges[:, -1].min() <= top else 1.0
+        low *= 0.95 if edges[0].min() <= top else 1.0
+        high *= 1.05 if edges[-1].min() <= top else 1.0
+    return np.linspace(0.0, right, n), np.linspace(low, high, n)
 
 
 def _joint_regions(ax: Axes, x: FloatArray, y: FloatArray, rise: FloatArray) -> None:
@@ -814,6 +830,9 @@ def _sample(sample: HypothesisTest | ArrayLike, observed: float | None) -> tuple
 MANY = 30
 """More levels than this are not named one by one."""
 
+CROWDED = 0.8
+"""Points of a Q–Q plot nearer to the middle than this lie too close to be named."""
+
 
 def _axes(ax: Axes | None, *, tall: int = 0) -> Axes:
     if ax is None:
@@ -881,7 +900,8 @@ def _require_effect(modes: pd.DataFrame, column: str, group: str) -> None:
 
 
 def _effect(column: str, group: str) -> str:
-    return group if column == "Intercept" else f"{column}, {group}"
+    """A random effect as the formula writes it; an intercept goes by its grouping."""
+    return group if column == "Intercept" else f"{column} | {group}"
 
 
 def _parameter(name: str) -> str:
@@ -890,7 +910,9 @@ def _parameter(name: str) -> str:
     if kind not in ("sd", "cor") or "|" not in rest:
         return name
     columns, _, group = rest.rpartition("|")
-    return f"{'σ' if kind == 'sd' else 'correlation'} of {columns}, {group}"
+    if kind == "sd":
+        return f"σ of {_effect(columns, group)}"
+    return f"correlation of {columns.replace('.', ' and ')} | {group}"
 
 
 def _residual_label(kind: str, scaled: Scaled, unit: str | None) -> str:
@@ -911,7 +933,7 @@ def _labels(index: pd.Index) -> list[str]:
 
 def _name_levels(ax: Axes, levels: pd.Index) -> None:
     labels = _labels(levels)
-    crowded = sum(map(len, labels)) > 60
+    crowded = sum(len(label) + 1 for label in labels) > 60
     ax.set_xticks(range(len(labels)), labels, rotation=90 if crowded else 0)
 
 
