@@ -9,15 +9,28 @@ from mmlib.objective import Objective
 from tests.dense import Dense, positions
 from tests.structures import POINTS, STRUCTURES, simulated, thetas
 
-at_every_point = pytest.mark.parametrize(("name", "kind"), POINTS)
 WITH_CROSSING = [name for name, s in STRUCTURES.items() if Blocks(s.design()).cross is not None]
 TIGHT = {"rtol": 1e-9, "atol": 1e-11}
 
+STRATEGIES = {"stored": blocks_module.MAX_PAIRS, "dense": 0}
+# Where nothing is crossed, there is nothing to store.
+at_every_point = pytest.mark.parametrize(
+    ("name", "kind", "strategy"),
+    [
+        (*point, way)
+        for point in POINTS
+        for way in STRATEGIES
+        if way == "stored" or point[0] in WITH_CROSSING
+    ],
+    indirect=["strategy"],
+)
+either_way = pytest.mark.parametrize("strategy", STRATEGIES, indirect=True)
 
-@pytest.fixture(params=[blocks_module.MAX_PAIRS, 0], ids=["stored products", "dense products"])
+
+@pytest.fixture
 def strategy(request, monkeypatch):
-    """Run a test with either way to eliminate the first grouping."""
-    monkeypatch.setattr(blocks_module, "MAX_PAIRS", request.param)
+    """Eliminate the first grouping by stored products, or by dense ones."""
+    monkeypatch.setattr(blocks_module, "MAX_PAIRS", STRATEGIES[request.param])
 
 
 def prepare(name, kind):
@@ -71,10 +84,12 @@ def test_variances_of_the_random_effects_are_those_of_brute_force(name, kind, be
 
 
 @pytest.mark.usefixtures("strategy")
+@either_way
 @pytest.mark.parametrize("reml", [True, False])
 @pytest.mark.parametrize("name", WITH_CROSSING)
 def test_both_strategies_give_the_same_gradient(name, reml, monkeypatch):
     design, blocks, theta, _ = prepare(name, "inside")
+    assert (blocks.cross._products is None) == (blocks_module.MAX_PAIRS == 0)
     monkeypatch.undo()
     usual = Objective(design, reml=reml).value_and_gradient(theta)[1]
     found = Objective(blocks, reml=reml).value_and_gradient(theta)[1]
@@ -82,6 +97,7 @@ def test_both_strategies_give_the_same_gradient(name, reml, monkeypatch):
 
 
 @pytest.mark.usefixtures("strategy")
+@either_way
 @pytest.mark.parametrize("name", WITH_CROSSING)
 def test_elimination_adds_up_over_the_levels(name):
     cross = Blocks(STRUCTURES[name].design()).cross
