@@ -35,7 +35,10 @@ from mmlib.terms import (
 )
 
 EXACT_FIT = 1e-13
-"""Residuals below this share of the response are rounding."""
+"""Residuals of the fixed effects below this share of the response are rounding."""
+
+NOTHING_LEFT = 1e-7
+"""Residuals below this share of those of the fixed effects alone mean an exact fit."""
 
 ABSORBED = 1e-10
 """Random effects of which less than this share is left beside X are held by the fixed ones."""
@@ -412,12 +415,12 @@ class Factor:
         S = self._times_rows(self.TB)
         S.flat[: q * len(S) : len(S) + 1] += 1.0
         self.L, info = lapack.dpotrf(S, lower=1)
-        if info > 0:
-            raise DataError(
-                "the random effects can fit the response exactly, or θ is too extreme for the "
-                "Cholesky factor; use a coarser grouping or fewer random effects."
-            )
         diagonal = np.diag(self.L)
+        if info > 0 or diagonal[-1] <= NOTHING_LEFT * np.sqrt(blocks.total_ss):
+            raise DataError(
+                "the random effects can fit the response exactly (or θ is far too large), so the "
+                "likelihood has no maximum; use a coarser grouping or fewer random effects."
+            )
         self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)

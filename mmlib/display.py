@@ -13,7 +13,18 @@ DIGITS = 4
 """Significant digits of the numbers in a summary."""
 
 _LATEX = str.maketrans(
-    {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "σ": r"$\sigma$", "−": "$-$"}
+    {character: "\\" + character for character in "_%&#${}"}
+    | {
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+        "|": r"\textbar{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "σ": r"$\sigma$",
+        "ρ": r"$\rho$",
+        "−": "$-$",
+    }
 )
 
 

@@ -23,7 +23,7 @@ from mmlib.objective import Objective
 from mmlib.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
 from mmlib.terms import FloatArray, lower
 
-MAX_RESTARTS = 5
+MAX_ROUNDS = 8
 COARSE = 1e-9
 """The descent ends when a step promises less than this share of the objective; Newton goes on."""
 
@@ -34,11 +34,9 @@ NEGLIGIBLE = 1e-10
 """Differences in the objective below this share of its size are rounding."""
 
 MAX_HESSIANS = 3
-EXACT_FIT = 1e-12
-"""A residual sum of squares below this share of the one without random effects is zero."""
-
-NEARLY_EXACT = 1e-6
-"""The same, for a search that did not end at a minimum."""
+NEARLY_EXACT = 1e-4
+"""A search that found no minimum but left so small a share of the sum of squares was on its way
+to an exact fit."""
 
 
 @dataclass(frozen=True)
@@ -104,19 +102,23 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     search = _Search(objective)
     point = search.at(search.identity() if start is None else search.to_scaled(start))
     first = search.to_theta(point.x)
-    for restarts in range(MAX_RESTARTS + 1):
-        point = search.snap(search.rectify(search.descend(point)))
+    restarts, tolerance = 0, COARSE
+    for _ in range(MAX_ROUNDS):
+        point = search.snap(search.rectify(search.descend(point, tolerance)))
         point, model = search.polish(point)
         gain, way_out = model.expected_decrease(point), model.way_out()
-        if way_out is None or restarts == MAX_RESTARTS:
+        beyond = None if way_out is None else search.leave_saddle(point, way_out)
+        if beyond is not None:
+            point, restarts = beyond, restarts + 1
+        elif gain <= search.tolerance(point):
             break
-        point = search.leave_saddle(point, way_out)
+        tolerance = NEGLIGIBLE
+    converged = beyond is None and gain <= search.tolerance(point)
     point = search.snap(search.rectify(point))
     theta = search.to_theta(point.x)
     theta.setflags(write=False)
     factor = objective.factorize(theta)
-    converged = way_out is None and gain <= search.tolerance(point)
-    if factor.rss <= (EXACT_FIT if converged else NEARLY_EXACT) * objective.blocks.total_ss:
+    if not converged and factor.rss <= NEARLY_EXACT * objective.blocks.total_ss:
         raise DataError(
             "the random effects can fit the response exactly, so the likelihood has no maximum; "
             "use a coarser grouping or fewer random effects."
@@ -191,9 +193,9 @@ class _Search:
     def tolerance(self, point: Point) -> float:
         return NEGLIGIBLE * (1 + abs(point.value))
 
-    def descend(self, point: Point) -> Point:
+    def descend(self, point: Point, tolerance: float) -> Point:
         model = QuadraticModel.by_differences(self.at, point)
-        return descend(self.at, point, model, tolerance=COARSE)[0]
+        return descend(self.at, point, model, tolerance=tolerance)[0]
 
     def rectify(self, point: Point) -> Point:
         """Flip the columns whose diagonal entry is negative; the objective does not change."""
@@ -236,7 +238,8 @@ class _Search:
                 break
         return point, model
 
-    def leave_saddle(self, point: Point, direction: FloatArray) -> Point:
-        """The best of a few points along a direction that curves down."""
+    def leave_saddle(self, point: Point, direction: FloatArray) -> Point | None:
+        """The best of a few points along a direction that seems to curve down, if it is lower."""
         steps = np.outer([0.5, 0.1, 0.02, -0.02, -0.1, -0.5], direction)
-        return min((self.at(point.x + step) for step in steps), key=lambda trial: trial.value)
+        best = min((self.at(point.x + step) for step in steps), key=lambda trial: trial.value)
+        return best if best.value < point.value - self.tolerance(point) else None

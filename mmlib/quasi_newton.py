@@ -19,7 +19,7 @@ DIFFERENCE_STEP = 1e-5
 LONGEST_STEP = 0.8
 """Longest step, relative to the largest variable (and that at least ½)."""
 
-LEAST_CURVATURE = 1e-3
+LEAST_CURVATURE = 1e-6
 """Smallest curvature, relative to the largest, that a step of the descent believes in."""
 
 FLAT = 1e-9
@@ -73,8 +73,14 @@ class QuadraticModel:
         return -self._directions[:, up] @ (slopes / self._curvatures[up])
 
     def expected_decrease(self, point: Point) -> float:
-        """How much lower the model puts its minimum."""
-        return -float(point.gradient @ self.newton_step(point.gradient)) / 2
+        """How much lower the function seems to get.
+
+        To the model's minimum where it curves up; over the distance to the origin where it is flat.
+        """
+        slopes = self._directions.T @ point.gradient
+        up = self._curvatures > FLAT * self._scale
+        falls = np.sum(slopes[up] ** 2 / self._curvatures[up]) / 2
+        return float(falls + np.abs(slopes[~up]).sum() * largest(point.x))
 
     def way_out(self) -> FloatArray | None:
         """The direction that curves down most, if any does."""
