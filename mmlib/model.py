@@ -80,9 +80,15 @@ def lmm(
     >>> round(fit.sigma**2, 5)
     0.10625
     """
+    _check_criterion(reml)
     design = build_design(formula, data, weights=weights, offset=offset)
     with single_threaded():
         return _fit(design, Blocks(design), reml=reml)
+
+
+def _check_criterion(reml: object) -> None:
+    if not isinstance(reml, (bool, np.bool_)):
+        raise DataError(f"reml must be True or False (maximum likelihood), not {reml!r}.")
 
 
 def _fit(design: Design, blocks: Blocks, *, reml: bool) -> LMMResult:
@@ -384,6 +390,7 @@ class LMMResult:
             By default as this fit.
         """
         reml = self.reml if reml is None else reml
+        _check_criterion(reml)
         with single_threaded():
             if y is None:
                 return _fit(self.design, self.blocks, reml=reml)
