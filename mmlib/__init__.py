@@ -3,6 +3,10 @@
 The steps are public, in this order: `parse_formula`, `build_design`, `Objective`, `lmm`.
 """
 
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from mmlib.anova import AnovaTable, anova
 from mmlib.bootstrap import BootstrapResult, ParametricBootstrap, bootstrap, parametric_bootstrap
 from mmlib.datasets import dataset_info, list_datasets, load_dataset
@@ -11,6 +15,7 @@ from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankErr
 from mmlib.exact import ExactTest, exact_lrt, exact_rlrt
 from mmlib.formula import MixedFormula, parse_formula
 from mmlib.hypothesis import Hypothesis, hypothesis_matrix
+from mmlib.influence import Influence
 from mmlib.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
 from mmlib.lrt import LikelihoodRatioTest, lrt
 from mmlib.model import ConvergenceWarning, LMMResult, lmm
@@ -19,6 +24,9 @@ from mmlib.oneway import OneWayLayout, oneway
 from mmlib.replicate import BootstrapError, BootstrapWarning
 from mmlib.result import HypothesisTest
 from mmlib.satterthwaite import satterthwaite
+
+if TYPE_CHECKING:
+    from mmlib import plots
 
 __version__ = "0.1.0"
 
@@ -35,6 +43,7 @@ __all__ = [
     "FormulaError",
     "Hypothesis",
     "HypothesisTest",
+    "Influence",
     "KenwardRogerTest",
     "LMMResult",
     "LikelihoodRatioTest",
@@ -60,5 +69,13 @@ __all__ = [
     "oneway",
     "parametric_bootstrap",
     "parse_formula",
+    "plots",
     "satterthwaite",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import the figures when they are first asked for: matplotlib is slow to load."""
+    if name == "plots":
+        return import_module("mmlib.plots")
+    raise AttributeError(f"module 'mmlib' has no attribute {name!r}")

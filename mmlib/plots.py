@@ -119,10 +119,10 @@ def group_means(
             color="black",
             linestyle="-",
             linewidth=2,
-            label=f"mean of a {group}" if place == 0 else None,
+            label=f"mean by {group}" if place == 0 else None,
         )
     ax.axhline(values.mean(), color=GREY, linestyle="--", linewidth=1, label="mean of all")
-    handles = [line for line in ax.get_lines() if str(line.get_label()).startswith("mean of")]
+    handles = [line for line in ax.get_lines() if str(line.get_label()).startswith("mean ")]
     ax.legend(handles=handles, ncols=2, **ABOVE)
     _name_levels(ax, levels)
     ax.set(xlabel=group, ylabel=_with_unit(response, unit))
