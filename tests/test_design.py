@@ -502,7 +502,6 @@ def test_numbers_by_name_or_by_position(data, argument):
         (np.full(N, np.inf), "{0} has infinite values"),
         ([-np.inf] + [1.0] * (N - 1), "{0} has infinite values"),
     ],
-    ids=repr,
 )
 def test_bad_weights_and_offsets(data, argument, values, message):
     with pytest.raises(mm.DataError, match=message.format(argument)):
