@@ -140,9 +140,11 @@ def _from_matrix(
     return matrix, np.broadcast_to(values, len(matrix)).copy()
 
 
-def _numbers(argument: str, values: object) -> FloatArray:
+def _numbers(argument: str, values: ArrayLike) -> FloatArray:
     try:
-        numbers = np.array("none" if values is None else values, dtype=float)
+        if values is None or np.iscomplexobj(values):
+            raise TypeError
+        numbers = np.array(values, dtype=float)
     except (TypeError, ValueError):
         raise DataError(
             f"{argument} must be numbers, the name of a term or an equation, not {values!r}."

@@ -30,6 +30,7 @@ BOUNDARY = (
     "The estimate is on the boundary: what is estimated as zero counts with the uncertainty of its "
     "expected information, though it cannot be negative."
 )
+VANISHES = 1e-10
 UNIDENTIFIED = (
     "Some variances cannot be told apart by these data; the test takes only what can be told."
 )
@@ -198,13 +199,14 @@ def _moments(rows: FloatArray, adjusted: _Adjustment) -> tuple[float, float]:
     g = ((ell + 1) * A1 - (ell + 4) * A2) / ((ell + 2) * A2)
     divisor = 3 * ell + 2 * (1 - g)
     c1, c2, c3 = g / divisor, (ell - g) / divisor, (ell + 2 - g) / divisor
-    # Both may vanish together; pbkrtest's guards.
-    mean, spread = 1 - A2 / ell, 1 - c2 * B
-    ratio = 1.0 if abs(mean) < 1e-10 and abs(spread) < 1e-10 else mean / spread
-    above = 1 + c1 * B
-    above = 0.0 if abs(above) < 1e-10 else above
-    rho = ratio**2 * above / (1 - c3 * B) / ell
-    df = 4 + (ell + 2) / (ell * rho - 1)
+    mean, spread, above, below = 1 - A2 / ell, 1 - c2 * B, 1 + c1 * B, 1 - c3 * B
+    # The limits that pbkrtest takes where these vanish.
+    ratio = (1.0, 1.0) if max(abs(mean), abs(spread)) < VANISHES else (mean, spread)
+    above = 0.0 if abs(above) < VANISHES else above
+    excess = ratio[0] ** 2 * above - ratio[1] ** 2 * below
+    df = 4 + (ell + 2) * ratio[1] ** 2 * below / excess if excess else float("inf")
+    if df == float("inf"):
+        return df, mean
     return df, 1.0 if abs(df - 2) < 1e-2 else df * mean / (df - 2)
 
 

@@ -29,6 +29,10 @@ BOUNDARY = (
     "The estimate is on the boundary: the degrees of freedom are those of the model without what "
     "is estimated as zero."
 )
+FEW = (
+    "The approximation is poor: a component has 2 degrees of freedom or fewer. Prefer a parametric "
+    "bootstrap."
+)
 SAME_DF = 1e-8
 """Degrees of freedom that differ by less than this share are the same."""
 
@@ -92,7 +96,7 @@ def satterthwaite(
         statistic=statistic,
         df=(len(rows), df),
         pvalue=float(fdtrc(len(rows), df, statistic)),
-        notes=spread.notes,
+        notes=spread.notes + (FEW,) * bool(dfs.min() <= 2),
     )
 
 
@@ -119,7 +123,7 @@ class _VcovSpread:
 @once_per_fit
 def _vcov_spread(fit: LMMResult) -> _VcovSpread:
     known = Information(fit)
-    jacobian, curvature = _chain(fit)
+    jacobian, curvature = _chain(known)
     slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
     return _VcovSpread(
         Phi=known.Phi,
@@ -143,14 +147,14 @@ def _hessian(
     return np.block([[by_theta, mixed[:, None]], [mixed, np.array(float(dof))]])
 
 
-def _chain(fit: LMMResult) -> tuple[FloatArray, FloatArray]:
+def _chain(known: Information) -> tuple[FloatArray, FloatArray]:
     """First and second derivatives of ρ, the entries of λλᵀ, in θ: shapes (k, k) and (k, k, k)."""
-    k = len(fit.theta)
+    k = len(known.vcov_slopes)
     jacobian, curvature = np.zeros((k, k)), np.zeros((k, k, k))
-    for grouping in fit.blocks.groupings:
+    for grouping, template in zip(known.groupings, known.templates, strict=True):
         at = grouping.positions
         jacobian[np.ix_(at, at)], curvature[np.ix_(at, at, at)] = _template_chain(
-            grouping, grouping.template(fit.theta)
+            grouping, template
         )
     return jacobian, curvature
 

@@ -381,3 +381,14 @@ def test_computed_once_and_forgotten_with_the_fit(monkeypatch):
     del fit
     gc.collect()
     assert seen() is None
+
+
+def test_origin_and_unit_of_a_slope_do_not_matter():
+    """Seconds since 1970: with the raw columns of the slopes no digit of the df would be right."""
+    sleep = mm.load_dataset("sleepstudy").assign(t=lambda d: 1.6e9 + 86_400.0 * d["Days"])
+    fit = mm.lmm("Reaction ~ t + (t | Subject)", sleep)
+    reference = fitted("sleep_corr", "REML")
+    for test in (kenward_roger, mm.satterthwaite):
+        np.testing.assert_allclose(
+            outcome(test(fit, "t")), outcome(test(reference, "Days")), rtol=1e-4
+        )
