@@ -60,7 +60,8 @@ class Case:
 
 @cache
 def _oracle_cases() -> dict[str, Any]:
-    return json.loads(gzip.decompress(ORACLE.read_bytes()))["cases"]
+    cases: dict[str, Any] = json.loads(gzip.decompress(ORACLE.read_bytes()))["cases"]
+    return cases
 
 
 def growth_curves(n_rows: int) -> pd.DataFrame:
