@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import block_diag
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from scipy.special import chdtr
 
 from mmlib.blocks import Blocks
+from mmlib.checks import did_you_mean
 from mmlib.errors import DataError
 from mmlib.objective import Objective
 from mmlib.profile import Profile, profile
@@ -103,12 +104,19 @@ def joint_profile(
     profiled = fit if isinstance(fit, Profile) else profile(fit)
     if first == second:
         raise DataError(f"two different parameters are needed, not {first!r} twice.")
+    for name in (first, second):
+        if name not in profiled.parameters:
+            raise DataError(
+                f"there is no parameter {name!r}.{did_you_mean(name, profiled.parameters)} "
+                f"The parameters are {', '.join(profiled.parameters)}."
+            )
+    search = _Search(profiled.fit, (first, second))
     # The shadow of the joint region on either axis is the interval of one parameter at this level.
     shadow = float(chdtr(1, joint_quantile(level)))
     ends = profiled.confint(shadow, parameters=[first, second]).to_numpy()
     x, y = (np.linspace(low, high, n) for low, high in ends)
     with single_threaded():
-        rise = _Search(profiled.fit, (first, second)).grid(x, y) - profiled.fit.objective
+        rise = search.grid(x, y) - profiled.fit.objective
     estimates = profiled.estimates
     return JointProfile(
         (first, second),
@@ -232,10 +240,10 @@ class _Search:
         ]
         self.smallest = NUDGE * fit.sigma
         starts = [c.start[c.free] for c in self.coordinates]
-        self.log_sigma = float(np.log(fit.sigma))
         self.ends = np.cumsum([len(start) for start in starts], dtype=int)
-        free_sigma = [] if self.sigma_source is not None else [self.log_sigma]
-        self.x = np.concatenate([*starts, free_sigma])
+        free_sigma = [] if self.sigma_source is not None else [float(np.log(fit.sigma))]
+        self.estimate = np.concatenate([*starts, free_sigma])
+        self.x = self.estimate
         self.is_sd = np.concatenate(
             [*(c.free < len(c.order) for c in self.coordinates), np.zeros(len(free_sigma), bool)]
         ).astype(bool)
@@ -258,20 +266,28 @@ class _Search:
             moved -= values[source] * self.design.X[:, column]
         blocks = self.blocks.with_response(moved) if self.fixed else self.blocks
         objective = Objective(blocks, reml=False)
-        start = np.where(self.is_sd, np.maximum(self.x, self.smallest), self.x)
-        if not len(start):
-            return self._value_and_gradient(start, objective, values)[0]
-        result = minimize(
+        if not len(self.x):
+            return self._value_and_gradient(self.x, objective, values)[0]
+        best = self._descend(self.x, objective, values)
+        if (best.x[self.is_sd] < self.smallest).any():
+            # A held correlation can make a false valley where a standard deviation is zero.
+            again = self._descend(self.estimate, objective, values)
+            best = min(best, again, key=lambda result: float(result.fun))
+        self.x = best.x
+        return float(best.fun)
+
+    def _descend(
+        self, x: FloatArray, objective: Objective, values: tuple[float, float]
+    ) -> OptimizeResult:
+        return minimize(
             self._value_and_gradient,
-            start,
+            np.where(self.is_sd, np.maximum(x, self.smallest), x),
             args=(objective, values),
             jac=True,
             method="L-BFGS-B",
             bounds=[(0.0 if is_sd else None, None) for is_sd in self.is_sd],
             options={"ftol": 1e-12, "gtol": 1e-5, "maxiter": 500},
         )
-        self.x = np.clip(result.x, -10 - abs(self.x), 10 + abs(self.x))
-        return float(result.fun)
 
     def _value_and_gradient(
         self, x: FloatArray, objective: Objective, values: tuple[float, float]
@@ -314,4 +330,4 @@ def _locate(terms: tuple[RandomTerm, ...], name: str) -> tuple[int, tuple[int, i
             for j, other in enumerate(term.columns[:i]):
                 if name == f"cor_{one}.{other}|{term.group}":
                     return number, (i, j)
-    raise DataError(f"there is no parameter {name!r}.")
+    raise KeyError(name)

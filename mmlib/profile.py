@@ -258,13 +258,14 @@ class _Layout:
 
     The factor C is for the variables in `order`, each divided by its root mean square `scales`;
     its entries, column by column, are ``basis @ free + fixed``, where `basis` has orthonormal
-    columns.
+    columns. The first `n_lengths` free numbers stand for lengths: their signs do not count.
     """
 
     order: IntArray
     scales: FloatArray
     basis: FloatArray
     fixed: FloatArray
+    n_lengths: int = 0
 
     @classmethod
     def unconstrained(cls, scales: FloatArray) -> _Layout:
@@ -281,12 +282,15 @@ class _Layout:
         )
 
     def hold_cor(self, j: int, i: int, value: float) -> _Layout:
-        """Variables j, i first: the second row is a free length times (ρ, √(1 − ρ²))."""
+        """Variables j, i first: the second row is a free length times (ρ, √(1 − ρ²)).
+
+        A negative length of either row would turn ρ into −ρ.
+        """
         size = len(self.scales)
         basis = np.eye(len(self.fixed))
         basis[1, 1], basis[size, 1] = value, np.sqrt(1 - value**2)
         return dataclasses.replace(
-            self, order=_first(size, j, i), basis=np.delete(basis, size, axis=1)
+            self, order=_first(size, j, i), basis=np.delete(basis, size, axis=1), n_lengths=2
         )
 
     def factor(self, free: FloatArray) -> FloatArray:
@@ -305,7 +309,9 @@ class _Layout:
     def start(self, factor: FloatArray) -> FloatArray:
         """Free numbers near a given factor."""
         ordered = lower((self.scales[:, None] * factor)[self.order])
-        return self.basis.T @ (ordered[lower_triangle(len(ordered))] - self.fixed)
+        free = self.basis.T @ (ordered[lower_triangle(len(ordered))] - self.fixed)
+        free[: self.n_lengths] = np.linalg.norm(ordered[: self.n_lengths], axis=1)
+        return free
 
     def nudged(self, free: FloatArray) -> FloatArray:
         """The same numbers with no column at zero, where the search could not move it."""
@@ -359,9 +365,13 @@ class _Search:
         """The smallest objective that the layouts allow, at a given σ or over all."""
         sizes = [layout.basis.shape[1] for layout in layouts]
         ends = np.cumsum(sizes, dtype=int)
+        is_length = np.zeros(sum(sizes) + (sigma is None), dtype=bool)
+        for end, size, layout in zip(ends, sizes, layouts, strict=True):
+            is_length[end - size : end - size + layout.n_lengths] = True
 
         def at(x: FloatArray) -> Point:
-            *frees, rest = np.split(x, ends)
+            sign = np.where(is_length & (x < 0), -1.0, 1.0)
+            *frees, rest = np.split(sign * x, ends)
             s = float(np.exp(rest[0])) if sigma is None else sigma
             lambdas = [layout.factor(free) / s for layout, free in zip(layouts, frees, strict=True)]
             value, slopes, in_log_sigma = self._evaluate(lambdas, s * self.unit)
@@ -373,16 +383,26 @@ class _Search:
                     float(np.sum(slope * lam)) for slope, lam in zip(slopes, lambdas, strict=True)
                 )
                 gradient.append(np.array([in_log_sigma - through_lambda]))
-            return Point(x, value, np.concatenate([np.zeros(0), *gradient]))
+            return Point(x, value, sign * np.concatenate([np.zeros(0), *gradient]))
 
-        if memory.x is None:
-            starts = [
-                layout.start(factor) for layout, factor in zip(layouts, self.factors, strict=True)
-            ]
-            memory.x = np.concatenate([*starts, np.zeros(0 if sigma is not None else 1)])
-        *frees, rest = np.split(memory.x, ends)
-        nudged = [layout.nudged(free) for layout, free in zip(layouts, frees, strict=True)]
-        return memory.minimum(at, np.concatenate([*nudged, rest]))
+        def nudged(x: FloatArray) -> FloatArray:
+            *frees, rest = np.split(np.where(is_length, np.abs(x), x), ends)
+            moved = [layout.nudged(free) for layout, free in zip(layouts, frees, strict=True)]
+            return np.concatenate([*moved, rest])
+
+        starts = [
+            layout.start(factor) for layout, factor in zip(layouts, self.factors, strict=True)
+        ]
+        first = np.concatenate([*starts, np.zeros(0 if sigma is not None else 1)])
+        value = memory.minimum(at, nudged(first if memory.x is None else memory.x))
+        if memory.x is not None and (np.abs(memory.x[is_length]) < NUDGE).any():
+            # A held correlation can make a false valley where a standard deviation is zero.
+            again = _Memory()
+            value_again = again.minimum(at, nudged(first))
+            if value_again < value:
+                memory.take(again)
+                value = value_again
+        return value
 
     def _evaluate(
         self, lambdas: list[FloatArray], sigma: float
@@ -408,6 +428,9 @@ class _Memory:
     def __init__(self) -> None:
         self.x: FloatArray | None = None
         self._model: QuadraticModel | None = None
+
+    def take(self, other: _Memory) -> None:
+        self.x, self._model = other.x, other._model
 
     def minimum(self, at: Evaluate, start: FloatArray) -> float:
         point = at(start)

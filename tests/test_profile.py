@@ -177,6 +177,20 @@ def test_intervals_do_not_depend_on_the_order_in_which_they_are_asked(pulp: Prof
     )
 
 
+def test_a_correlation_keeps_its_sign_after_a_visit_to_its_limits() -> None:
+    """Searches start where the last one ended: none may end at minus the correlation held."""
+    fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+    name = "cor_Days.Intercept|Subject"
+    walked = profile(fit)
+    walked.confint(0.999)
+    exact = EXACT["sleep_corr"]["exact"]["cor_Days.(Intercept)|Subject"]
+    np.testing.assert_allclose(
+        walked.confint(parameters=[name]).to_numpy()[0], [exact["lower"], exact["upper"]], rtol=1e-6
+    )
+    for value in (-0.99, -0.9, -0.3, 0.6, 0.99):
+        np.testing.assert_allclose(walked.zeta(name, value), profile(fit).zeta(name, value))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
