@@ -84,6 +84,27 @@ def test_the_start_does_not_matter():
     np.testing.assert_allclose(one.objective, two.objective, atol=1e-8)
 
 
+def test_the_better_of_two_searches_counts(monkeypatch):
+    fit = fitted("three", reml=True, weighted=False)
+    many = BatchModel(fit.design, fit.blocks, reml=True)
+    responses = fit.simulate(10, rng=7)
+    expected = many.fit(responses, fit.theta)
+    plain, searches = many._search, []
+
+    def search(y, scaled):
+        fits = plain(y, scaled)
+        searches.append(scaled)
+        # The first search ends too high on one response, the second on another.
+        fits.objective[len(searches)] += 1.0
+        return fits
+
+    monkeypatch.setattr(many, "_search", search)
+    found = many.fit(responses, fit.theta)
+    assert len(searches) == 2
+    np.testing.assert_allclose(found.objective, expected.objective, atol=1e-8)
+    np.testing.assert_allclose(found.theta, expected.theta, atol=1e-3)
+
+
 def test_the_unit_of_a_slope_does_not_matter():
     sleep = mm.load_dataset("sleepstudy")
     found = []
