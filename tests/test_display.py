@@ -137,3 +137,12 @@ def test_a_table_without_a_caption():
     assert table.to_text() == " a\n 1"
     assert "caption" not in table.to_html()
     assert "multicolumn" not in table.to_latex()
+
+
+def test_a_long_note_is_broken_into_lines_and_a_laid_out_text_is_not():
+    note = "word " * 30
+    laid_out = f"first\n{'x' * 100}"
+    lines = str(Summary((note, laid_out))).splitlines()
+    assert " ".join(lines[:2]).split() == note.split()
+    assert max(map(len, lines[:2])) <= 80
+    assert lines[-1] == "x" * 100

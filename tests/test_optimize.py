@@ -237,7 +237,7 @@ def test_a_fit_that_does_not_converge_says_so(monkeypatch):
     """Without a descent, a few Newton steps from far away are all there is."""
     monkeypatch.setattr(quasi_newton, "MAX_STEPS", 0)
     monkeypatch.setattr(optimize, "MAX_HESSIANS", 1)
-    monkeypatch.setattr(optimize, "MAX_RESTARTS", 0)
+    monkeypatch.setattr(optimize, "MAX_ROUNDS", 1)
     with pytest.warns(mm.ConvergenceWarning, match="has not converged") as caught:
         fit = mm.lmm("y ~ x + (1 + x + z | g)", simulated())
     assert caught[0].filename == __file__
