@@ -312,7 +312,7 @@ def _test(
     sample, mcse = np.zeros(0), None
     if distribution.closed_form:
         pvalue = distribution.tail(statistic)
-        notes += ("The statistic is a rising function of an F ratio: the p-value is exact.",)
+        notes += ("The statistic is a rising function of an F ratio: no simulation is needed.",)
     else:
         with single_threaded():
             sample = distribution.draw(nsim, np.random.default_rng(rng))
