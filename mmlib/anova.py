@@ -86,9 +86,9 @@ class AnovaTable:
     def summary(self) -> Summary:
         """The table with its notes; text when printed, HTML in a notebook."""
         frame = self.to_frame()
-        decimals = {"DenDF": 2, "Pr(>F)": 4, "NumDF": 0}
+        formats = {"DenDF": ".2f", "Pr(>F)": ".4g", "NumDF": "d"}
         cells = [
-            [f"{value:.{decimals.get(name, 4)}f}" for value in frame[name]]
+            [f"{value:{formats.get(str(name), '.4f')}}" for value in frame[name]]
             for name in frame.columns
         ]
         rows = tuple(zip(frame.index, *cells, strict=True))

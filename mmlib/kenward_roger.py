@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
-from scipy.special import fdtrc
+from scipy.special import chdtrc, fdtrc
 
 from mmlib.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.information import Information, once_per_fit, pseudo_inverse
@@ -31,6 +31,8 @@ BOUNDARY = (
     "expected information, though it cannot be negative."
 )
 VANISHES = 1e-10
+"""Factors of the moments below this are zero."""
+
 UNIDENTIFIED = (
     "Some variances cannot be told apart by these data; the test takes only what can be told."
 )
@@ -109,7 +111,7 @@ def kenward_roger(
         statistic_name="F",
         statistic=statistic,
         df=(len(rows), df),
-        pvalue=float(fdtrc(len(rows), df, statistic)) if df > 0 and scaling > 0 else float("nan"),
+        pvalue=_tail(len(rows), df, statistic) if df > 0 and scaling > 0 else float("nan"),
         notes=adjusted.notes + _doubts(df, scaling),
         scaling=scaling,
         unscaled=unscaled,
@@ -208,6 +210,10 @@ def _moments(rows: FloatArray, adjusted: _Adjustment) -> tuple[float, float]:
     if df == float("inf"):
         return df, mean
     return df, 1.0 if abs(df - 2) < 1e-2 else df * mean / (df - 2)
+
+
+def _tail(ell: int, df: float, F: float) -> float:
+    return float(chdtrc(ell, ell * F) if np.isinf(df) else fdtrc(ell, df, F))
 
 
 def _wald(hypothesis: Hypothesis, adjusted: _Adjustment) -> float:

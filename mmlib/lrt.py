@@ -6,6 +6,8 @@ Self & Liang (1987), Journal of the American Statistical Association 82, 605–6
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from scipy.special import chdtrc
 from mmlib.design import Design
 from mmlib.errors import DataError
 from mmlib.result import HypothesisTest
-from mmlib.terms import FloatArray, RandomTerm, lower_triangle, random_matrix
+from mmlib.terms import FloatArray, RandomTerm, lower_triangle, n_theta, random_matrix
 
 if TYPE_CHECKING:
     from mmlib.model import LMMResult
@@ -29,9 +31,6 @@ WORSE = 1e-6
 SEVERAL = 2
 ZERO = 1e-5
 """Eigenvalues below this are zero, where others are about 1."""
-
-N_PROBES = 3
-"""Vectors on which covariance matrices are compared; any two that differ do so on almost all."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -100,10 +99,11 @@ def lrt(small: LMMResult, large: LMMResult) -> LikelihoodRatioTest:
     """
     _require_same_data(small, large)
     _require_same_criterion(small, large)
-    extra_means = _extra_means(small.design, large.design)
-    extra_covariances = _extra_covariances(small.design, large.design)
+    inner, outer = _in_common_coordinates(small.design, large.design)
+    extra_means, extra_covariances = _extra_means(inner, outer), _extra_covariances(inner, outer)
     if extra_means is None or extra_covariances is None:
-        raise DataError(_not_nested(small, large, "fixed" if extra_means is None else "random"))
+        swapped = None not in (_extra_means(outer, inner), _extra_covariances(outer, inner))
+        raise DataError(_not_nested(small, large, swapped=swapped, means=extra_means is None))
     if extra_means + extra_covariances == 0:
         raise DataError(
             "the two fits are the same model (their fixed and random parts allow the same "
@@ -116,7 +116,7 @@ def lrt(small: LMMResult, large: LMMResult) -> LikelihoodRatioTest:
         )
 
     df = extra_means + extra_covariances
-    constraints = _boundary_constraints(small.design, large.design) if extra_covariances else 0
+    constraints = _boundary_constraints(inner, outer) if extra_covariances else 0
     statistic = _statistic(small, large)
     mixture = (_chi2_tail(df - 1, statistic) + _chi2_tail(df, statistic)) / 2
     return LikelihoodRatioTest(
@@ -161,31 +161,63 @@ def _require_same_criterion(small: LMMResult, large: LMMResult) -> None:
         )
 
 
-def _not_nested(small: LMMResult, large: LMMResult, part: str) -> str:
-    one, two = small.design, large.design
-    if _extra_means(two, one) is not None and _extra_covariances(two, one) is not None:
+def _not_nested(small: LMMResult, large: LMMResult, *, swapped: bool, means: bool) -> str:
+    if swapped:
         return "the first model contains the second: swap them, lrt(small, large)."
     return (
-        f"the models are not nested: the {part} part of {str(one.formula)!r} is not a special case "
-        f"of that of {str(two.formula)!r}. Compare them by AIC, or test each against a model that "
+        f"the models are not nested: the {'fixed' if means else 'random'} part of "
+        f"{str(small.design.formula)!r} is not a special case of that of "
+        f"{str(large.design.formula)!r}. Compare them by AIC, or test each against a model that "
         "contains both."
     )
 
 
-def _extra_means(small: Design, large: Design) -> int | None:
-    """How many more dimensions the means of `large` have; None if it lacks some of `small`."""
-    columns = np.column_stack([small.X, _offset(small) - _offset(large)])
-    if _outside(columns, np.linalg.qr(large.X)[0]):
-        return None
-    return large.p - small.p
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The columns that span a model's means and covariances, in coordinates that two models share.
+
+    `shift` is the difference of the two offsets; `widths` are those of the random terms, whose
+    covariance patterns follow the residual's.
+    """
+
+    X: FloatArray
+    shift: FloatArray
+    patterns: FloatArray
+    widths: tuple[int, ...]
 
 
-def _extra_covariances(small: Design, large: Design) -> int | None:
-    """How many more dimensions the covariances of `large` have; None if it lacks some."""
-    one, two = _patterns(small), _patterns(large)
-    if _outside(one, _basis(two)):
+def _in_common_coordinates(small: Design, large: Design) -> tuple[_Parts, _Parts]:
+    """One QR decomposition for the means and one for the covariances: only R matters for spans."""
+    X_s, X_l, shift = _coordinates([small.X, large.X, _offset(small) - _offset(large)])
+    n_patterns = 2 + sum(n_theta(term) for design in (small, large) for term in design.terms)
+    n_probes = 4 + math.isqrt(2 * n_patterns)  # twice as many products as patterns, and more
+    probes = np.random.default_rng(0).standard_normal((2, small.n, n_probes))
+    patterns_s, patterns_l = _coordinates([_patterns(small, *probes), _patterns(large, *probes)])
+    return (
+        _Parts(X_s, shift, patterns_s, tuple(term.width for term in small.terms)),
+        _Parts(X_l, shift, patterns_l, tuple(term.width for term in large.terms)),
+    )
+
+
+def _coordinates(matrices: Sequence[FloatArray]) -> list[FloatArray]:
+    """The matrices in an orthonormal basis of all their columns."""
+    triangle = np.linalg.qr(np.hstack(matrices), mode="r")
+    return np.split(triangle, np.cumsum([matrix.shape[1] for matrix in matrices])[:-1], axis=1)
+
+
+def _extra_means(inner: _Parts, outer: _Parts) -> int | None:
+    """How many more dimensions the means of `outer` have; None if it lacks some of `inner`."""
+    if _outside(np.hstack([inner.X, inner.shift]), np.linalg.qr(outer.X)[0]):
         return None
-    return _basis(two).shape[1] - _basis(one).shape[1]
+    return outer.X.shape[1] - inner.X.shape[1]
+
+
+def _extra_covariances(inner: _Parts, outer: _Parts) -> int | None:
+    """How many more dimensions the covariances of `outer` have; None if it lacks some."""
+    basis = _basis(outer.patterns)
+    if _outside(inner.patterns, basis):
+        return None
+    return basis.shape[1] - _basis(inner.patterns).shape[1]
 
 
 def _outside(columns: FloatArray, basis: FloatArray) -> bool:
@@ -195,40 +227,33 @@ def _outside(columns: FloatArray, basis: FloatArray) -> bool:
 
 
 def _offset(design: Design) -> FloatArray:
-    return np.zeros(design.n) if design.offset is None else design.offset
+    return np.zeros((design.n, 1)) if design.offset is None else design.offset[:, None]
 
 
 def _row_variances(design: Design) -> FloatArray:
     return np.ones(design.n) if design.weights is None else 1 / design.weights
 
 
-def _patterns(design: Design) -> FloatArray:
-    """Each pattern that Var(y) is made of, times a few random vectors: one column for each.
+def _patterns(design: Design, left: FloatArray, right: FloatArray) -> FloatArray:
+    """Each pattern that Var(y) is made of, between random vectors: one column for each.
 
     First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
     orthonormal columns of the term. Their linear relations are those of the patterns.
     """
-    probes = np.random.default_rng(0).standard_normal((design.n, N_PROBES))
-    residual = (probes * _row_variances(design)[:, None]).reshape(-1, 1)
-    return np.hstack(
-        [
-            residual / np.linalg.norm(residual),
-            *(_term_patterns(term, probes) for term in design.terms),
-        ]
-    )
+    residual = (left.T @ (right * _row_variances(design)[:, None])).reshape(-1, 1)
+    terms = [_term_patterns(term, left, right) for term in design.terms]
+    return np.hstack([residual / np.linalg.norm(residual), *terms])
 
 
-def _term_patterns(term: RandomTerm, probes: FloatArray) -> FloatArray:
+def _term_patterns(term: RandomTerm, left: FloatArray, right: FloatArray) -> FloatArray:
     values = np.linalg.qr(term.model_matrix)[0]
-    Z = random_matrix(term.codes, values, term.n_levels)
-    gathered = (Z.T @ probes).reshape(term.n_levels, term.width, N_PROBES)
-    columns = []
-    for i, j in zip(*lower_triangle(term.width), strict=True):
-        turned = np.zeros_like(gathered)
-        turned[:, i], turned[:, j] = gathered[:, j], gathered[:, i]
-        columns.append((Z @ turned.reshape(-1, N_PROBES)).ravel())
-    patterns = np.column_stack(columns)
-    return patterns / np.linalg.norm(patterns)  # one scale for all, so that a rank stays a rank
+    Zt = random_matrix(term.codes, values, term.n_levels).T
+    shape = (term.n_levels, term.width, -1)
+    products = np.tensordot((Zt @ left).reshape(shape), (Zt @ right).reshape(shape), axes=(0, 0))
+    products = products.transpose(0, 2, 1, 3).reshape(term.width, term.width, -1)
+    rows, columns = lower_triangle(term.width)
+    patterns = products[rows, columns] + products[columns, rows] * (rows != columns)[:, None]
+    return patterns.T / np.linalg.norm(patterns)  # one scale for all, so that a rank stays a rank
 
 
 def _basis(columns: FloatArray) -> FloatArray:
@@ -239,7 +264,7 @@ def _basis(columns: FloatArray) -> FloatArray:
     return left[:, singular > OUTSIDE * singular[0]]
 
 
-def _boundary_constraints(small: Design, large: Design) -> int:
+def _boundary_constraints(inner: _Parts, outer: _Parts) -> int:
     """In how many directions the small model lies on the boundary of the large one's variances.
 
     Take a covariance of the small model with no variance at zero, write it with the patterns
@@ -247,20 +272,20 @@ def _boundary_constraints(small: Design, large: Design) -> int:
     """
     rng = np.random.default_rng(1)
     amounts = [1.0]
-    for term in small.terms:
-        root = np.tril(rng.uniform(0.5, 1.5, (term.width, term.width)))
-        amounts.extend((root @ root.T)[lower_triangle(term.width)])
-    patterns = _patterns(large)
-    entries, _, rank, _ = np.linalg.lstsq(patterns, _patterns(small) @ amounts, rcond=OUTSIDE)
-    if rank < patterns.shape[1]:
+    for width in inner.widths:
+        root = np.tril(rng.uniform(0.5, 1.5, (width, width)))
+        amounts.extend((root @ root.T)[lower_triangle(width)])
+    target = inner.patterns @ amounts
+    entries, _, rank, _ = np.linalg.lstsq(outer.patterns, target, rcond=OUTSIDE)
+    if rank < outer.patterns.shape[1]:
         return SEVERAL  # the terms of the large model overlap: there is no one way to write it
     lacking, start = 0, 1
-    for term in large.terms:
-        rows, columns = lower_triangle(term.width)
-        covariance = np.zeros((term.width, term.width))
+    for width in outer.widths:
+        rows, columns = lower_triangle(width)
+        covariance = np.zeros((width, width))
         covariance[rows, columns] = covariance[columns, rows] = entries[start : start + len(rows)]
         start += len(rows)
-        lacking += term.width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
+        lacking += width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
     return lacking
 
 

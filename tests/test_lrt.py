@@ -1,5 +1,6 @@
 """Likelihood-ratio tests against R, what counts as nested, and what the boundary does."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -263,6 +264,12 @@ def test_a_larger_model_that_fits_worse_is_not_converged(monkeypatch):
     monkeypatch.setattr(mm.LMMResult, "objective", property(lambda fit: float(fit is large)))
     with pytest.raises(mm.DataError, match=r"larger model is not converged.*higher .* by 1"):
         lrt(small, large)
+
+
+def test_a_fit_that_is_not_converged_is_named():
+    large = sleep_fit("Days + (1 | Subject)")
+    stopped = replace(large, log=replace(large.log, converged=False))
+    assert "not converged" in lrt(sleep_fit("Days"), stopped).notes[0]
 
 
 def test_display():
