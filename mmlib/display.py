@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,6 +12,9 @@ from numpy.typing import ArrayLike
 
 DIGITS = 4
 """Significant digits of the numbers in a summary."""
+
+WIDTH = 80
+"""A note that is longer is broken into lines of at most so many characters."""
 
 _LATEX = str.maketrans(
     {character: "\\" + character for character in "_%&#${}"}
@@ -118,7 +122,9 @@ class Summary:
     parts: tuple[str | Table, ...]
 
     def __str__(self) -> str:
-        return "\n\n".join(part if isinstance(part, str) else part.to_text() for part in self.parts)
+        return "\n\n".join(
+            _wrapped(part) if isinstance(part, str) else part.to_text() for part in self.parts
+        )
 
     __repr__ = __str__
 
@@ -138,3 +144,10 @@ class Summary:
             else part.to_latex()
             for part in self.parts
         )
+
+
+def _wrapped(text: str) -> str:
+    """A text that has no line breaks of its own, broken where it is too long."""
+    if "\n" in text:
+        return text
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)

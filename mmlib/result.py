@@ -54,7 +54,7 @@ class HypothesisTest:
             "p-value": f"{self.pvalue:.4g}",
         }
         if self.mcse is not None:
-            columns["MC s.e."] = f"{self.mcse:.1g}"
+            columns["MC s.e."] = f"{self.mcse:.2g}"
         return columns
 
     def __repr__(self) -> str:
