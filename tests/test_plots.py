@@ -1,4 +1,4 @@
-"""Figures, by the data of what they draw; none may touch matplotlib's settings or its neighbours."""
+"""Figures, by the data of what they draw; none may touch settings or other figures."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
