@@ -8,8 +8,10 @@ The grouping with most random effects comes first: its block of ZᵀZ is block-d
 eliminated level by level. What is left, S, is one dense matrix, factored by LAPACK. Nothing here
 is n×n, and Σ⁻¹ is never formed, so a variance of exactly zero is an ordinary point.
 
-Two changes of basis keep the arithmetic exact without changing the model: X is replaced by an
-orthonormal basis of its columns, and y by its least-squares residual.
+Three changes of basis keep the arithmetic exact without changing the model: X is replaced by an
+orthonormal basis of its columns, y by its least-squares residual, and the columns of each random
+term by scaled ones, orthogonal and of mean square 1. So neither the origin nor the unit of a
+variable costs digits. θ, b and β at the doors (`factorize`, `modes`, …) are the model's own.
 """
 
 from __future__ import annotations
@@ -56,11 +58,15 @@ class Grouping:
     Attributes
     ----------
     basis : ndarray, shape (S, S)
-        Changes to columns that are orthogonal and of mean square 1, term by term; an optimiser
-        that works there does not feel the origin and the units of a slope's variable.
+        Upper triangular; changes to the scaled columns, term by term.
     """
 
-    def __init__(self, terms: Sequence[RandomTerm], first_theta: Sequence[int]) -> None:
+    def __init__(
+        self,
+        terms: Sequence[RandomTerm],
+        first_theta: Sequence[int],
+        root_weights: FloatArray | None,
+    ) -> None:
         self.terms = tuple(terms)
         self.name = terms[0].group
         self.codes: IntArray = terms[0].codes
@@ -77,7 +83,7 @@ class Grouping:
             corner += term.width
         self.theta_rows, self.theta_columns = np.concatenate(rows), np.concatenate(columns)
         self.positions = np.concatenate(positions)
-        self.basis = block_diag(*(_whitening(term) for term in terms))
+        self.basis = block_diag(*(_scaling(term, root_weights) for term in terms))
 
     @property
     def n_effects(self) -> int:
@@ -85,34 +91,45 @@ class Grouping:
         return self.n_levels * self.width
 
     def template(self, theta: FloatArray) -> FloatArray:
-        """The template λ, shape (S, S), at `theta`."""
+        """The template, shape (S, S), whose lower triangle is filled from `theta`."""
         lam = np.zeros((self.width, self.width))
         lam[self.theta_rows, self.theta_columns] = theta[self.positions]
         return lam
 
+    def to_scaled(self, lam: FloatArray) -> FloatArray:
+        """The template for the scaled columns, from that for the term's own."""
+        return solve_triangular(self.basis, lam)
 
-def _gather_groupings(terms: Sequence[RandomTerm]) -> list[Grouping]:
+    def slope_from_scaled(self, slope: FloatArray) -> FloatArray:
+        """A derivative in the term's own template, from that in the scaled one."""
+        return solve_triangular(self.basis, slope, trans="T")
+
+
+def _gather_groupings(
+    terms: Sequence[RandomTerm], root_weights: FloatArray | None
+) -> list[Grouping]:
     """Terms on the same factor together, the grouping with most effects first."""
     starts = np.cumsum([0, *(n_theta(term) for term in terms)])
     by_name: dict[str, list[int]] = {}
     for number, term in enumerate(terms):
         by_name.setdefault(term.group, []).append(number)
     groupings = [
-        Grouping([terms[k] for k in members], [int(starts[k]) for k in members])
+        Grouping([terms[k] for k in members], [int(starts[k]) for k in members], root_weights)
         for members in by_name.values()
     ]
     return sorted(groupings, key=lambda grouping: -grouping.n_effects)
 
 
-def _whitening(term: RandomTerm) -> FloatArray:
-    """The matrix that makes the columns of a term orthogonal, with mean square 1.
+def _scaling(term: RandomTerm, root_weights: FloatArray | None) -> FloatArray:
+    """The matrix that makes the (weighted) columns of a term orthogonal, with mean square 1.
 
     Raises
     ------
     RankError
         If the columns are linearly dependent.
     """
-    triangle = np.linalg.qr(term.model_matrix, mode="r") / np.sqrt(len(term.model_matrix))
+    columns = _weigh(root_weights, term.model_matrix)
+    triangle = np.asarray(np.linalg.qr(columns, mode="r")) / np.sqrt(len(columns))
     norms = np.linalg.norm(triangle, axis=0)
     dependent = np.abs(np.diag(triangle)) <= ALIAS_TOLERANCE * norms
     if dependent.any():
@@ -124,6 +141,13 @@ def _whitening(term: RandomTerm) -> FloatArray:
     return solve_triangular(triangle, np.eye(term.width))
 
 
+def _weigh(root_weights: FloatArray | None, columns: FloatArray) -> FloatArray:
+    """Rows times √w."""
+    if root_weights is None:
+        return columns
+    return columns * (root_weights if columns.ndim == 1 else root_weights[:, None])
+
+
 class Blocks:
     """Cross-products of [Z X y], computed once for a design and used at every θ.
 
@@ -132,7 +156,7 @@ class Blocks:
     groupings : list of Grouping
         Largest first; the first is eliminated level by level.
     A11 : ndarray, shape (ℓ, S, S)
-        Diagonal blocks of Z₁ᵀZ₁.
+        Diagonal blocks of Z₁ᵀZ₁, Z in scaled columns here and below.
     A10 : ndarray, shape (ℓ, S, p+1)
         Z₁ᵀ[X y].
     cross : CrossBlock or None
@@ -149,15 +173,18 @@ class Blocks:
         )
         self.offset = design.offset
         self.theta_size = sum(n_theta(term) for term in design.terms)
-        self.groupings = _gather_groupings(design.terms)
+        self.groupings = _gather_groupings(design.terms, self.root_weights)
 
-        weighted_X = self._weigh(design.X)
+        weighted_X = _weigh(self.root_weights, design.X)
         self.R = np.linalg.qr(weighted_X, mode="r")
         self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
         basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
         self._basis: FloatArray = np.ascontiguousarray(basis)
 
-        weighted_Z = [self._weigh(grouping.model_matrix) for grouping in self.groupings]
+        weighted_Z = [
+            _weigh(self.root_weights, grouping.model_matrix @ grouping.basis)
+            for grouping in self.groupings
+        ]
         Z = [
             random_matrix(grouping.codes, values, grouping.n_levels)
             for grouping, values in zip(self.groupings, weighted_Z, strict=True)
@@ -206,14 +233,9 @@ class Blocks:
                         "leave it out of one of the two."
                     )
 
-    def _weigh(self, columns: FloatArray) -> FloatArray:
-        if self.root_weights is None:
-            return columns
-        return columns * (self.root_weights if columns.ndim == 1 else self.root_weights[:, None])
-
     def _set_response(self, y: FloatArray) -> None:
         """Everything that depends on y."""
-        y = self._weigh(y if self.offset is None else y - self.offset)
+        y = _weigh(self.root_weights, y if self.offset is None else y - self.offset)
         basis = self._basis
         # Two passes: the second takes away what rounding left of the projection.
         coefficients = basis.T @ y
@@ -250,17 +272,13 @@ class Blocks:
 
     def factorize(self, theta: FloatArray) -> Factor:
         """Blocked Cholesky factor of Ω(θ)."""
-        return Factor(self, self.templates(theta))
+        return Factor(self, [g.to_scaled(g.template(theta)) for g in self.groupings])
 
-    def templates(self, theta: FloatArray) -> list[FloatArray]:
-        """The template λ of each grouping at θ."""
-        return [grouping.template(theta) for grouping in self.groupings]
-
-    def gather(self, slopes: Sequence[FloatArray]) -> FloatArray:
-        """The entries of θ out of one (S, S) matrix for each grouping: `templates` backwards."""
+    def gather(self, templates: Sequence[FloatArray]) -> FloatArray:
+        """The entries of θ out of one (S, S) matrix for each grouping."""
         theta = np.zeros(self.theta_size)
-        for grouping, slope in zip(self.groupings, slopes, strict=True):
-            theta[grouping.positions] = slope[grouping.theta_rows, grouping.theta_columns]
+        for grouping, template in zip(self.groupings, templates, strict=True):
+            theta[grouping.positions] = template[grouping.theta_rows, grouping.theta_columns]
         return theta
 
     def structure(self) -> str:
@@ -390,7 +408,8 @@ class Factor:
 
         F_j = λᵀA_jλ + I,   W_j = λ F_j⁻¹ λᵀ,   T = A00 − Σ_j A_j0ᵀ W_j A_j0,   S = BᵀTB + I,
 
-    where B applies the templates of the other groupings and leaves X and y as they are.
+    where B applies the templates of the other groupings and leaves X and y as they are. All of it,
+    the templates included, is for the scaled columns of Z.
     """
 
     def __init__(self, blocks: Blocks, templates: list[FloatArray]) -> None:
@@ -483,7 +502,8 @@ class Factor:
                 b_rest = np.concatenate([modes.ravel() for modes in b])
                 score -= blocks.cross.lift(b_rest[:, None])[:, :, 0]
             b.insert(0, np.einsum("lst,lt->ls", self.W, score))
-        return Modes(beta, b)
+        bases = [grouping.basis for grouping in blocks.groupings]
+        return Modes(beta, [scaled @ basis.T for scaled, basis in zip(b, bases, strict=True)])
 
     def conditional_variances(self, *, beta_estimated: bool) -> list[FloatArray]:
         """Diagonal blocks, shape (ℓ, S, S), of the variance of each grouping's effects, over σ².
@@ -501,7 +521,8 @@ class Factor:
         if blocks.groupings:
             spread = self.level_adjoint(K) if size else np.zeros_like(self.W)
             variances.insert(0, self.W + self.W @ spread @ self.W)
-        return variances
+        bases = [grouping.basis for grouping in blocks.groupings]
+        return [basis @ V @ basis.T for V, basis in zip(variances, bases, strict=True)]
 
     def congruence(self, matrix: FloatArray) -> FloatArray:
         """B times a symmetric `matrix` times Bᵀ."""

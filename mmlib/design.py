@@ -272,6 +272,8 @@ def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | Non
             f"{argument} must have one number for each of the {len(data)} rows of data; "
             f"it has shape {numbers.shape}."
         )
+    if np.nanmax(np.abs(numbers), initial=0.0) > MAX_VALUE:
+        raise DataError(f"{argument} has values beyond {MAX_VALUE:g}, too large; change the unit.")
     return numbers
 
 

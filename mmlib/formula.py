@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from formulaic import Formula
 from formulaic.errors import FormulaicError
 from formulaic.transforms import TRANSFORMS
@@ -19,6 +20,13 @@ from formulaic.transforms import TRANSFORMS
 from mmlib.errors import FormulaError
 
 _HINT = "write it as 'y ~ x + (1 | group)'"
+_R_FUNCTIONS = {
+    "factor": "write C(x)",
+    "as.factor": "write C(x)",
+    "offset": "pass offset='column' to the fit",
+    "ns": "write cr(x, df=3)",
+    "relevel": "order the categories of the column",
+}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
 
 
@@ -129,7 +137,9 @@ def parse_with_formulaic(expression: str) -> Any:
     """Parse one expression, turning formulaic's complaint into a `FormulaError`."""
     try:
         return Formula(expression)
-    except (FormulaicError, SyntaxError) as error:
+    except SyntaxError:
+        raise _unreadable(expression) from None
+    except FormulaicError as error:
         reason = _ANSI.sub("", str(error)).strip().splitlines()[0]
         raise FormulaError(f"Cannot read {expression!r} in the formula: {reason}") from None
 
@@ -155,9 +165,35 @@ def factors_of(expression: Iterable[Any]) -> Iterator[tuple[str, set[str]]]:
 def _names(code: str) -> set[str]:
     """Variables of a Python expression in which backticks quote unusual names."""
     quoted = set(re.findall("`([^`]*)`", code))
-    nodes = ast.walk(ast.parse(re.sub("`[^`]*`", "0", code), mode="eval"))
-    plain = {node.id for node in nodes if isinstance(node, ast.Name)}
-    return quoted | {name for name in plain if name not in TRANSFORMS}
+    tree = _python(re.sub("`[^`]*`", "0", code))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(TRANSFORMS)
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Name) and call.func.id in names:
+            raise _no_function(call.func.id, code)
+    return quoted | names
+
+
+def _python(code: str) -> ast.Expression:
+    try:
+        return ast.parse(code, mode="eval")
+    except SyntaxError:
+        raise _unreadable(code) from None
+
+
+def _unreadable(code: str) -> FormulaError:
+    """The error of code that is no Python, as R's names with dots are not."""
+    for name in re.findall(r"([\w.]+)\(", code):
+        if name in _R_FUNCTIONS:
+            return _no_function(name, code)
+    return FormulaError(f"Cannot read {code!r} in the formula.")
+
+
+def _no_function(name: str, code: str) -> FormulaError:
+    hint = _R_FUNCTIONS.get(name)
+    if hint is None:
+        ours = f"np.{name}" if hasattr(np, name) else "a function of numpy, as in np.sqrt(x)"
+        hint = f"write {ours}, or compute the column first"
+    return FormulaError(f"Formulas have no function {name!r} (in {code!r}): {hint}.")
 
 
 def _random_parts(chunk: str) -> Iterator[RandomPart]:

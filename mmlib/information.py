@@ -16,16 +16,14 @@ where Z₀ holds the other groupings (and X, for P). No matrix is larger than th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
-from mmlib.blocks import Blocks, Factor, Grouping
-from mmlib.terms import FloatArray
+from mmlib.blocks import Grouping
+from mmlib.terms import FloatArray, lower
 from mmlib.threads import single_threaded
 
 if TYPE_CHECKING:
@@ -35,10 +33,6 @@ Result = TypeVar("Result")
 
 FLAT = 1e-10
 """Directions with less than this share of the largest curvature count as not identified."""
-
-
-NEARLY_COLLINEAR = 100.0
-"""Condition number of a grouping's columns from which on they are made orthogonal first."""
 
 
 def once_per_fit(function: Callable[[LMMResult], Result]) -> Callable[[LMMResult], Result]:
@@ -81,10 +75,10 @@ class Information:
     """
 
     def __init__(self, fit: LMMResult) -> None:
-        self._factor = _accurate_factor(fit)
+        self._factor = fit.blocks.factorize(fit.theta)
         self._blocks = self._factor.blocks
         self.groupings = self._blocks.groupings
-        self.templates = self._factor.templates
+        self.templates = [lower(template) for template in self._factor.templates]
         self._q, self._p = self._blocks.q_rest, self._blocks.p
         self._size = self._q + self._p
         self._T = self._blocks.A00.copy()
@@ -213,43 +207,6 @@ class Information:
         form += mixed + mixed.T + rest.T @ self._T[:q, :q] @ rest
         reached += self._T[: self._size, :q] @ rest
         return form - reached.T @ self._K @ reached
-
-
-def _accurate_factor(fit: LMMResult) -> Factor:
-    """The factor at the estimates, with scaled columns where those of a grouping need it.
-
-    It is the same model; but an intercept and a slope in a variable far from its origin are nearly
-    collinear, and would cost digits.
-    """
-    blocks = fit.blocks
-    if all(_far_from_collinear(grouping) for grouping in blocks.groupings):
-        return blocks.factorize(fit.theta)
-    scaled = {}
-    for grouping in blocks.groupings:
-        columns = np.split(
-            grouping.model_matrix @ grouping.basis,
-            np.cumsum([term.width for term in grouping.terms])[:-1],
-            axis=1,
-        )
-        for term, values in zip(grouping.terms, columns, strict=True):
-            scaled[id(term)] = replace(term, model_matrix=values)
-    design = replace(fit.design, terms=tuple(scaled[id(term)] for term in fit.design.terms))
-    templates = [_scaled_template(grouping, fit.theta) for grouping in blocks.groupings]
-    return Factor(Blocks(design), templates)
-
-
-def _far_from_collinear(grouping: Grouping) -> bool:
-    if grouping.width == 1:
-        return True
-    rows = grouping.basis / np.linalg.norm(grouping.basis, axis=1, keepdims=True)
-    return bool(np.linalg.cond(rows) < NEARLY_COLLINEAR)
-
-
-def _scaled_template(grouping: Grouping, theta: FloatArray) -> FloatArray:
-    """Lower-triangular template of the grouping's scaled columns, for the same covariance."""
-    template = solve_triangular(grouping.basis, grouping.template(theta))
-    upper: FloatArray = np.linalg.qr(template.T)[1]
-    return upper.T
 
 
 def patterns(grouping: Grouping) -> FloatArray:

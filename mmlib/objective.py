@@ -67,21 +67,32 @@ class Objective:
     def value_and_gradient(self, theta: ArrayLike) -> tuple[float, FloatArray]:
         """The objective and its gradient at θ, from one factorization."""
         value, slopes = self._value_and_slopes(self.factorize(theta))
-        return value, self.blocks.gather(slopes)
+        return value, self.blocks.gather(self._own(slopes))
 
-    def at_templates(self, templates: list[FloatArray]) -> tuple[float, list[FloatArray]]:
-        """The objective at templates of any shape, triangular or not, and its slope in each."""
+    def at_scaled(self, templates: list[FloatArray]) -> tuple[float, list[FloatArray]]:
+        """The objective at templates for scaled columns, of any shape, and its slope in each."""
         return self._value_and_slopes(Factor(self.blocks, templates))
 
     def _value_and_slopes(self, factor: Factor) -> tuple[float, list[FloatArray]]:
         weight = self.dof / factor.rss
         return self.value(factor), factor.template_slopes(reml=self.reml, rss_weight=weight)
 
+    def _own(self, slopes: list[FloatArray]) -> list[FloatArray]:
+        """Slopes in the templates of the model's own columns, from those in the scaled ones."""
+        groupings = self.blocks.groupings
+        return [g.slope_from_scaled(slope) for g, slope in zip(groupings, slopes, strict=True)]
+
     def at_templates_and_sigma(
         self, templates: list[FloatArray], sigma: float
     ) -> tuple[float, list[FloatArray], float]:
-        """The objective profiled over β only, with its slopes in the templates and in log σ."""
-        factor = Factor(self.blocks, templates)
+        """The objective profiled over β only, with its slopes in the templates and in log σ.
+
+        The templates, one (S, S) matrix for each grouping, need not be triangular.
+        """
+        groupings = self.blocks.groupings
+        factor = Factor(
+            self.blocks, [g.to_scaled(lam) for g, lam in zip(groupings, templates, strict=True)]
+        )
         weight = 1 / sigma**2
         value = (
             self._log_determinants(factor)
@@ -89,13 +100,14 @@ class Objective:
             + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
         )
         slopes = factor.template_slopes(reml=self.reml, rss_weight=weight)
-        return value, slopes, 2 * (self.dof - factor.rss * weight)
+        return value, self._own(slopes), 2 * (self.dof - factor.rss * weight)
 
     def at_sigma(self, theta: ArrayLike, sigma: float) -> float:
         """The objective at θ and σ, profiled over β only (what profiling σ needs)."""
         if not 0 < sigma < np.inf:
             raise DataError(f"sigma must be positive, not {sigma!r}.")
-        templates = self.blocks.templates(self.checked(theta))
+        entries = self.checked(theta)
+        templates = [grouping.template(entries) for grouping in self.blocks.groupings]
         return self.at_templates_and_sigma(templates, sigma)[0]
 
     def factorize(self, theta: ArrayLike) -> Factor:

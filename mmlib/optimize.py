@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_triangular
 
 from mmlib.errors import DataError
 from mmlib.objective import Objective
@@ -156,39 +155,25 @@ class _Search:
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self.blocks = objective.blocks
-        self.bases = [grouping.basis for grouping in self.blocks.groupings]
+        self.groupings = self.blocks.groupings
         self.evaluations = 0
 
     def identity(self) -> FloatArray:
-        return self.blocks.gather([np.eye(len(basis)) for basis in self.bases])
+        return self.blocks.gather([np.eye(grouping.width) for grouping in self.groupings])
 
     def to_theta(self, scaled: FloatArray) -> FloatArray:
         """The model's θ: the same covariances, for the columns as the user has them."""
-        templates = self.blocks.templates(scaled)
-        return self.blocks.gather(
-            [lower(basis @ lam) for basis, lam in zip(self.bases, templates, strict=True)]
-        )
+        return self.blocks.gather([lower(g.basis @ g.template(scaled)) for g in self.groupings])
 
     def to_scaled(self, theta: ArrayLike) -> FloatArray:
         """Inverse of `to_theta`."""
-        templates = self.blocks.templates(self.objective.checked(theta))
-        return self.blocks.gather(
-            [
-                lower(solve_triangular(basis, lam))
-                for basis, lam in zip(self.bases, templates, strict=True)
-            ]
-        )
+        entries = self.objective.checked(theta)
+        return self.blocks.gather([lower(g.to_scaled(g.template(entries))) for g in self.groupings])
 
     def at(self, scaled: FloatArray) -> Point:
         self.evaluations += 1
-        templates = self.blocks.templates(scaled)
-        value, slopes = self.objective.at_templates(
-            [basis @ lam for basis, lam in zip(self.bases, templates, strict=True)]
-        )
-        gradient = self.blocks.gather(
-            [basis.T @ slope for basis, slope in zip(self.bases, slopes, strict=True)]
-        )
-        return Point(scaled, value, gradient)
+        value, slopes = self.objective.at_scaled([g.template(scaled) for g in self.groupings])
+        return Point(scaled, value, self.blocks.gather(slopes))
 
     def tolerance(self, point: Point) -> float:
         return NEGLIGIBLE * (1 + abs(point.value))

@@ -39,7 +39,9 @@ class EffectsCovariance:
     variance W_j, and follow the rest through −W_j A_j. So with W block-diagonal, K the covariance
     of the rest (dense, but small) and E sparse, the covariance is
 
-        diag(W, 0) + E K Eᵀ,    E = [−W A ; I].
+        diag(W, 0) + E K Eᵀ,    E = [−W A ; I],
+
+    for the scaled columns of Z that the factor works in.
 
     Parameters
     ----------
@@ -75,7 +77,9 @@ class EffectsCovariance:
         """
         Z = [
             random_matrix(
-                np.maximum(codes, 0), values * (scale * (codes >= 0))[:, None], grouping.n_levels
+                np.maximum(codes, 0),
+                (values @ grouping.basis) * (scale * (codes >= 0))[:, None],
+                grouping.n_levels,
             )
             for grouping, (codes, values) in zip(self.blocks.groupings, effects, strict=True)
         ]
@@ -124,7 +128,8 @@ def as_tables(
 
 def standard_deviations(variances: FloatArray) -> FloatArray:
     """Square roots of the diagonals of variance matrices of shape (ℓ, S, S): shape (ℓ, S)."""
-    return np.sqrt(np.diagonal(variances, axis1=1, axis2=2))
+    # A variance that is exactly zero may come out as minus a rounding error.
+    return np.sqrt(np.maximum(np.diagonal(variances, axis1=1, axis2=2), 0.0))
 
 
 def unpooled(fit: LMMResult) -> dict[str, pd.DataFrame]:
