@@ -23,7 +23,7 @@ from mmlib.blocks import Blocks
 from mmlib.checks import did_you_mean
 from mmlib.errors import DataError
 from mmlib.objective import Objective
-from mmlib.profile import Profile, profile
+from mmlib.profile import Profile, check_level, profile
 from mmlib.terms import FloatArray, RandomTerm
 from mmlib.threads import single_threaded
 from mmlib.varcorr import TermCovariance
@@ -97,8 +97,7 @@ def joint_profile(
     >>> joint.rise.shape
     (5, 5)
     """
-    if not 0 < level < 1:
-        raise DataError(f"level must be between 0 and 1, not {level!r}.")
+    check_level(level)
     if not isinstance(n, (int, np.integer)) or n < 3:
         raise DataError(f"n must be a whole number of at least 3, not {n!r}.")
     profiled = fit if isinstance(fit, Profile) else profile(fit)

@@ -19,6 +19,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -161,9 +162,20 @@ class Profile:
 
 def normal_quantile(level: float) -> float:
     """The z with P(|Z| ≤ z) = `level`."""
-    if not 0 < level < 1:
-        raise DataError(f"level must be between 0 and 1, not {level!r}.")
+    check_level(level)
     return float(ndtri((1 + level) / 2))
+
+
+def check_level(level: float) -> None:
+    """Check that `level` can be the coverage of an interval.
+
+    Raises
+    ------
+    DataError
+        If it is not a number between 0 and 1.
+    """
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise DataError(f"level must be between 0 and 1, not {level!r}.")
 
 
 @dataclass(eq=False)
