@@ -19,7 +19,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -166,7 +165,7 @@ def normal_quantile(level: float) -> float:
     return float(ndtri((1 + level) / 2))
 
 
-def check_level(level: float) -> None:
+def check_level(level: object) -> None:
     """Check that `level` can be the coverage of an interval.
 
     Raises
@@ -174,7 +173,7 @@ def check_level(level: float) -> None:
     DataError
         If it is not a number between 0 and 1.
     """
-    if not isinstance(level, Real) or not 0 < level < 1:
+    if not isinstance(level, int | float | np.floating) or not 0 < level < 1:
         raise DataError(f"level must be between 0 and 1, not {level!r}.")
 
 
