@@ -62,7 +62,7 @@ def pseudo_inverse(matrix: FloatArray) -> FloatArray:
 class Information:
     """The quantities of the module's formulas at the estimates of a fit.
 
-    X is in the orthonormal basis of the engine and V is relative to σ².
+    X is in the orthonormal basis of the engine, Z in its scaled columns, and V relative to σ².
 
     Attributes
     ----------
