@@ -167,6 +167,7 @@ def _new_rows(design: Design, new: pd.DataFrame, counted: set[str], new_levels: 
     require_columns(new, sorted(coded | groupings | offset))
     design.check_types(new, sorted(coded))
     new = usable_columns(new, sorted(coded))
+    values = [evaluate(term._spec, new)[0] for term in design.terms]
     codes = [
         _known_codes(term, new, new_levels) if term.group in counted else np.full(len(new), -1)
         for term in design.terms
@@ -177,7 +178,7 @@ def _new_rows(design: Design, new: pd.DataFrame, counted: set[str], new_levels: 
         offset=_offset(design, new),
         weights=np.ones(len(new)),
         codes=codes,
-        values=[evaluate(term._spec, new)[0] for term in design.terms],
+        values=values,
     )
 
 

@@ -256,6 +256,15 @@ def test_simulation_draws_effects_before_errors(pulp):
     np.testing.assert_allclose(pulp.simulate(1, rng=0)[0], wanted, rtol=1e-14)
 
 
+@pytest.mark.parametrize("name", ["vector", "everything", "no random term"])
+def test_conditional_simulation_draws_errors_around_the_fitted_values(name):
+    fit = fit_structure(name)
+    weights = np.ones(fit.nobs) if fit.design.weights is None else fit.design.weights
+    z = np.random.default_rng(6).standard_normal((3, fit.nobs))
+    wanted = fit.fitted.to_numpy() + fit.sigma * z / np.sqrt(weights)
+    np.testing.assert_allclose(fit.simulate(3, rng=6, conditional=True), wanted, rtol=1e-12)
+
+
 @pytest.mark.parametrize("nsim", [0, -1, 1.5, True, None, "3"])
 def test_bad_number_of_simulations(pulp, nsim):
     with pytest.raises(mm.DataError, match="nsim must be a positive whole number"):
