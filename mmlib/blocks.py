@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -27,6 +28,7 @@ from scipy.linalg import block_diag, lapack, solve_triangular
 
 from mmlib.design import ALIAS_TOLERANCE, Design
 from mmlib.errors import DataError, RankError
+from mmlib.moments import MomentEquations
 from mmlib.terms import (
     FloatArray,
     IntArray,
@@ -189,23 +191,24 @@ class Blocks:
             random_matrix(grouping.codes, values, grouping.n_levels)
             for grouping, values in zip(self.groupings, weighted_Z, strict=True)
         ]
-        self._Z1 = Z[0] if Z else None
-        self._Z_rest = sparse.hstack(Z[1:], format="csr") if len(Z) > 1 else None
-        self.q_rest = 0 if self._Z_rest is None else self._Z_rest.shape[1]
+        rest = sparse.hstack(Z[1:], format="csr") if len(Z) > 1 else None
+        self._Z1t = Z[0].T if Z else None
+        self._Z_rest_t = None if rest is None else rest.T
+        self.q_rest = 0 if rest is None else rest.shape[1]
         q, m = self.q_rest, self.q_rest + self.p + 1
         self.A00 = np.zeros((m, m))
         self.A00[q:-1, q:-1] = basis.T @ basis
         self.cross = None
-        if self._Z1 is not None:
+        if self._Z1t is not None:
             first = self.groupings[0]
             self.A11 = _level_products(first.codes, weighted_Z[0], weighted_Z[0], first.n_levels)
             self.A10 = np.zeros((first.n_levels, first.width, self.p + 1))
-            self.A10[:, :, :-1] = (self._Z1.T @ basis).reshape(*self.A10.shape[:2], -1)
-        if self._Z_rest is not None:
-            self.A00[:q, :q] = (self._Z_rest.T @ self._Z_rest).toarray()
-            self.A00[:q, q:-1] = self._Z_rest.T @ basis
+            self.A10[:, :, :-1] = (self._Z1t @ basis).reshape(*self.A10.shape[:2], -1)
+        if rest is not None:
+            self.A00[:q, :q] = (rest.T @ rest).toarray()
+            self.A00[:q, q:-1] = rest.T @ basis
             self.A00[q:-1, :q] = self.A00[:q, q:-1].T
-            self.cross = CrossBlock(self.groupings[0], weighted_Z[0], self._Z_rest)
+            self.cross = CrossBlock(self.groupings[0], weighted_Z[0], rest)
         self._refuse_absorbed()
         self._set_response(design.y)
 
@@ -251,10 +254,47 @@ class Blocks:
         q = self.q_rest
         self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
         self.A00[-1, -1] = residual @ residual
-        if self._Z_rest is not None:
-            self.A00[:q, -1] = self.A00[-1, :q] = self._Z_rest.T @ residual
-        if self._Z1 is not None:
-            self.A10[:, :, -1] = (self._Z1.T @ residual).reshape(self.A10.shape[:2])
+        if self._Z_rest_t is not None:
+            self.A00[:q, -1] = self.A00[-1, :q] = self._Z_rest_t @ residual
+        if self._Z1t is not None:
+            self.A10[:, :, -1] = (self._Z1t @ residual).reshape(self.A10.shape[:2])
+
+    def own_products(self) -> list[FloatArray]:
+        """The diagonal blocks of ZᵀZ of each grouping, shape (ℓ, S, S)."""
+        later = [_diagonal_blocks(self.A00[span, span], g) for g, span in self.spans]
+        return [self.A11, *later] if self.groupings else []
+
+    def dense_products(self) -> list[FloatArray]:
+        """Zᵀ[X y] of each grouping, shape (ℓ, S, p+1)."""
+        later = [
+            self.A00[span, self.q_rest :].reshape(g.n_levels, g.width, -1) for g, span in self.spans
+        ]
+        return [self.A10, *later] if self.groupings else []
+
+    def cross_products(self, g: int, h: int) -> sparse.csr_array:
+        """Z_gᵀZ_h of two groupings, shape (ℓ_g·S_g, ℓ_h·S_h)."""
+        if h == 0:
+            return sparse.csr_array(self.cross_products(h, g).T)
+        columns = self.spans[h - 1][1]
+        if g == 0 and self.cross is not None:
+            return sparse.csr_array(self.cross.matrix[:, columns])
+        return sparse.csr_array(self.A00[self.spans[g - 1][1], columns])
+
+    @cached_property
+    def spans(self) -> list[tuple[Grouping, slice]]:
+        """The groupings after the first, each with its rows in A00."""
+        later = self.groupings[1:]
+        ends = np.cumsum([0, *(grouping.n_effects for grouping in later)]).tolist()
+        return [(g, slice(*ends[k : k + 2])) for k, g in enumerate(later)]
+
+    @cached_property
+    def _moment_equations(self) -> MomentEquations:
+        return MomentEquations(self)
+
+    def moment_templates(self) -> list[FloatArray]:
+        """Moment estimates of the scaled templates; their equations serve every response."""
+        scores = [products[:, :, -1] for products in self.dense_products()]
+        return self._moment_equations.templates(scores, self.total_ss)
 
     @property
     def total_ss(self) -> float:
@@ -265,7 +305,7 @@ class Blocks:
         """The same design with another response."""
         other = copy.copy(self)
         other.A00 = self.A00.copy()
-        if self._Z1 is not None:
+        if self._Z1t is not None:
             other.A10 = self.A10.copy()
         other._set_response(y)
         return other
@@ -297,6 +337,11 @@ class Blocks:
             rows.append([f"{name} ({size})", *kinds])
         width = max(len(cell) for row in rows for cell in row)
         return "\n".join("  ".join(cell.ljust(width) for cell in row).rstrip() for row in rows)
+
+
+def _diagonal_blocks(matrix: FloatArray, grouping: Grouping) -> FloatArray:
+    """The diagonal blocks, shape (ℓ, S, S), of a matrix with a row for each effect."""
+    return np.einsum("isit->ist", matrix.reshape((grouping.n_levels, grouping.width) * 2))
 
 
 def _level_products(
@@ -344,9 +389,11 @@ class CrossBlock:
         one = np.repeat(np.arange(len(self.level)), partners)
         starts = np.cumsum(partners) - partners
         two = one + np.arange(len(one)) - np.repeat(starts, partners)
-        place, position = np.unique(
-            self.column[one] * self.q + self.column[two], return_inverse=True
-        )
+        cell = self.column[one] * self.q + self.column[two]
+        occurs = np.zeros(self.q * self.q, dtype=bool)
+        occurs[cell] = True
+        place = np.flatnonzero(occurs)
+        position = (np.cumsum(occurs, dtype=np.int32) - 1)[cell]  # np.unique would sort
         self._upper = place
         self._lower = (place % self.q) * self.q + place // self.q
         blocks = []
@@ -356,7 +403,7 @@ class CrossBlock:
                 products += self.cells[one, t] * self.cells[two, s]
             shape = (len(place), self.n_levels)
             blocks.append(sparse.csr_array((products, (position, self.level[one])), shape=shape))
-        return sparse.csr_array(sparse.hstack(blocks, format="csr"))
+        return blocks[0] if len(blocks) == 1 else sparse.csr_array(sparse.hstack(blocks))
 
     def gram(self, W: FloatArray) -> FloatArray:
         """G(W) = Σ_j A_jᵀ W_j A_j, shape (q_rest, q_rest)."""
@@ -433,7 +480,7 @@ class Factor:
         self.TB = self._columns_times(T)
         S = self._times_rows(self.TB)
         S.flat[: q * len(S) : len(S) + 1] += 1.0
-        self.L, info = lapack.dpotrf(S, lower=1)
+        self.L, info = lapack.dpotrf(S.T, lower=1, overwrite_a=1)  # S is symmetric: no copy
         diagonal = np.diag(self.L)
         if info > 0 or diagonal[-1] <= NOTHING_LEFT * np.sqrt(blocks.total_ss):
             raise DataError(
@@ -472,11 +519,10 @@ class Factor:
 
     def later(self) -> list[tuple[Grouping, FloatArray, slice]]:
         """The groupings after the first, each with its template and its columns in S."""
-        later, start = [], 0
-        for grouping, lam in zip(self.blocks.groupings[1:], self.templates[1:], strict=True):
-            later.append((grouping, lam, slice(start, start + grouping.n_effects)))
-            start += grouping.n_effects
-        return later
+        return [
+            (grouping, lam, span)
+            for (grouping, span), lam in zip(self.blocks.spans, self.templates[1:], strict=True)
+        ]
 
     def fixed_factor(self) -> FloatArray:
         """L_X in the orthonormal basis of X, lower triangular, shape (p, p)."""
@@ -516,8 +562,7 @@ class Factor:
         K = self.congruence(self.inverse(size))
         variances = []
         for grouping, _, span in self.later():
-            block = K[span, span].reshape((grouping.n_levels, grouping.width) * 2)
-            variances.append(np.einsum("isit->ist", block))
+            variances.append(_diagonal_blocks(K[span, span], grouping))
         if blocks.groupings:
             spread = self.level_adjoint(K) if size else np.zeros_like(self.W)
             variances.insert(0, self.W + self.W @ spread @ self.W)
@@ -544,7 +589,8 @@ class Factor:
         """Inverse of the leading `size` rows and columns of S."""
         if size == 0:
             return np.zeros((0, 0))
-        inverse, _ = lapack.dpotri(self.L[:size, :size], lower=1)
+        leading = np.array(self.L[:size, :size], order="F")
+        inverse, _ = lapack.dpotri(leading, lower=1, overwrite_c=1)
         return _mirror_lower(inverse)
 
     def template_slopes(self, *, reml: bool, rss_weight: float) -> list[FloatArray]:

@@ -32,6 +32,9 @@ SMALL_COLUMN = 1e-2
 NEGLIGIBLE = 1e-10
 """Differences in the objective below this share of its size are rounding."""
 
+NEAR = 1e-4
+"""Within this distance, relative to the largest entry of θ, a Hessian is not taken anew."""
+
 MAX_HESSIANS = 3
 NEARLY_EXACT = 1e-4
 """A search that found no minimum but left so small a share of the sum of squares was on its way
@@ -84,8 +87,7 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     ----------
     objective : Objective
     start : ndarray, optional
-        Where to start; by default every effect has the residual's standard deviation, its
-        variable being measured in root mean squares.
+        Where to start; by default at the moment estimates (`mmlib.moments`).
 
     Returns
     -------
@@ -99,12 +101,15 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     if not objective.blocks.theta_size:
         return _nothing_to_search(objective)
     search = _Search(objective)
-    point = search.at(search.identity() if start is None else search.to_scaled(start))
+    point = search.at(search.moments() if start is None else search.to_scaled(start))
     first = search.to_theta(point.x)
     restarts, tolerance = 0, COARSE
     for _ in range(MAX_ROUNDS):
-        point = search.snap(search.rectify(search.descend(point, tolerance)))
-        point, model = search.polish(point)
+        begun, origin = search.model_at(point), point
+        point, _ = descend(search.at, point, begun, tolerance=tolerance)
+        point = search.snap(search.rectify(point))
+        near = largest(point.x - origin.x) <= NEAR * (1 + largest(point.x))
+        point, model = search.polish(point, begun if near else search.model_at(point))
         gain, way_out = model.expected_decrease(point), model.way_out()
         beyond = None if way_out is None else search.leave_saddle(point, way_out)
         if beyond is not None:
@@ -158,8 +163,8 @@ class _Search:
         self.groupings = self.blocks.groupings
         self.evaluations = 0
 
-    def identity(self) -> FloatArray:
-        return self.blocks.gather([np.eye(grouping.width) for grouping in self.groupings])
+    def moments(self) -> FloatArray:
+        return self.blocks.gather(self.blocks.moment_templates())
 
     def to_theta(self, scaled: FloatArray) -> FloatArray:
         """The model's θ: the same covariances, for the columns as the user has them."""
@@ -178,9 +183,8 @@ class _Search:
     def tolerance(self, point: Point) -> float:
         return NEGLIGIBLE * (1 + abs(point.value))
 
-    def descend(self, point: Point, tolerance: float) -> Point:
-        model = QuadraticModel.by_differences(self.at, point)
-        return descend(self.at, point, model, tolerance=tolerance)[0]
+    def model_at(self, point: Point) -> QuadraticModel:
+        return QuadraticModel.by_differences(self.at, point)
 
     def rectify(self, point: Point) -> Point:
         """Flip the columns whose diagonal entry is negative; the objective does not change."""
@@ -205,10 +209,9 @@ class _Search:
                     point = trial
         return point
 
-    def polish(self, point: Point) -> tuple[Point, QuadraticModel]:
+    def polish(self, point: Point, model: QuadraticModel) -> tuple[Point, QuadraticModel]:
         """Newton steps as long as they lower the objective; a new Hessian after every few."""
         for _ in range(MAX_HESSIANS):
-            model = QuadraticModel.by_differences(self.at, point)
             for _ in range(4):
                 step = model.newton_step(point.gradient)
                 if largest(step) <= 1e-9 * (1 + largest(point.x)):
@@ -221,6 +224,7 @@ class _Search:
                 break
             if model.expected_decrease(point) <= self.tolerance(point):
                 break
+            model = self.model_at(point)
         return point, model
 
     def leave_saddle(self, point: Point, direction: FloatArray) -> Point | None:
