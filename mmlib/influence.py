@@ -17,12 +17,13 @@ in Medicine 24:893–909.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.linalg import solve_triangular
+from scipy.linalg import lapack, solve_triangular
 
 from mmlib.checks import require_columns
 from mmlib.errors import DataError
@@ -33,11 +34,14 @@ from mmlib.threads import single_threaded
 if TYPE_CHECKING:
     from mmlib.model import LMMResult
 
+WORTH_CONDENSING = 3
+"""With fewer rows than this for each column, a QR decomposition costs more than it saves."""
+
 DECISIVE = 1e-10
 """A leverage this close to 1: without these rows a fixed effect could not be estimated."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Influence:
     """What each row, or each group of rows, does to a fit; θ and σ are held fixed.
 
@@ -69,6 +73,16 @@ class Influence:
         """Leverage, both distances, and DFBETAS side by side, a row for each case."""
         measures = [self.leverage, self.cooks_distance, self.cooks_conditional]
         return pd.concat([*measures, self.dfbetas.add_prefix("dfbetas_")], axis=1)
+
+    def __repr__(self) -> str:
+        return f"{self._title()}\n{self.to_frame()!r}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self._title())}</p>{self.to_frame().to_html()}"
+
+    def _title(self) -> str:
+        case = "one row" if self.by is None else f"one level of {self.by}"
+        return f"Influence of leaving out {case} at a time, θ and σ held"
 
 
 def residuals(
@@ -244,7 +258,7 @@ def _groups(
 def _condensed(rows: sparse.csr_array, resid: FloatArray) -> tuple[sparse.csr_array, FloatArray]:
     """Fewer rows with the same cross-products, where a group has more rows than it has columns."""
     touched = np.unique(rows.indices)
-    if rows.shape[0] <= len(touched) + 1:
+    if rows.shape[0] <= WORTH_CONDENSING * (len(touched) + 1):
         return rows, resid
     bordered = np.column_stack([rows[:, touched].toarray(), resid])
     triangle = np.asarray(np.linalg.qr(bordered, mode="r"))
@@ -256,13 +270,14 @@ def _condensed(rows: sparse.csr_array, resid: FloatArray) -> tuple[sparse.csr_ar
 def _one_group(
     covariance: EffectsCovariance, rows: sparse.csr_array, resid: FloatArray
 ) -> tuple[float, float, FloatArray]:
-    values, vectors = np.linalg.eigh(covariance.matrix(rows))
-    left = 1 - values
-    if left.min() <= DECISIVE:
-        return float(values.sum()), np.nan, np.full(covariance.blocks.p, np.nan)
-    rotated = (vectors.T @ resid) / left
-    move = covariance.with_beta(rows).T @ (vectors @ rotated)
-    return float(values.sum()), float(values @ rotated**2), move
+    H = covariance.matrix(rows)
+    trace = float(np.trace(H))
+    factor, failed = lapack.dpotrf(np.eye(len(H)) - H, lower=1)
+    if failed or np.diag(factor).min() ** 2 <= DECISIVE:
+        return trace, np.nan, np.full(covariance.blocks.p, np.nan)
+    deleted, _ = lapack.dpotrs(factor, resid, lower=1)
+    # H (I − H)⁻¹ e is what the deletion adds to the residuals.
+    return trace, float(deleted @ (deleted - resid)), covariance.with_beta(rows).T @ deleted
 
 
 def _report(

@@ -164,6 +164,16 @@ def test_deleting_a_group_is_refitting_without_it(name, by, kind):
     check_deletion(fit, influence, [(labels == level).to_numpy() for level in levels])
 
 
+def test_deleting_a_group_of_many_rows(monkeypatch):
+    """Rows are condensed to their cross-products; the answer must not notice."""
+    fit = result_at(mm.build_design("y ~ x + (x | m)", simulated(), weights="w"), np.ones(3))
+    condensed = fit.influence(by="m")
+    levels = fit.design.frame["m"]
+    check_deletion(fit, condensed, [(levels == m).to_numpy() for m in condensed.leverage.index])
+    monkeypatch.setattr("mmlib.influence.WORTH_CONDENSING", np.inf)
+    pd.testing.assert_frame_equal(condensed.to_frame(), fit.influence(by="m").to_frame())
+
+
 @pytest.mark.parametrize(("name", "by"), [("scalar", "g"), ("crossed vectors", "h")])
 def test_the_joint_distance_is_that_of_all_effects(name, by):
     """Refit the penalized least squares of fixed and random effects without the rows."""
@@ -205,6 +215,15 @@ def test_leaving_out_an_operator_of_pulp(pulp):
         "cooks_conditional",
         "dfbetas_Intercept",
     ]
+
+
+def test_influence_shows_its_table(pulp):
+    influence = pulp.influence(by="operator")
+    title, header, *_ = repr(influence).splitlines()
+    assert title == "Influence of leaving out one level of operator at a time, θ and σ held"
+    assert header.split() == influence.to_frame().columns.tolist()
+    assert "one row at a time" in pulp.influence()._repr_html_()
+    assert "<table" in influence._repr_html_()
 
 
 def test_what_cannot_be_estimated_without_a_case_is_nan():
