@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,12 @@ from mmlib.optimize import OptimizerLog, minimize_objective
 from mmlib.predict import Interval, NewLevels, Random, predict
 from mmlib.ranef import EffectsCovariance, as_tables, standard_deviations, unpooled
 from mmlib.summary import summarize
-from mmlib.terms import FloatArray, RandomTerm, templates
+from mmlib.terms import FloatArray, RandomTerm, lower, templates
 from mmlib.threads import single_threaded
 from mmlib.varcorr import VarCorr, covariances
+
+if TYPE_CHECKING:
+    from mmlib.confint import BootOptions
 
 SINGULAR_TOLERANCE = 1e-5
 """A relative standard deviation at or below this is on the boundary."""
@@ -236,8 +240,15 @@ class LMMResult:
     @property
     def is_singular(self) -> bool:
         """Whether the estimate is on the boundary: a variance of 0, or a correlation of ±1."""
-        diagonal = self.theta[Objective(self.blocks).diagonal]
-        return bool((diagonal <= SINGULAR_TOLERANCE).any())
+        return any(rank < term.width for term, rank in self.effect_ranks().items())
+
+    def effect_ranks(self) -> dict[RandomTerm, int]:
+        """Rank of each term's covariance matrix, judged in scaled columns: S off the boundary."""
+        ranks = {}
+        for grouping, scaled in zip(self.blocks.groupings, self._factor.templates, strict=True):
+            for term, template in grouping.by_term(scaled).items():
+                ranks[term] = int((np.diag(lower(template)) > SINGULAR_TOLERANCE).sum())
+        return ranks
 
     # ---- random effects, fitted values -------------------------------------------------------
 
@@ -376,6 +387,20 @@ class LMMResult:
         return predict(
             self, new, new_levels=new_levels, interval=interval, level=level, random=random
         )
+
+    def confint(
+        self,
+        method: Literal["profile", "wald", "boot"] = "profile",
+        *,
+        level: float = 0.95,
+        parameters: str | Sequence[str] | None = None,
+        ddf: Literal["kenward-roger", "satterthwaite"] | None = None,
+        **boot: Unpack[BootOptions],
+    ) -> pd.DataFrame:
+        """Confidence intervals of the parameters; see `mmlib.confint.confint`."""
+        from mmlib.confint import confint  # inference imports results, not the reverse
+
+        return confint(self, method, level=level, parameters=parameters, ddf=ddf, **boot)
 
     # ---- other data, other criterion ---------------------------------------------------------
 
