@@ -183,7 +183,7 @@ INDEX_HOST = re.compile(
 MACHINE_PATH = re.compile(
     r"(?<![\w.~/:$})-])/(?:work|root|tmp|Users|home/\w+|opt|private|mnt)/[\w.]"
 )
-FOREIGN = "book/_static/vendor/"
+FOREIGN = ("book/_static/vendor/", "tests/site/vendor/")
 # These hold such paths as examples of what a check must find.
 EXAMPLES = {"tests/test_house.py", "tests/book/test_notebook_checks.py"}
 

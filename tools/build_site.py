@@ -2,6 +2,7 @@
 
     python tools/build_site.py                   into _build/html
     python tools/build_site.py --output FOLDER   into FOLDER/_build/html
+    python tools/build_site.py --address URL     with previews of links for that address
 
 The build starts from nothing each time, so that what it shows is never left over from another.
 What Sphinx does not see, such as an image without alternative text, `site_checks` finds.
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from finish_pages import FinishError, finish
 from site_checks import all_complaints
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +27,7 @@ class SiteError(Exception):
     """The site could not be built, or may not be shown; the message says why."""
 
 
-def build(output: Path = ROOT, source: Path = ROOT) -> Path:
+def build(output: Path = ROOT, source: Path = ROOT, address: str = "") -> Path:
     """Build the site and return its folder.
 
     Parameters
@@ -34,6 +36,8 @@ def build(output: Path = ROOT, source: Path = ROOT) -> Path:
         Where `_build` is made.
     source : Path
         The folder with `_config.yml` and `_toc.yml`.
+    address : str
+        Where the site will be published; only previews of links need it.
 
     Raises
     ------
@@ -50,6 +54,10 @@ def build(output: Path = ROOT, source: Path = ROOT) -> Path:
     if subprocess.run(command, cwd=source, check=False).returncode != 0:
         shutil.rmtree(site, ignore_errors=True)
         raise SiteError("the site was not built: see the warnings above")
+    try:
+        finish(site, address.rstrip("/"))
+    except FinishError as error:
+        raise SiteError(f"the site was not finished: {error}") from error
     if complaints := all_complaints(site):
         raise SiteError("\n".join(["the site is built, but not as it should be:", *complaints]))
     return site
@@ -59,9 +67,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Build the site and say where it lies and how to open it; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT, metavar="FOLDER")
-    output = parser.parse_args(arguments).output.resolve()
+    parser.add_argument(
+        "--address", default="", metavar="URL", help="where the site will be published"
+    )
+    chosen = parser.parse_args(arguments)
     try:
-        site = build(output)
+        site = build(chosen.output.resolve(), address=chosen.address)
     except SiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

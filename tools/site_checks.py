@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -95,6 +96,46 @@ def published_sources(site: Path) -> list[str]:
     ]
 
 
+def unsized_images(site: Path) -> list[str]:
+    """Find images that would move the text when they arrive, and figures that are not drawings."""
+    complaints = []
+    for page, html in _pages(site):
+        for image in html.select("img[src]"):
+            if not (image.get("width") and image.get("height")):
+                complaints.append(f"{_name(page, site)}: no width and height on {image['src']}")
+            if Path(str(image["src"])).suffix not in (".svg", ".webp"):
+                complaints.append(f"{_name(page, site)}: {image['src']} is neither SVG nor WebP")
+    return complaints
+
+
+def headings_out_of_order(site: Path) -> list[str]:
+    """Find pages that do not begin with one `<h1>`, or that leave out a level on the way down."""
+    complaints = []
+    for page, html in _pages(site):
+        headings = html.select("main :is(h1, h2, h3, h4, h5, h6)")
+        levels = [int(tag.name[1]) for tag in headings if not tag.find_parent(class_="onlyprint")]
+        if levels[:1] != [1] or levels.count(1) != 1:
+            complaints.append(f"{_name(page, site)}: it should begin with its one <h1>")
+        complaints += [
+            f"{_name(page, site)}: an <h{below}> follows an <h{above}>"
+            for above, below in pairwise(levels)
+            if below > above + 1
+        ]
+    return complaints
+
+
+def tables_without_headers(site: Path) -> list[str]:
+    """Find tables whose columns have no names, and headers that are empty."""
+    complaints = []
+    for page, html in _pages(site):
+        for table in html.select("main table:not(.indextable)"):
+            headers = table.select("th")
+            if not headers or any(not header.get_text(strip=True) for header in headers):
+                text = " ".join(table.get_text().split())[:40]
+                complaints.append(f"{_name(page, site)}: a table lacks headers ('{text}')")
+    return complaints
+
+
 def all_complaints(site: Path) -> list[str]:
     """Run every check of this module."""
     checks = (
@@ -102,6 +143,9 @@ def all_complaints(site: Path) -> list[str]:
         images_without_alt,
         dead_links,
         pages_without_language,
+        unsized_images,
+        headings_out_of_order,
+        tables_without_headers,
         published_sources,
     )
     return [complaint for check in checks for complaint in check(site)]
@@ -109,7 +153,7 @@ def all_complaints(site: Path) -> list[str]:
 
 def _pages(site: Path) -> list[tuple[Path, BeautifulSoup]]:
     pages = [(page, _parse(page, page.stat().st_mtime_ns)) for page in sorted(site.rglob("*.html"))]
-    # Neither templates of the theme nor the redirect at the top are pages to read.
+    # The templates of the theme are not pages to read.
     return [(page, html) for page, html in pages if html.body and "_static" not in page.parts]
 
 
@@ -132,6 +176,9 @@ def _addresses(html: BeautifulSoup) -> Iterator[str]:
         parts = urlsplit(address)
         if address and not parts.scheme and not parts.netloc:
             yield address
+    for tag in html.select("meta[property='og:image']"):
+        if not urlsplit(str(tag["content"])).scheme:
+            yield str(tag["content"])
 
 
 def _leads_somewhere(page: Path, address: str, targets: dict[Path, set[str]]) -> bool:

@@ -1,4 +1,4 @@
-"""Fetch the scripts and fonts that the site carries with it, into `book/_static/vendor`.
+"""Fetch the scripts and fonts that the site carries with it, and the one that tests it.
 
     python tools/vendor_assets.py
 
@@ -19,17 +19,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENDOR = ROOT / "book" / "_static" / "vendor"
+FOR_THE_SITE = ROOT / "book" / "_static" / "vendor"
+FOR_TESTS = ROOT / "tests" / "site" / "vendor"
 
 
 @dataclass(frozen=True)
 class Asset:
-    """One package, and what the site needs of it: archive path (or its start) → path here."""
+    """One package, and what is needed of it: archive path (or its start) → path here."""
 
     name: str
     version: str
     sha256: str
     files: dict[str, str]
+    home: Path = FOR_THE_SITE
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return self.home / self.name
 
 
 ASSETS = (
@@ -42,6 +49,13 @@ ASSETS = (
             "package/es5/tex-chtml-full.js": "tex-chtml-full.js",
             "package/es5/output/chtml/fonts/woff-v2/": "output/chtml/fonts/woff-v2/",
         },
+    ),
+    Asset(
+        name="axe-core",
+        version="4.14.1",
+        sha256="e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
+        files={"package/LICENSE": "LICENSE", "package/axe.min.js": "axe.min.js"},
+        home=FOR_TESTS,
     ),
 )
 
@@ -76,13 +90,21 @@ def unpack(asset: Asset, archive: Path, target: Path) -> None:
     with tarfile.open(archive) as package:
         for member in package.getmembers():
             content = package.extractfile(member)
-            starts = [start for start in asset.files if member.name.startswith(start)]
-            if content is None or not starts:
+            wanted = _wanted(member.name, asset)
+            if content is None or wanted is None:
                 continue
-            copy = target / member.name.replace(starts[0], asset.files[starts[0]], 1)
+            copy = target / wanted
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(content.read())
     (target / "SHA256SUMS").write_text(checksums(target), encoding="utf-8")
+
+
+def _wanted(name: str, asset: Asset) -> str | None:
+    """Return where a file of the archive goes, or None; a path that ends in `/` is a folder."""
+    for start, here in asset.files.items():
+        if name == start or (start.endswith("/") and name.startswith(start)):
+            return here + name.removeprefix(start)
+    return None
 
 
 def checksums(folder: Path) -> str:
@@ -100,11 +122,11 @@ def main() -> int:
         print(f"{asset.name} {asset.version} … ", end="", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             try:
-                unpack(asset, fetch(asset, Path(folder)), VENDOR / asset.name)
+                unpack(asset, fetch(asset, Path(folder)), asset.folder)
             except (RuntimeError, subprocess.CalledProcessError) as error:
                 print(f"failed\n{error}")
                 return 1
-        print(f"→ {(VENDOR / asset.name).relative_to(ROOT).as_posix()}")
+        print(f"→ {asset.folder.relative_to(ROOT).as_posix()}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The site, built once for all its tests, and a browser to read it with."""
 
+import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,50 +9,41 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 
 from tools.build_site import build
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--hide-scrollbars",
-    "--no-first-run",
-    # The browser's own traffic is not the site's.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-)
+from tools.chromium import MISSING, chromium, is_installed
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory) -> Path:
-    """Build the site as `make book` does; return its folder."""
-    return build(tmp_path_factory.mktemp("site"))
+def site(tmp_path_factory, worker_id) -> Path:
+    """Build the site as `make book` does, once for all workers; return its folder."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    output = shared / "shared-site"
+    with (shared / "shared-site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (output / "complete").exists():
+            build(output)
+            (output / "complete").touch()
+    return output / "_build" / "html"
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Chrome]:
+def downloads(tmp_path_factory) -> Path:
+    """Return the folder in which downloads arrive."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="session")
+def browser(downloads) -> Iterator[Chrome]:
     """Start headless Chromium; skip where there is none, except in CI."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    driver = shutil.which("chromedriver")
-    if not (program and driver):
-        missing = "no Chromium with chromedriver here: the browser checks need both"
+    if not is_installed():
         if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    options = ChromeOptions()
-    options.binary_location = program
-    for option in OPTIONS:
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = Chrome(options=options, service=ChromeService(driver))
-    chrome.set_script_timeout(120)
-    yield chrome
-    chrome.quit()
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with chromium(downloads=str(downloads)) as chrome:
+        yield chrome
 
 
 class _Silent(SimpleHTTPRequestHandler):

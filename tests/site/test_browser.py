@@ -1,170 +1,133 @@
-"""The built site in a real browser: every page, in light, dark and on a phone."""
+"""Every page of the built site in a real browser: in light, in dark and on a phone."""
 
-import json
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from selenium.webdriver import Chrome
 
+from tests.site.browser import LOOKS, read, weight
 from tools.build_site import ROOT
+from tools.finish_pages import read_pages
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-LOOKS = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
-
-# Waits for the maths and for every picture, then reports what is wrong with the page as it stands.
-EXAMINE = """
-const [width, done] = arguments;
-const maths = window.MathJax?.startup?.promise ?? Promise.resolve();
-const pictures = [...document.images].map(image => image.decode().catch(() => {}));
-Promise.all([maths, document.fonts.ready, ...pictures]).then(() => {
-  const names = selector => [...document.querySelectorAll(selector)].map(e => e.textContent.trim());
-  const wide = document.documentElement.scrollWidth - width;
-  done({
-    formulas: document.querySelectorAll("mjx-container").length,
-    "a formula is not rendered": [...document.querySelectorAll(".math")]
-      .filter(e => !e.querySelector("mjx-container")).map(e => e.textContent.trim()),
-    "a formula has an error": names("mjx-merror"),
-    "a macro is unknown": names("mjx-mtext[style*='red']"),
-    "a picture is broken": [...document.images].filter(i => !i.naturalWidth).map(i => i.src),
-    "the page is wider than the screen": wide > 0 ? [`by ${wide} px`] : [],
-  });
-});
-"""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the browser found on one page."""
-
-    formulas: int
-    complaints: list[str]
-
-
-def read(browser: Chrome, address: str, look: str = "light") -> Reading:
-    """Open a page in one of the looks and collect everything that is wrong with it."""
-    width, theme = LOOKS[look]
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": look == "phone"}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(address)
-    report = browser.execute_async_script(EXAMINE, width)
-    formulas = report.pop("formulas")
-    complaints = [f"{what}: {which}" for what, found in report.items() for which in found]
-    complaints += [
-        f"console: {entry['message']}"
-        for entry in browser.get_log("browser")
-        if entry["level"] == "SEVERE"
-    ]
-    return Reading(formulas, complaints + _bad_requests(browser, address))
-
-
-def _bad_requests(browser: Chrome, address: str) -> list[str]:
-    home = urlsplit(address)[:2]
-    complaints = []
-    for entry in browser.get_log("performance"):
-        message = json.loads(entry["message"])["message"]
-        details = message["params"]
-        if message["method"] == "Network.requestWillBeSent":
-            url = details["request"]["url"]
-            if not url.startswith("data:") and urlsplit(url)[:2] != home:
-                complaints.append(f"foreign request: {url}")
-        elif message["method"] == "Network.loadingFailed":
-            complaints.append(f"failed request: {details['errorText']}")
-        elif details.get("response", {}).get("status", 0) >= 400:
-            complaints.append(f"failed request: {details['response']['url']}")
-    return complaints
+LIGHT, DARK, PHONE = LOOKS
+HEAVIEST = 1_000_000
+# Below this, readers do not notice that anything moved.
+LARGEST_SHIFT = 0.1
 
 
 def pages(site: Path) -> list[str]:
-    return [
-        page.relative_to(site).as_posix()
-        for page in sorted(site.rglob("*.html"))
-        if "_static" not in page.parts
-    ]
+    return [page.relative_to(site).as_posix() for page in read_pages(site)]
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_every_page_is_sound_below_any_path(site, browser, serve, look):
-    below = site.parent.name + "/" + site.name
+@pytest.fixture(scope="module")
+def readings(site, browser, serve) -> dict:
+    """Read every page once, from a server, below a path that is not the root."""
+    below = f"{site.parent.name}/{site.name}"
     root = serve(site.parent.parent)
-    complaints = {
-        page: reading.complaints
-        for page in pages(site)
-        if (reading := read(browser, f"{root}/{below}/{page}", look)).complaints
-    }
-    assert complaints == {}
+    return {page: read(browser, f"{root}/{below}/{page}") for page in pages(site)}
 
 
-def test_every_page_is_sound_from_disk(site, browser):
-    complaints = {
-        page: reading.complaints
-        for page in pages(site)
-        if (reading := read(browser, (site / page).as_uri())).complaints
-    }
-    assert complaints == {}
+def test_every_page_is_sound_and_accessible_below_any_path(readings):
+    assert {p: r.complaints for p, r in readings.items() if r.complaints} == {}
 
 
-def test_maths_is_really_there(site, browser):
-    assert read(browser, (site / "book" / "notation.html").as_uri()).formulas > 10
+def test_every_page_is_light(readings, site):
+    below = f"{site.parent.name}/{site.name}"
+    weights = {page: weight(site, below, reading) for page, reading in readings.items()}
+    assert {page: size for page, size in weights.items() if size > HEAVIEST} == {}
+    assert weights["book/index.html"] > 50_000  # it has been weighed
 
 
-def test_figures_take_the_colours_of_the_dark_theme(site, browser):
-    page = next(page for page in pages(site) if "/01-" in page)
-    read(browser, (site / page).as_uri(), "dark")
-    style = "const i = document.querySelector('figure img'); return getComputedStyle(i)"
-    assert "invert(1)" in browser.execute_script(f"{style}.filter")
-    assert browser.execute_script(f"{style}.mixBlendMode") == "screen"
-    read(browser, (site / page).as_uri(), "light")
-    assert browser.execute_script(f"{style}.filter") == "none"
+def test_nothing_jumps_while_a_page_loads(readings):
+    assert {p: r.shift for p, r in readings.items() if r.shift > LARGEST_SHIFT} == {}
 
 
-def test_search_finds_a_page(site, browser):
-    browser.get((site / "search.html").as_uri() + "?q=brightness")
-    deadline = time.monotonic() + 20
-    found = []
-    while not found and time.monotonic() < deadline:
-        found = browser.execute_script(
-            "return [...document.querySelectorAll('#search-results a')].map(a => a.href)"
+def test_maths_is_rendered_and_loaded_only_where_there_is_some(readings):
+    assert readings["book/notation.html"].formulas > 10
+    for page, reading in readings.items():
+        loaded = any("tex-chtml" in request for request in reading.requests)
+        assert loaded == (reading.formulas > 0), page
+
+
+@pytest.mark.parametrize(
+    "page", ["index.html", "book/index.html", "book/01-pulp.html", "search.html"]
+)
+def test_the_site_works_from_disk(site, browser, page):
+    assert read(browser, (site / page).as_uri(), (LIGHT,)).complaints == []
+
+
+def test_the_front_page_is_there_within_a_second(site, browser):
+    times = []
+    for _ in range(3):
+        browser.get((site / "book" / "index.html").as_uri())
+        times.append(
+            browser.execute_script(
+                "return performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+            )
         )
-    assert any("/01-pulp.html" in address for address in found)
+    assert 0 < min(times) < 1000
 
 
 MATHJAX = (ROOT / "book" / "_static" / "vendor" / "mathjax" / "tex-chtml-full.js").as_uri()
-FORMULA = f"<script src='{MATHJAX}'></script><span class='math'>\\({{}}\\)</span>"
+FORMULA = f"<script src='{MATHJAX}'></script><p class='math'>\\({{}}\\)</p>"
+WIDE = "<div style='width: {}px'>wide</div>"
 BROKEN = {
     "console: ": "<script>throw new Error('oh')</script>",
     "failed request: ": "<script src='missing.js'></script>",
     "foreign request: ": "<script src='http://localhost:9/a.js'></script>",
-    "a picture is broken: ": "<img src='missing.svg' alt='nothing'>",
-    "the page is wider than the screen: ": "<div style='width: 1300px'>wide</div>",
-    "a formula is not rendered: ": "<span class='math'>x</span>",
-    "a macro is unknown: ": FORMULA.format(r"\bm x"),
-    "a formula has an error: ": FORMULA.format(r"\frac{1}"),
+    "light: a picture is broken: ": "<img src='missing.svg' alt='nothing'>",
+    "light: the page is wider than the screen: ": WIDE.format(1400),
+    "phone: the page is wider than the screen: ": WIDE.format(600),
+    "light: a formula is not rendered: ": "<span class='math'>x</span>",
+    "light: a macro is unknown: ": FORMULA.format(r"\bm x"),
+    "light: a formula has an error: ": FORMULA.format(r"\frac{1}"),
+    "light: image-alt at ": "<img src='data:,' >",
+    "light: heading-order at ": "<h4>three levels down</h4>",
+    "light: color-contrast at ": "<p style='color: #ccc; background: #fff'>pale</p>",
+    "dark: color-contrast at ": (
+        "<style>@media (prefers-color-scheme: dark) { p { color: #333; background: #222 } }</style>"
+        "<p>dark on dark</p>"
+    ),
+    "phone: scrollable-region-focusable at ": (
+        f"<div style='overflow-x: auto; white-space: nowrap'>{'out of reach ' * 9}</div>"
+    ),
 }
 VIEWPORT = "<meta name='viewport' content='width=device-width, initial-scale=1'>"
 
 
 def a_page(folder: Path, body: str) -> str:
     page = folder / "page.html"
-    page.write_text(f"<!doctype html><title>Page</title>{VIEWPORT}<body>{body}</body>")
+    page.write_text(
+        f"<!doctype html><html lang='en'><title>Page</title>{VIEWPORT}"
+        f"<link rel='icon' href='data:,'><body><main><h1>Page</h1>{body}</main>"
+    )
     return page.as_uri()
 
 
-@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("complaint", BROKEN)
-def test_a_broken_page_is_found_out(browser, tmp_path, complaint, look):
-    found = read(browser, a_page(tmp_path, BROKEN[complaint]), look).complaints
+def test_a_broken_page_is_found_out(browser, tmp_path, complaint):
+    found = read(browser, a_page(tmp_path, BROKEN[complaint])).complaints
     assert any(each.startswith(complaint) for each in found)
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_a_sound_page_has_no_complaints(browser, tmp_path, look):
-    sound = a_page(tmp_path, FORMULA.format("x"))
-    assert read(browser, sound, look) == Reading(formulas=1, complaints=[])
+def test_a_sound_page_has_no_complaints(browser, tmp_path):
+    reading = read(browser, a_page(tmp_path, FORMULA.format("x")))
+    assert (reading.formulas, reading.complaints) == (1, [])
+
+
+def test_a_jump_is_measured(browser: Chrome, tmp_path):
+    late = (
+        "<script>setTimeout(() => { late.style.height = '400px' }, 100);"
+        "window.MathJax = {startup: {promise: new Promise(done => setTimeout(done, 400))}}</script>"
+        "<div id='late'></div><p style='height: 400px'>It is pushed down.</p>"
+    )
+    assert read(browser, a_page(tmp_path, late)).shift > LARGEST_SHIFT
+
+
+def test_a_heavy_page_is_found_out(browser: Chrome, serve, tmp_path):
+    (tmp_path / "noise.webp").write_bytes(bytes(HEAVIEST))
+    a_page(tmp_path, "<img src='noise.webp' alt='Noise'>")
+    reading = read(browser, f"{serve(tmp_path.parent)}/{tmp_path.name}/page.html", (LIGHT,))
+    assert weight(tmp_path, tmp_path.name, reading) > HEAVIEST

@@ -5,19 +5,28 @@ import tarfile
 
 import pytest
 
-from tools.vendor_assets import ASSETS, VENDOR, Asset, checksums, fetch, unpack
+from tools.vendor_assets import (
+    ASSETS,
+    FOR_TESTS,
+    FOR_THE_SITE,
+    Asset,
+    checksums,
+    fetch,
+    unpack,
+)
 
 
 @pytest.mark.parametrize("asset", ASSETS, ids=lambda asset: asset.name)
 def test_the_files_are_complete_and_unchanged(asset):
-    folder = VENDOR / asset.name
+    folder = asset.folder
     assert (folder / "LICENSE").is_file()
     assert (folder / "SHA256SUMS").read_text(encoding="utf-8") == checksums(folder)
     assert all((folder / target).exists() for target in asset.files.values())
 
 
 def test_every_vendored_folder_has_an_entry():
-    assert {path.name for path in VENDOR.iterdir()} == {asset.name for asset in ASSETS}
+    folders = {path for home in (FOR_THE_SITE, FOR_TESTS) for path in home.iterdir()}
+    assert folders == {asset.folder for asset in ASSETS}
 
 
 def test_only_what_is_listed_is_unpacked(tmp_path):

@@ -1,0 +1,229 @@
+"""What readers do with the site, by mouse and by keyboard, in a real browser."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nbformat
+import pytest
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+
+from tests.site.browser import LOOKS, axe, put_on
+from tools.finish_pages import read_pages
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+LIGHT, DARK, PHONE = LOOKS
+
+
+def wait(condition: Callable, seconds: float = 20) -> object:
+    """Wait for something that comes true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.05)
+    return found
+
+
+def settle(browser: Chrome) -> None:
+    """Wait until the maths is there, which moves things."""
+    browser.execute_async_script(
+        "(window.MathJax?.startup?.promise ?? Promise.resolve()).then(() => arguments[0]())"
+    )
+
+
+def press(browser: Chrome, *keys: str) -> None:
+    ActionChains(browser).send_keys(*keys).perform()
+
+
+def focused(browser: Chrome, script: str) -> object:
+    return browser.execute_script(f"const e = document.activeElement; return {script}")
+
+
+@pytest.fixture
+def chapter(site, browser) -> Chrome:
+    """Open a chapter from disk, in daylight, with nothing remembered."""
+    put_on(browser, LIGHT)
+    browser.get((site / "book" / "01-pulp.html").as_uri())
+    browser.execute_script("localStorage.clear(); sessionStorage.clear()")
+    browser.refresh()
+    settle(browser)
+    return browser
+
+
+def test_the_first_tab_leads_past_the_sidebar(chapter):
+    press(chapter, Keys.TAB)
+    assert focused(chapter, "e.textContent.trim()") == "Skip to main content"
+    assert focused(chapter, "getComputedStyle(e).outlineStyle") != "none"
+    press(chapter, Keys.ENTER)
+    wait(lambda: chapter.current_url.endswith("#main-content"))
+
+
+def test_whatever_has_the_focus_shows_it(chapter):
+    seen = set()
+    for _ in range(25):
+        press(chapter, Keys.TAB)
+        seen.add(focused(chapter, "e.className || e.tagName"))
+        assert focused(chapter, "getComputedStyle(e).outlineStyle") == "solid"
+        assert focused(chapter, "parseFloat(getComputedStyle(e).outlineWidth)") >= 2
+    assert len(seen) > 5
+
+
+def shown(browser: Chrome) -> list[str]:
+    """Tell which tab each set of tabs shows."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('.sd-tab-set > input:checked')]"
+        ".map(input => input.labels[0].textContent.trim())"
+    )
+
+
+def test_tabs_by_mouse_change_together_and_are_remembered(chapter):
+    assert len(set(shown(chapter))) == 1
+    (other,) = {"R", "Python"} - set(shown(chapter))
+    labels = chapter.find_elements(By.CSS_SELECTOR, ".sd-tab-label")
+    label = next(label for label in labels if label.text.strip() == other)
+    chapter.execute_script("arguments[0].scrollIntoView({block: 'center'})", label)
+    label.click()
+    wait(lambda: set(shown(chapter)) == {other})
+    chapter.refresh()
+    wait(lambda: set(shown(chapter)) == {other})
+
+
+def test_tabs_by_keyboard(chapter):
+    first = shown(chapter)[0]
+    chapter.execute_script("document.querySelector('.sd-tab-set > input:checked').focus()")
+    press(chapter, Keys.ARROW_RIGHT)
+    wait(lambda: shown(chapter)[0] != first)
+    content = "document.querySelector('.sd-tab-set > input:checked + label + .sd-tab-content')"
+    assert chapter.execute_script(f"return {content}.checkVisibility()")
+
+
+@pytest.mark.parametrize("box", ["details.admonition", "details.hide"])
+def test_dropdowns_by_mouse_and_by_keyboard(chapter, box):
+    details = chapter.find_element(By.CSS_SELECTOR, box)
+    summary = details.find_element(By.CSS_SELECTOR, "summary")
+    chapter.execute_script("arguments[0].scrollIntoView({block: 'center'})", summary)
+    summary.click()
+    assert details.get_property("open")
+    chapter.execute_script("arguments[0].focus()", summary)
+    press(chapter, Keys.SPACE)
+    wait(lambda: not details.get_property("open"))
+    press(chapter, Keys.ENTER)
+    wait(lambda: details.get_property("open"))
+
+
+def test_a_link_to_a_solution_opens_it(chapter):
+    solution = "document.querySelector('details.admonition')"
+    inside = chapter.execute_script(
+        f"const e = {solution}.querySelector(':scope > :not(summary)');"
+        "e.id ||= 'inside'; location.hash = e.id; return e.id"
+    )
+    assert inside
+    wait(lambda: chapter.execute_script(f"return {solution}.open"))
+
+
+def test_the_colours_are_chosen_by_a_button_and_remembered(chapter):
+    button = chapter.find_element(By.CSS_SELECTOR, ".theme-switch-button")
+    seen = []
+    for _ in range(3):
+        button.click()
+        seen.append(chapter.execute_script("return document.documentElement.dataset.mode"))
+    assert sorted(seen) == ["auto", "dark", "light"]
+    while chapter.execute_script("return document.documentElement.dataset.mode") != "dark":
+        button.click()
+    chapter.refresh()
+    assert chapter.execute_script("return document.documentElement.dataset.theme") == "dark"
+
+
+def test_figures_take_the_colours_of_the_dark_theme(chapter):
+    style = "const i = document.querySelector('figure img'); return getComputedStyle(i)"
+    assert chapter.execute_script(f"{style}.filter") == "none"
+    put_on(chapter, DARK)
+    assert "invert(1)" in chapter.execute_script(f"{style}.filter")
+    assert chapter.execute_script(f"{style}.mixBlendMode") == "screen"
+
+
+def test_code_is_copied_by_its_button(chapter):
+    button = chapter.find_element(By.CSS_SELECTOR, "div.highlight button.copybtn")
+    chapter.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    chapter.execute_script("arguments[0].click()", button)
+    wait(lambda: "success" in button.get_attribute("class"))
+
+
+def test_sidebars_open_on_a_phone_and_close_by_keyboard(chapter):
+    put_on(chapter, PHONE)
+    for side, toggle in (("primary", ".primary-toggle"), ("secondary", ".secondary-toggle")):
+        dialog = f"document.getElementById('pst-{side}-sidebar-modal')"
+        chapter.find_element(By.CSS_SELECTOR, toggle).click()
+        wait(lambda dialog=dialog: chapter.execute_script(f"return {dialog}.open"))
+        assert axe(chapter) == []
+        press(chapter, Keys.ESCAPE)
+        wait(lambda dialog=dialog: not chapter.execute_script(f"return {dialog}.open"))
+
+
+def results(browser: Chrome) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#search-results li > a')].map(a => a.href)"
+    )
+
+
+def search(browser: Chrome, address: str) -> None:
+    """Search as a reader does: the key, the words, the first result."""
+    put_on(browser, LIGHT)
+    browser.get(address)
+    settle(browser)
+    ActionChains(browser).key_down(Keys.CONTROL).send_keys("k").key_up(Keys.CONTROL).perform()
+    wait(lambda: browser.execute_script("return document.querySelector('dialog[open]') !== null"))
+    assert axe(browser) == []
+    press(browser, "brightness", Keys.ENTER)
+    found = wait(lambda: results(browser))
+    assert any("/01-pulp.html" in link for link in found)
+    browser.find_element(By.CSS_SELECTOR, "#search-results li > a").click()
+    marked = wait(lambda: browser.find_elements(By.CSS_SELECTOR, "article span.highlighted"))
+    assert "brightness" in marked[0].get_attribute("textContent").lower()
+
+
+def severe(browser: Chrome) -> list[dict]:
+    return [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_search_from_disk(site, browser):
+    browser.get_log("browser")
+    search(browser, (site / "book" / "index.html").as_uri())
+    assert severe(browser) == []
+
+
+def test_search_from_a_server_shows_excerpts(site, browser, serve):
+    browser.get_log("browser")
+    root = f"{serve(site.parent.parent)}/{site.parent.name}/{site.name}"
+    search(browser, f"{root}/book/index.html")
+    browser.get(f"{root}/search.html?q=brightness")
+    wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#search-results p.context"))
+    assert axe(browser) == []
+    assert severe(browser) == []
+
+
+def test_the_root_leads_to_the_front_page(site, browser):
+    browser.get((site / "index.html").as_uri())
+    wait(lambda: urlsplit(browser.current_url).path.endswith("/book/index.html"))
+
+
+def test_downloads_arrive_and_notebooks_are_valid(site, browser, serve, downloads: Path):
+    root = serve(site)
+    offered = []
+    for page in read_pages(site):
+        if "reference download" not in page.read_text(encoding="utf-8"):
+            continue
+        browser.get(f"{root}/{page.relative_to(site).as_posix()}")
+        links = browser.find_elements(By.CSS_SELECTOR, "a.reference.download")
+        for link in links:
+            offered.append(name := Path(urlsplit(link.get_attribute("href")).path).name)
+            browser.execute_script("arguments[0].click()", link)
+            arrived = wait(lambda name=name: (downloads / name).is_file() and downloads / name)
+            if name.endswith(".ipynb"):
+                nbformat.validate(json.loads(arrived.read_text(encoding="utf-8")))
+    if not offered:
+        pytest.skip("no page offers a download yet")
