@@ -17,7 +17,7 @@ variable costs digits. θ, b and β at the doors (`factorize`, `modes`, …) are
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
@@ -97,6 +97,18 @@ class Grouping:
         lam = np.zeros((self.width, self.width))
         lam[self.theta_rows, self.theta_columns] = theta[self.positions]
         return lam
+
+    def assemble(self, by_term: Mapping[RandomTerm, FloatArray]) -> FloatArray:
+        """The template, shape (S, S), from those of the terms."""
+        return block_diag(*(by_term[term] for term in self.terms))
+
+    def by_term(self, matrix: FloatArray) -> dict[RandomTerm, FloatArray]:
+        """The diagonal blocks of an (S, S) matrix, each with its term: `assemble` backwards."""
+        ends = np.cumsum([term.width for term in self.terms])
+        return {
+            term: matrix[end - term.width : end, end - term.width : end]
+            for term, end in zip(self.terms, ends, strict=True)
+        }
 
     def to_scaled(self, lam: FloatArray) -> FloatArray:
         """The template for the scaled columns, from that for the term's own."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import block_diag
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import chdtr
 
@@ -251,7 +250,7 @@ class _Search:
         """The objective at each pair of values, a row for each of `y`."""
         values = np.empty((len(y), len(x)))
         for i, second in enumerate(y):
-            # To and fro, so that each search starts where a neighbour ended.
+            # Back and forth, so that each search starts where a neighbour ended.
             for j in range(len(x))[:: -1 if i % 2 else 1]:
                 values[i, j] = self.minimum((float(x[j]), float(second)))
         return values
@@ -299,17 +298,7 @@ class _Search:
             term: c.factor(all_) / sigma
             for term, c, all_ in zip(self.terms, self.coordinates, full, strict=True)
         }
-        groupings = objective.blocks.groupings
-        value, slopes, in_log_sigma = objective.at_templates_and_sigma(
-            [block_diag(*(lambdas[term] for term in g.terms)) for g in groupings], sigma
-        )
-        slope_of: dict[RandomTerm, FloatArray] = {}
-        for grouping, slope in zip(groupings, slopes, strict=True):
-            corner = 0
-            for term in grouping.terms:
-                span = slice(corner, corner + term.width)
-                slope_of[term] = slope[span, span]
-                corner += term.width
+        value, slope_of, in_log_sigma = objective.at_terms_and_sigma(lambdas, sigma)
         gradient = [
             c.pull_back(all_, slope_of[term] / sigma)
             for term, c, all_ in zip(self.terms, self.coordinates, full, strict=True)

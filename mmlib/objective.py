@@ -6,13 +6,15 @@ Statistical Software 67(1), section 3.4, doi:10.18637/jss.v067.i01.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mmlib.blocks import Blocks, Factor
 from mmlib.design import Design
 from mmlib.errors import DataError
-from mmlib.terms import FloatArray
+from mmlib.terms import FloatArray, RandomTerm
 
 LOG_2PI = float(np.log(2 * np.pi))
 MAX_THETA = 1e50
@@ -82,33 +84,37 @@ class Objective:
         groupings = self.blocks.groupings
         return [g.slope_from_scaled(slope) for g, slope in zip(groupings, slopes, strict=True)]
 
-    def at_templates_and_sigma(
-        self, templates: list[FloatArray], sigma: float
-    ) -> tuple[float, list[FloatArray], float]:
+    def at_terms_and_sigma(
+        self, templates: Mapping[RandomTerm, FloatArray], sigma: float
+    ) -> tuple[float, dict[RandomTerm, FloatArray], float]:
         """The objective profiled over β only, with its slopes in the templates and in log σ.
 
-        The templates, one (S, S) matrix for each grouping, need not be triangular.
+        The templates, one (S, S) matrix for each term, need not be triangular.
         """
         groupings = self.blocks.groupings
-        factor = Factor(
-            self.blocks, [g.to_scaled(lam) for g, lam in zip(groupings, templates, strict=True)]
-        )
+        scaled = [grouping.to_scaled(grouping.assemble(templates)) for grouping in groupings]
+        factor = Factor(self.blocks, scaled)
         weight = 1 / sigma**2
         value = (
             self._log_determinants(factor)
             + factor.rss * weight
             + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
         )
-        slopes = factor.template_slopes(reml=self.reml, rss_weight=weight)
-        return value, self._own(slopes), 2 * (self.dof - factor.rss * weight)
+        slopes = self._own(factor.template_slopes(reml=self.reml, rss_weight=weight))
+        by_term: dict[RandomTerm, FloatArray] = {}
+        for grouping, slope in zip(groupings, slopes, strict=True):
+            by_term |= grouping.by_term(slope)
+        return value, by_term, 2 * (self.dof - factor.rss * weight)
 
     def at_sigma(self, theta: ArrayLike, sigma: float) -> float:
         """The objective at θ and σ, profiled over β only (what profiling σ needs)."""
         if not 0 < sigma < np.inf:
             raise DataError(f"sigma must be positive, not {sigma!r}.")
         entries = self.checked(theta)
-        templates = [grouping.template(entries) for grouping in self.blocks.groupings]
-        return self.at_templates_and_sigma(templates, sigma)[0]
+        templates: dict[RandomTerm, FloatArray] = {}
+        for grouping in self.blocks.groupings:
+            templates |= grouping.by_term(grouping.template(entries))
+        return self.at_terms_and_sigma(templates, sigma)[0]
 
     def factorize(self, theta: ArrayLike) -> Factor:
         """The blocked Cholesky factor at θ."""

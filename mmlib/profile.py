@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.linalg import block_diag
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
@@ -404,15 +403,17 @@ class _Search:
         starts = [
             layout.start(factor) for layout, factor in zip(layouts, self.factors, strict=True)
         ]
-        first = np.concatenate([*starts, np.zeros(0 if sigma is not None else 1)])
-        value = memory.minimum(at, nudged(first if memory.x is None else memory.x))
+        point = at(nudged(np.concatenate([*starts, np.zeros(0 if sigma is not None else 1)])))
+        if memory.x is not None:
+            last = at(nudged(memory.x))
+            if last.value <= point.value:
+                point = last
+            else:
+                memory.forget()
+        value = memory.minimum(at, point)
         if memory.x is not None and (np.abs(memory.x[is_length]) < NUDGE).any():
-            # A held correlation can make a false valley where a standard deviation is zero.
-            again = _Memory()
-            value_again = again.minimum(at, nudged(first))
-            if value_again < value:
-                memory.take(again)
-                value = value_again
+            # A false valley, which a held correlation makes where a standard deviation is zero.
+            memory.forget()
         return value
 
     def _evaluate(
@@ -420,16 +421,7 @@ class _Search:
     ) -> tuple[float, list[FloatArray], float]:
         """The objective, its slope in each term's template, and in log σ at fixed templates."""
         by_term = dict(zip(self.terms, lambdas, strict=True))
-        groupings = self.objective.blocks.groupings
-        blocks = [block_diag(*(by_term[term] for term in g.terms)) for g in groupings]
-        value, slopes, in_log_sigma = self.objective.at_templates_and_sigma(blocks, sigma)
-        slope_of = {}
-        for grouping, slope in zip(groupings, slopes, strict=True):
-            corner = 0
-            for term in grouping.terms:
-                span = slice(corner, corner + term.width)
-                slope_of[term] = slope[span, span]
-                corner += term.width
+        value, slope_of, in_log_sigma = self.objective.at_terms_and_sigma(by_term, sigma)
         return value, [slope_of[term] for term in self.terms], in_log_sigma
 
 
@@ -440,12 +432,11 @@ class _Memory:
         self.x: FloatArray | None = None
         self._model: QuadraticModel | None = None
 
-    def take(self, other: _Memory) -> None:
-        self.x, self._model = other.x, other._model
+    def forget(self) -> None:
+        self.x = self._model = None
 
-    def minimum(self, at: Evaluate, start: FloatArray) -> float:
-        point = at(start)
-        if len(start):
+    def minimum(self, at: Evaluate, point: Point) -> float:
+        if len(point.x):
             model = self._model or QuadraticModel.by_differences(at, point)
             point, self._model = descend(at, point, model, tolerance=TOLERANCE)
             self.x = point.x

@@ -106,16 +106,16 @@ def _notes(fit: LMMResult) -> list[str]:
 def _boundary(fit: LMMResult) -> str:
     """Which variances are zero, or which covariance matrices have lost rank."""
     found = []
-    for term in fit.varcorr().terms:
-        zeros = [name for name, sd in zip(term.columns, term.sd, strict=True) if sd == 0]
+    ranks = fit.effect_ranks()
+    for term, estimate in zip(fit.design.terms, fit.varcorr().terms, strict=True):
+        zeros = [name for name, sd in zip(term.columns, estimate.sd, strict=True) if sd == 0]
         for name in zeros:
             label = term.group if term.columns == ("Intercept",) else f"{term.group}: {name}"
             found.append(f"σ({label}) = 0")
-        size = len(term.columns) - len(zeros)
-        rank = np.linalg.matrix_rank(term.covariance, tol=1e-9 * np.trace(term.covariance))
-        if rank < size:
+        size = term.width - len(zeros)
+        if ranks[term] < size:
             found.append(
                 f"the effects of {term.group} are perfectly correlated "
-                f"(covariance of rank {rank}, not {size})"
+                f"(covariance of rank {ranks[term]}, not {size})"
             )
-    return "; ".join(found) or "a relative standard deviation is zero"
+    return "; ".join(found)
