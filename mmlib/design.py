@@ -354,7 +354,10 @@ def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
 
 
 def _random_term(part: RandomPart, expression: Any, frame: pd.DataFrame) -> RandomTerm:
-    values, names, spec = _model_matrix(expression, frame, "random term", str(part))
+    names: tuple[str, ...] = ("Intercept",)
+    values, spec = np.ones((len(frame), 1)), expression
+    if part.expr != "1":  # which needs no formulaic, and is what most terms have
+        values, names, spec = _model_matrix(expression, frame, "random term", str(part))
     codes, levels = group_codes(frame, part.factors)
     term = RandomTerm(part, names, levels, codes, values, spec)
     check_identifiable(term)
