@@ -17,8 +17,9 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.blocks import Blocks, Grouping
+from mmlib.blocks import Blocks
 from mmlib.design import Design
+from mmlib.grouping import Grouping
 from mmlib.objective import LOG_2PI
 from mmlib.terms import FloatArray, lower, random_matrix
 

@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from mmlib.blocks import Grouping
+from mmlib.grouping import Grouping
 from mmlib.terms import FloatArray, lower
 from mmlib.threads import single_threaded
 

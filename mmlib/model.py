@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
-from mmlib.blocks import Blocks, Factor, Modes
+from mmlib.blocks import Blocks
 from mmlib.checks import as_response
 from mmlib.design import Design, build_design
 from mmlib.display import Summary
 from mmlib.errors import DataError
+from mmlib.factor import Factor, Modes
 from mmlib.formula import MixedFormula
 from mmlib.influence import Influence, influence, leverage, residuals
 from mmlib.objective import Objective

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmlib.blocks import Blocks, Factor
+from mmlib.blocks import Blocks
 from mmlib.design import Design
 from mmlib.errors import DataError
+from mmlib.factor import Factor
 from mmlib.terms import FloatArray, RandomTerm
 
 LOG_2PI = float(np.log(2 * np.pi))

@@ -199,7 +199,7 @@ def _offset(design: Design, new: pd.DataFrame) -> FloatArray | float:
 
 def _known_codes(term: RandomTerm, new: pd.DataFrame, new_levels: str) -> IntArray:
     """Position of each row's level among those of the fit, −1 for one it has not seen."""
-    codes, _ = term.locate(new)
+    codes = term.locate(new)
     unknown = codes < 0
     if unknown.any() and new_levels == "error":
         labels = new.loc[unknown, list(term.part.factors)].drop_duplicates()

@@ -17,9 +17,10 @@ import pandas as pd
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.blocks import Factor, Grouping
 from mmlib.checks import did_you_mean
 from mmlib.errors import DataError
+from mmlib.factor import Factor
+from mmlib.grouping import Grouping
 from mmlib.terms import FloatArray, IntArray, random_matrix
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 from scipy.special import fdtrc
 
-from mmlib.blocks import Grouping
+from mmlib.grouping import Grouping
 from mmlib.hypothesis import hypothesis_matrix
 from mmlib.information import Information, once_per_fit, pseudo_inverse
 from mmlib.result import HypothesisTest

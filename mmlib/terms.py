@@ -66,13 +66,13 @@ class RandomTerm:
         """Model matrix of the random effects, shape (n, ℓ·S), the S effects of a level adjacent."""
         return random_matrix(self.codes, self.model_matrix, self.n_levels)
 
-    def locate(self, data: pd.DataFrame) -> tuple[IntArray, FloatArray]:
-        """Codes (−1 for a level that the fit has not seen) and values of the term in new data."""
+    def locate(self, data: pd.DataFrame) -> IntArray:
+        """Position of each row's level in `levels`; −1 for a level that the fit has not seen."""
         if len(self.part.factors) == 1:
             labels: pd.Index = pd.Index(data[self.part.factors[0]])
         else:
             labels = pd.MultiIndex.from_frame(data[list(self.part.factors)])
-        return self.levels.get_indexer(labels), np.asarray(self._spec.get_model_matrix(data))
+        return self.levels.get_indexer(labels)
 
 
 def random_matrix(codes: IntArray, values: FloatArray, n_levels: int) -> sparse.csr_array:

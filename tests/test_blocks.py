@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmlib import blocks as blocks_module
+from mmlib import crossblock
 from mmlib.blocks import Blocks
 from mmlib.objective import Objective
 from tests.dense import Dense, positions
@@ -12,7 +12,7 @@ from tests.structures import POINTS, STRUCTURES, simulated, thetas
 WITH_CROSSING = [name for name, s in STRUCTURES.items() if Blocks(s.design()).cross is not None]
 TIGHT = {"rtol": 1e-9, "atol": 1e-11}
 
-STRATEGIES = {"stored": blocks_module.MAX_PAIRS, "dense": 0}
+STRATEGIES = {"stored": crossblock.MAX_PAIRS, "dense": 0}
 # Where nothing is crossed, there is nothing to store.
 at_every_point = pytest.mark.parametrize(
     ("name", "kind", "strategy"),
@@ -30,7 +30,7 @@ either_way = pytest.mark.parametrize("strategy", STRATEGIES, indirect=True)
 @pytest.fixture
 def strategy(request, monkeypatch):
     """Eliminate the first grouping by stored products, or by dense ones."""
-    monkeypatch.setattr(blocks_module, "MAX_PAIRS", STRATEGIES[request.param])
+    monkeypatch.setattr(crossblock, "MAX_PAIRS", STRATEGIES[request.param])
 
 
 def prepare(name, kind):
@@ -89,7 +89,7 @@ def test_variances_of_the_random_effects_are_those_of_brute_force(name, kind, be
 @pytest.mark.parametrize("name", WITH_CROSSING)
 def test_both_strategies_give_the_same_gradient(name, reml, monkeypatch):
     design, blocks, theta, _ = prepare(name, "inside")
-    assert (blocks.cross._products is None) == (blocks_module.MAX_PAIRS == 0)
+    assert (blocks.cross._products is None) == (crossblock.MAX_PAIRS == 0)
     monkeypatch.undo()
     usual = Objective(design, reml=reml).value_and_gradient(theta)[1]
     found = Objective(blocks, reml=reml).value_and_gradient(theta)[1]

@@ -5,7 +5,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import mmlib as mm
-from mmlib import blocks as blocks_module
+from mmlib.factor import Factor
 from mmlib.threads import single_threaded
 from tests.structures import simulated
 
@@ -42,7 +42,7 @@ def test_threads_come_back_after_an_error():
 def test_fits_and_refits_use_one_thread(monkeypatch):
     seen = []
 
-    class Watched(blocks_module.Factor):
+    class Watched(Factor):
         def __init__(self, *arguments):
             seen.append(blas_threads())
             super().__init__(*arguments)
