@@ -1,7 +1,7 @@
 """A grouping factor with all its random terms, and the scaled columns that the engine works in.
 
-The columns of a term, weighted, are made orthogonal and of mean square 1, so that neither the origin
-nor the unit of a variable costs digits.
+The columns of a term, weighted, are made orthogonal and of mean square 1, so that neither the
+origin nor the unit of a variable costs digits.
 """
 
 from __future__ import annotations
