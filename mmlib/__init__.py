@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmlib.anova import AnovaTable, anova
 from mmlib.bootstrap import BootstrapResult, ParametricBootstrap, bootstrap, parametric_bootstrap
-from mmlib.datasets import dataset_info, list_datasets, load_dataset
+from mmlib.datasets import DatasetInfo, dataset_info, list_datasets, load_dataset
 from mmlib.design import Design, build_design
 from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
 from mmlib.exact import ExactTest, exact_lrt, exact_rlrt
@@ -20,10 +20,12 @@ from mmlib.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
 from mmlib.lrt import LikelihoodRatioTest, lrt
 from mmlib.model import ConvergenceWarning, LMMResult, lmm
 from mmlib.objective import Objective
-from mmlib.oneway import OneWayLayout, oneway
+from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
+from mmlib.profile import Profile, profile
 from mmlib.replicate import BootstrapError, BootstrapWarning
 from mmlib.result import HypothesisTest
 from mmlib.satterthwaite import satterthwaite
+from mmlib.varcorr import VarCorr
 
 if TYPE_CHECKING:
     from mmlib import plots
@@ -38,6 +40,7 @@ __all__ = [
     "ConvergenceWarning",
     "DataError",
     "DatasetError",
+    "DatasetInfo",
     "Design",
     "ExactTest",
     "FormulaError",
@@ -52,7 +55,10 @@ __all__ = [
     "Objective",
     "OneWayLayout",
     "ParametricBootstrap",
+    "Profile",
     "RankError",
+    "VarCorr",
+    "VarianceComponents",
     "adjusted_vcov",
     "anova",
     "bootstrap",
@@ -70,6 +76,7 @@ __all__ = [
     "parametric_bootstrap",
     "parse_formula",
     "plots",
+    "profile",
     "satterthwaite",
 ]
 
