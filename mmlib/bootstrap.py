@@ -125,6 +125,9 @@ class ParametricBootstrap(HypothesisTest):
     ----------
     n_restrictions : int
         How many parameters the null hypothesis takes away: the degrees of freedom of the χ² test.
+    valid : bool
+        Whether the χ² approximations of `table` hold; not where the null hypothesis is on the
+        boundary.
     sample : ndarray
         The simulated null distribution of the statistic; failed replicates are left out.
     nsim, n_failed : int
@@ -134,6 +137,7 @@ class ParametricBootstrap(HypothesisTest):
     """
 
     n_restrictions: int
+    valid: bool
     sample: FloatArray = field(repr=False)
     nsim: int
     n_failed: int
@@ -181,8 +185,8 @@ class ParametricBootstrap(HypothesisTest):
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
 
     def summary(self) -> Summary:
-        """The test, the variants of `table`, and the notes."""
-        table = self.table()
+        """The test, those variants of `table` that hold, and the notes."""
+        table = self.table() if self.valid else self.table().loc[["LRT", "PBtest"]]
         rows = tuple(
             (
                 str(name),
@@ -328,6 +332,7 @@ def _test(classical: LikelihoodRatioTest, draws: Draws) -> ParametricBootstrap |
     return ParametricBootstrap(
         method="Parametric bootstrap test",
         hypothesis=classical.hypothesis,
+        valid=classical.valid,
         statistic_name=classical.statistic_name,
         statistic=statistic,
         pvalue=pvalue,

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,13 @@ from mmlib.formula import (
     parse_formula,
     parse_with_formulaic,
 )
-from mmlib.terms import FloatArray, RandomTerm, check_identifiable, group_codes
+from mmlib.terms import (
+    FloatArray,
+    RandomTerm,
+    check_identifiable,
+    group_codes,
+    refuse_same_effects,
+)
 
 ALIAS_TOLERANCE = 1e-7
 """A column is aliased when less than this share of it is left after the columns before it (R's)."""
@@ -228,6 +235,8 @@ def build_design(
     kept = _independent_columns(X, row_weights)
     terms = [_random_term(part, varying[part.expr], frame) for part in formula.random]
     terms.sort(key=lambda term: -term.n_levels)
+    for one, other in combinations(terms, 2):
+        refuse_same_effects(one, other)
     design = Design(
         formula=formula,
         y=_frozen(y),

@@ -170,3 +170,22 @@ def check_identifiable(term: RandomTerm) -> None:
             f"{term.part} has {term.n_levels * width} {what} for {n} rows: its variance cannot be "
             "told from the residual variance; use a coarser grouping or fewer columns."
         )
+
+
+def refuse_same_effects(one: RandomTerm, other: RandomTerm) -> None:
+    """Refuse two groupings that divide the rows alike and let the same column vary.
+
+    Raises
+    ------
+    RankError
+        If there are such columns: only the sum of their variances could be estimated.
+    """
+    shared = [name for name in one.columns if name in other.columns]
+    if one.group == other.group or one.n_levels != other.n_levels or not shared:
+        return
+    pairs = np.unique(one.codes * other.n_levels + other.codes)
+    if len(pairs) == one.n_levels:
+        raise RankError(
+            f"{one.group!r} and {other.group!r} divide the rows in the same way: the variances of "
+            f"{', '.join(shared)} in {one.part} and {other.part} cannot be told apart; keep one."
+        )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.display import Table, decimals_for, fixed_point
+from mmlib.errors import DataError
 from mmlib.terms import FloatArray, RandomTerm, templates
 
 
@@ -46,6 +47,44 @@ class VarCorr:
 
     terms: tuple[TermCovariance, ...]
     sigma: float
+
+    def sd(self, group: str, column: str | None = None) -> float:
+        """Standard deviation of one effect, in the units of y (per unit of its variable).
+
+        Parameters
+        ----------
+        group : str
+            A grouping, or ``"Residual"``.
+        column : str, optional
+            Which effect, where the grouping has several.
+
+        Raises
+        ------
+        DataError
+            If there is no such effect, or more than one.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(fit.varcorr().sd("operator"), 4)
+        0.2609
+        """
+        if group == "Residual" and column is None:
+            return self.sigma
+        effects = {
+            (term.group, name): float(sd)
+            for term in self.terms
+            for name, sd in zip(term.columns, term.sd, strict=True)
+        }
+        found = [key for key in effects if key[0] == group and column in (None, key[1])]
+        if len(found) != 1:
+            known = ", ".join(f"{name!r} of {grouping!r}" for grouping, name in effects)
+            raise DataError(
+                f"{'no' if not found else 'more than one'} effect fits group={group!r}, "
+                f"column={column!r}; there are {known}, and 'Residual'."
+            )
+        return effects[found[0]]
 
     def to_frame(self) -> pd.DataFrame:
         """Long table, a row for each variance and covariance (R's ``as.data.frame(VarCorr(m))``).

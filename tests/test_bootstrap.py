@@ -339,3 +339,14 @@ def test_models_that_cannot_be_compared_are_refused(pulp, penicillin):
     other = mm.lmm("yield ~ 1 + (1 | treat)", data, reml=False)
     with pytest.raises(mm.DataError, match="not nested"):
         parametric_bootstrap(small, other)
+
+
+def test_at_the_boundary_the_summary_leaves_out_what_does_not_hold() -> None:
+    pulp = mm.load_dataset("pulp")
+    null = mm.lmm("bright ~ 1", pulp, reml=False)
+    fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
+    test = mm.parametric_bootstrap(null, fit, nsim=50, rng=1)
+    assert not test.valid
+    assert "Bartlett" not in str(test)
+    assert "PBtest" in str(test)
+    assert "Bartlett" in test.table().index

@@ -569,3 +569,14 @@ def test_a_grouping_of_ten_thousand_levels_is_welcome():
     n = 30_000
     big = pd.DataFrame({"y": np.arange(n) % 7, "g": [f"g{i // 3}" for i in range(n)]})
     assert mm.build_design("y ~ 1 + (1 | g)", big).terms[0].n_levels == 10_000
+
+
+# --- groupings that are the same -----------------------------------------------------------------
+
+
+def test_two_names_for_one_grouping_are_refused(data):
+    twin = data.assign(twin=data["g"].map(lambda name: f"the {name}"))
+    with pytest.raises(mm.RankError, match="'g' and 'twin' divide the rows in the same way"):
+        mm.build_design("y ~ x + (1 | g) + (1 | twin)", twin)
+    design = mm.build_design("y ~ x + (1 | g) + (0 + x | twin)", twin)  # another effect: allowed
+    assert len(design.terms) == 2

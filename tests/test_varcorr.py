@@ -82,3 +82,24 @@ def test_components_cannot_be_changed():
         components.sigma = 3.0
     with pytest.raises(dataclasses.FrozenInstanceError):
         components.terms[0].group = "h"
+
+
+def test_one_standard_deviation_by_name():
+    fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+    table = fit.varcorr().to_frame().set_index(["grp", "var1", "var2"])["sdcor"]
+    assert fit.varcorr().sd("Subject", "Days") == table["Subject", "Days", ""]
+    assert fit.varcorr().sd("Residual") == fit.sigma
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("Subjct",), "no effect fits group='Subjct'.*'Days' of 'Subject'"),
+        (("Subject",), "more than one effect fits group='Subject'"),
+        (("Subject", "days"), "no effect fits group='Subject', column='days'"),
+    ],
+)
+def test_a_standard_deviation_that_is_not_there(names, message):
+    fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+    with pytest.raises(mm.DataError, match=message):
+        fit.varcorr().sd(*names)
