@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site execute serve lab lint format typecheck bench pins clean distclean
+.PHONY: help setup book test site execute serve lab lint format typecheck bench calibrate pins clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ typecheck: setup ## Check the types of mmlib and tools
 
 bench: setup ## Time mmlib beside other packages (ARGS="--quick", ARGS=--help tells more)
 	$(RUN) benchmarks/run.py $(ARGS)
+
+calibrate: setup ## Simulate the size of every test for the book (long; resumes when interrupted)
+	$(RUN) tools/calibrate.py $(ARGS)
 
 pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 takes newer versions)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
