@@ -1,0 +1,150 @@
+"use strict";
+
+// Chapter "Is there any difference between operators at all?": the exact null distribution of the
+// likelihood-ratio statistic T in a balanced layout, χ² with 1 df, and the mixture.
+// data-groups, data-size: the design; data-statistic: the observed T.
+
+// log Γ(x) for x > 0: Stirling's series from 10 on, and x Γ(x) = Γ(x + 1) below.
+Interactive.logGamma = x => {
+  if (x < 10) return Interactive.logGamma(x + 1) - Math.log(x);
+  const series = 1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - 1 / (1188 * x * x)) / (x * x)) / (x * x)) / (x * x);
+  return (x - 0.5) * Math.log(x) - x + 0.5 * Math.log(2 * Math.PI) + series / x;
+};
+
+// The incomplete beta ratio I_x(p, q), by its continued fraction (DLMF 8.17.22) from the far end.
+Interactive.betaRatio = (x, p, q) => {
+  if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
+  if (x > (p + 1) / (p + q + 2)) return 1 - Interactive.betaRatio(1 - x, q, p);
+  let fraction = 1;
+  for (let m = 300; m >= 1; m -= 1) {
+    const even = (m * (q - m) * x) / ((p + 2 * m - 1) * (p + 2 * m));
+    const odd = (-(p + m - 1) * (p + q + m - 1) * x) / ((p + 2 * m - 2) * (p + 2 * m - 1));
+    fraction = 1 + odd / (1 + even / fraction);
+  }
+  const { logGamma } = Interactive;
+  const front = logGamma(p + q) - logGamma(p) - logGamma(q) + p * Math.log(x) + q * Math.log1p(-x);
+  return Math.exp(front) / (p * fraction);
+};
+
+// P(F ≥ f), by way of SSE / (SSA + SSE), which has a beta distribution.
+Interactive.fTail = (f, df1, df2) => Interactive.betaRatio(df2 / (df2 + df1 * f), df2 / 2, df1 / 2);
+
+Interactive.fDensity = (f, df1, df2) => {
+  const { logGamma } = Interactive;
+  const constant = logGamma((df1 + df2) / 2) - logGamma(df1 / 2) - logGamma(df2 / 2) + (df1 / 2) * Math.log(df1 / df2);
+  return Math.exp(constant + (df1 / 2 - 1) * Math.log(f) - ((df1 + df2) / 2) * Math.log1p((df1 * f) / df2));
+};
+
+// P(χ² ≥ t) with 1 df: twice the upper tail of the normal, by its series.
+Interactive.chi2Tail = t => {
+  const z = Math.sqrt(t);
+  let [term, sum] = [z, z];
+  for (let i = 1; i < 100; i += 1) {
+    term *= t / (2 * i + 1);
+    sum += term;
+  }
+  return 1 - Math.sqrt(2 / Math.PI) * Math.exp(-t / 2) * sum;
+};
+
+Interactive.chi2Density = t => Math.exp(-t / 2) / Math.sqrt(2 * Math.PI * t);
+
+// The null distribution of T: T rises with F from F = a / (a − 1) on and is zero below.
+Interactive.nullDistribution = (groups, size) => {
+  const total = groups * size;
+  const [df1, df2] = [groups - 1, total - groups];
+  const threshold = groups / (groups - 1);
+  // Equation of the chapter, with x = SSA / SSE = F (a − 1) / (N − a).
+  const statistic = f => {
+    const x = (f * df1) / df2;
+    if (f <= threshold) return 0;
+    return total * Math.log((1 + x) / total) + df2 * Math.log(df2) - groups * Math.log(x / groups);
+  };
+  const slope = f => total / (df2 / df1 + f) - groups / f; // dT / dF
+  const ratio = t => { // the F that gives T = t > 0
+    let [low, high] = [threshold, 2 * threshold];
+    while (statistic(high) < t) high *= 2;
+    for (let i = 0; i < 100; i += 1) {
+      const middle = (low + high) / 2;
+      if (statistic(middle) < t) low = middle;
+      else high = middle;
+    }
+    return high;
+  };
+  return {
+    statistic,
+    massAtZero: 1 - Interactive.fTail(threshold, df1, df2),
+    tail: t => (t > 0 ? Interactive.fTail(ratio(t), df1, df2) : 1),
+    density: t => {
+      const f = ratio(t);
+      return Interactive.fDensity(f, df1, df2) / slope(f); // the density of F, transformed
+    },
+  };
+};
+
+Interactive.figures["null-distribution"] = data => {
+  const { number, range, Plot, nullDistribution, chi2Tail, chi2Density } = Interactive;
+  const observed = Number(data.statistic);
+  const largest = 8;
+  // Densities grow without bound towards zero: more points there.
+  const grid = range(0.1, Math.sqrt(largest), 150).map(root => root ** 2);
+  const names = ["exact", "χ², 1 df", "mixture"];
+
+  const draw = ({ groups, size, statistic }, width) => {
+    const exact = nullDistribution(groups, size);
+    const [left, right] = [62, width - 12];
+    const x = [-0.4, largest];
+    const upper = new Plot({ left, right, top: 12, bottom: 190, x, y: [0, 0.8] });
+    const lower = new Plot({ left, right, top: 216, bottom: 410, x, y: [-3, 0] });
+    const densities = [exact.density, chi2Density, t => chi2Density(t) / 2];
+    const tails = [exact.tail, chi2Tail, t => chi2Tail(t) / 2];
+    const zero = exact.massAtZero;
+    const spikes = [[-0.14, 0.5, 2], [0, zero, 0]]
+      .map(([at, mass, i]) => upper.line([[at, 0], [at, mass]], `style-${i} spike`));
+    const marks = tails.map((tail, i) => {
+      const height = statistic > 0 ? Math.log10(tail(statistic)) : 0;
+      return lower.marker(["triangle", "circle", "square"][i], statistic, height, `style-${i}`);
+    });
+    return {
+      height: 460,
+      svg: upper.axes({ yTicks: [0, 0.2, 0.4, 0.6, 0.8].map(y => [y, number(y, 1)]), yLabel: "density, mass at 0" })
+        + lower.axes({
+          xTicks: range(0, largest, 5).map(t => [t, number(t, 0)]),
+          yTicks: [-3, -2, -1, 0].map(y => [y, number(10 ** y, -y)]),
+          xLabel: "likelihood-ratio statistic T",
+          yLabel: "probability of T or more",
+        })
+        + spikes.join("")
+        + densities.map((density, i) => upper.line(grid.map(t => [t, density(t)]), `style-${i}`)).join("")
+        + tails.map((tail, i) => lower.line(grid.map(t => [t, Math.log10(tail(t))]), `style-${i}`)).join("")
+        + `<path class="axis" d="M${upper.across(statistic)},${upper.top}V${lower.bottom}"/>`
+        + marks.join("")
+        + upper.legend(names.map((name, i) => [name, `style-${i}`]), width - 135, 24),
+    };
+  };
+
+  const describe = ({ groups, size, statistic }) => {
+    const exact = nullDistribution(groups, size);
+    const p = tail => number(statistic > 0 ? tail(statistic) : 1, 4);
+    return `${groups} operators with ${size} sheets each. The statistic is zero with probability ${number(exact.massAtZero, 4)}; `
+      + `the mixture says 0.5. For T = ${number(statistic, 4)} the exact p is ${p(exact.tail)}; `
+      + `the mixture says ${p(t => chi2Tail(t) / 2)}, and χ² ${p(chi2Tail)}.`;
+  };
+
+  return {
+    title: "Move the design and the statistic",
+    alt: "Above, three densities of the statistic with their masses at zero as vertical bars; below, the probability of a statistic at least as large, where three marks show the p values of the observed one.",
+    sliders: [
+      { name: "groups", label: "Operators: a =", min: 2, max: 60, start: Number(data.groups), value: Number, text: String },
+      { name: "size", label: "Sheets of each: n =", min: 2, max: 30, start: Number(data.size), value: Number, text: String },
+      {
+        name: "statistic",
+        label: "Observed statistic: T =",
+        min: 0, max: 75, start: 25, // the observed one at step 25
+        value: step => (observed * step) / 25,
+        text: statistic => number(statistic, 2),
+      },
+    ],
+    draw,
+    describe,
+  };
+};
