@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site execute serve lab lint format typecheck bench calibrate pins clean distclean
+.PHONY: help setup book test site execute verify serve lab lint format typecheck bench calibrate pins clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ site: setup ## Build the book's site in _build/html
 
 execute: setup ## Run chapters and write their notebooks (CHAPTERS="book/01-pulp.md" narrows)
 	$(RUN) tools/execute.py $(CHAPTERS)
+
+verify: setup ## Check every number of the lecture and write the page that lists them
+	$(RUN) tools/verify.py $(ARGS)
 
 serve: setup ## Show the built site on this machine (PORT=8000)
 	$(RUN) -m http.server --bind localhost --directory _build/html $(or $(PORT),8000)

@@ -5,7 +5,8 @@
     python tools/build_site.py --address URL     with previews of links for that address
 
 The build starts from nothing each time, so that what it shows is never left over from another.
-What Sphinx does not see, such as an image without alternative text, `site_checks` finds.
+What Sphinx does not see, such as an image without alternative text, `site_checks` finds. Before
+anything is built, `verify` computes the numbers of the verification page again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from finish_pages import FinishError, finish
 from site_checks import all_complaints
+from verify import VerificationError, check_page, verified_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,8 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     try:
+        check_page(verified_rows())
         site = build(chosen.output.resolve(), address=chosen.address)
-    except SiteError as error:
+    except (VerificationError, SiteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"The site is in {os.path.relpath(site)}")
