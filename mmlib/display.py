@@ -45,7 +45,13 @@ def decimals_for(values: ArrayLike, digits: int = DIGITS) -> int:
 
 def fixed_point(values: Iterable[float], decimals: int) -> list[str]:
     """Numbers as text with the same number of decimals; tiny ones in scientific notation."""
-    return [f"{value:.{decimals}f}" if decimals < 10 else f"{value:.4g}" for value in values]
+    form = f".{decimals}f" if decimals < 10 else ".4g"
+    return [plain_zero(f"{value:{form}}") for value in values]
+
+
+def plain_zero(number: str) -> str:
+    """A number as text, without the sign of a zero that is only rounding."""
+    return number.lstrip("-") if number.startswith("-") and not float(number) else number
 
 
 @dataclass(frozen=True)

@@ -100,12 +100,23 @@ def hypothesis_matrix(
 
 
 def find_term(fit: LMMResult, name: str) -> FixedTerm | None:
-    """The term of the fixed part called `name`, the order in a product left open."""
+    """The term of the fixed part called `name`.
+
+    The order in a product is left open, and so is the coding: ``"treat"`` finds
+    ``C(treat, contr.sum)``.
+    """
     wanted = sorted(_closed_up(name).split(":"))
-    for term in fit.design.fixed_terms:
-        if sorted(_closed_up(term.name).split(":")) == wanted:
-            return term
+    for spelling in (str, _uncoded):
+        for term in fit.design.fixed_terms:
+            if sorted(spelling(part) for part in _closed_up(term.name).split(":")) == wanted:
+                return term
     return None
+
+
+def _uncoded(factor: str) -> str:
+    """The column in ``C(column, ...)``."""
+    coded = re.fullmatch(r"C\(([^,()]+)(,.*)?\)", factor)
+    return coded[1] if coded else factor
 
 
 def _closed_up(text: str) -> str:

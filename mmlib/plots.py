@@ -743,7 +743,7 @@ def null_distribution(
     sample: HypothesisTest | ArrayLike,
     observed: float | None = None,
     *,
-    df: int = 1,
+    df: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the simulated distribution of a likelihood-ratio statistic beside its approximations.
@@ -757,8 +757,9 @@ def null_distribution(
         The simulated statistics.
     observed : float, optional
         The observed statistic; needed with an array.
-    df : int, default 1
-        Parameters that the null hypothesis fixes.
+    df : int, optional
+        Parameters that the null hypothesis fixes; by default what the result of a bootstrap says,
+        and otherwise 1.
     ax : Axes, optional
 
     Returns
@@ -778,6 +779,7 @@ def null_distribution(
     >>> null_distribution(draws, 2.57).get_ylabel()
     'P(T ≥ t)'
     """
+    df = getattr(sample, "n_restrictions", 1) if df is None else df
     draws, observed = _sample(sample, observed)
     if not isinstance(df, (int, np.integer)) or df < 1:
         raise DataError(f"df must be a positive whole number, not {df!r}.")
@@ -785,8 +787,10 @@ def null_distribution(
     widest = max(float(draws.max()), observed) * 1.02
     grid = np.linspace(0.0, widest, 400)
     share = np.arange(len(draws), 0, -1) / len(draws)
+    seen = _few(len(draws))  # a figure has fewer pixels than a long simulation has draws
+    draws_shown, share = draws[seen], share[seen]
     ax.step(
-        np.append(0.0, draws),
+        np.append(0.0, draws_shown),
         np.append(1.0, share),
         where="pre",
         color="black",
@@ -808,6 +812,13 @@ def null_distribution(
     )
     ax.legend(frameon=False)
     return ax
+
+
+def _few(n: int, most: int = 2000) -> np.ndarray:
+    """Positions of at most `most` of n sorted values, the upper tail whole."""
+    tail = np.arange(max(n - most // 2, 0), n)
+    body = np.linspace(0, max(n - most // 2, 0), most // 2, endpoint=False).astype(int)
+    return np.unique(np.concatenate([body, tail])) if n > most else np.arange(n)
 
 
 def _sample(sample: HypothesisTest | ArrayLike, observed: float | None) -> tuple[FloatArray, float]:

@@ -80,7 +80,7 @@ def _correlations(fit: LMMResult) -> Table:
     correlation = covariance / np.outer(sd, sd)
     names = fit.design.fixed_names
     rows = tuple(
-        (names[i], *(f"{correlation[i, j]:.3f}" if j < i else "" for j in range(len(names) - 1)))
+        (names[i], *fixed_point(correlation[i, :i], 3), *[""] * (len(names) - 1 - i))
         for i in range(1, len(names))
     )
     return Table("Correlation of fixed effects", ("", *names[:-1]), rows)

@@ -117,7 +117,7 @@ class VarCorr:
         rows = []
         for term in self.terms:
             for k, name in enumerate(term.columns):
-                correlations = [f"{value:.2f}" for value in term.correlation[k, :k]]
+                correlations = fixed_point(term.correlation[k, :k], 2)
                 padding = [""] * (n_correlations - k)
                 rows.append(
                     (term.group if k == 0 else "", name, *next(cells), *correlations, *padding)

@@ -146,3 +146,7 @@ def test_a_long_note_is_broken_into_lines_and_a_laid_out_text_is_not():
     assert " ".join(lines[:2]).split() == note.split()
     assert max(map(len, lines[:2])) <= 80
     assert lines[-1] == "x" * 100
+
+
+def test_a_zero_has_no_sign():
+    assert fixed_point([-1e-9, 0.0, -0.5], 3) == ["0.000", "0.000", "-0.500"]

@@ -159,3 +159,9 @@ def test_a_fit_without_fixed_effects_has_nothing_to_test():
     fit = mm.lmm("bright ~ 0 + (1 | operator)", mm.load_dataset("pulp"))
     with pytest.raises(mm.DataError, match="no fixed effects"):
         hypothesis_matrix(fit, "Intercept")
+
+
+def test_a_factor_is_found_by_its_name_whatever_its_coding():
+    fit = mm.lmm("yield ~ C(treat, contr.sum) + (1 | blend)", mm.load_dataset("penicillin"))
+    by_name, by_term = (hypothesis_matrix(fit, name) for name in ("treat", "C(treat, contr.sum)"))
+    np.testing.assert_array_equal(by_name.L, by_term.L)

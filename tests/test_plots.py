@@ -485,3 +485,18 @@ def test_nothing_to_draw_leaves_no_figure_behind(pulp):
     with pytest.raises(mm.DataError):
         plots.caterpillar(pulp, column="Days")
     assert plt.get_fignums() == []
+
+
+def test_a_null_distribution_takes_its_degrees_of_freedom_from_the_bootstrap():
+    data = mm.load_dataset("penicillin")
+    small, large = (
+        mm.lmm(f"yield ~ {fixed} + (1 | blend)", data, reml=False) for fixed in ("1", "treat")
+    )
+    test = mm.parametric_bootstrap(small, large, nsim=5000, rng=1)
+    ax = mm.plots.null_distribution(test)
+    labels = [line.get_label() for line in ax.get_lines()]
+    assert labels[:2] == ["5 000 simulated", r"$\chi^2_{3}$"]
+    steps = ax.get_lines()[0].get_xydata()
+    assert len(steps) <= 2002  # a long simulation is thinned, its tail kept
+    at = steps[:, 0].searchsorted(test.statistic)
+    assert steps[at, 1] == pytest.approx(test.pvalue, abs=2e-3)
