@@ -128,8 +128,9 @@ class Information:
         HK = H @ K
         single[first.positions] = np.einsum("st,rst->r", (self._inner - outer).sum(axis=0), E)
         pairs = np.tensordot(self._inner, self._inner - 2 * outer, axes=(0, 0))
-        double[np.ix_(first.positions, first.positions)] = np.einsum(
-            "abcd,rbc,sda->rs", pairs, E, E, optimize=True
+        turned = np.tensordot(E, pairs, axes=((1, 2), (1, 2)))
+        double[np.ix_(first.positions, first.positions)] = np.tensordot(
+            turned, E, axes=((1, 2), (2, 1))
         ) + np.tensordot(HK, HK, axes=((1, 2), (2, 1)))
         if len(groupings) == 1:
             return single, double
@@ -149,8 +150,9 @@ class Information:
             for h, _, columns in later:
                 block = M[rows, columns].reshape(g.n_levels, g.width, h.n_levels, h.width)
                 pairs = np.tensordot(block, block, axes=((0, 2), (0, 2)))
-                double[np.ix_(g.positions, h.positions)] = np.einsum(
-                    "bcad,rab,scd->rs", pairs, E_g, patterns(h), optimize=True
+                turned = np.tensordot(E_g, pairs, axes=((1, 2), (2, 0)))
+                double[np.ix_(g.positions, h.positions)] = np.tensordot(
+                    turned, patterns(h), axes=((1, 2), (1, 2))
                 )
         return single, double
 

@@ -21,6 +21,7 @@ from mmlib.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.information import Information, once_per_fit, pseudo_inverse
 from mmlib.result import HypothesisTest
 from mmlib.terms import FloatArray
+from mmlib.threads import single_threaded
 
 if TYPE_CHECKING:
     from mmlib.model import LMMResult
@@ -99,11 +100,12 @@ def kenward_roger(
     (1.2389, [3, 12.0], 0.3387)
     """
     hypothesis = hypothesis_matrix(fit, L, rhs=rhs)
-    adjusted = _adjustment(fit)
-    # The same hypothesis in the engine's orthonormal basis of X.
-    rows = solve_triangular(fit.blocks.R, hypothesis.L.T, trans="T").T
-    df, scaling = _moments(rows, adjusted)
-    unscaled = _wald(hypothesis, adjusted)
+    with single_threaded():
+        adjusted = _adjustment(fit)
+        # The same hypothesis in the engine's orthonormal basis of X.
+        rows = solve_triangular(fit.blocks.R, hypothesis.L.T, trans="T").T
+        df, scaling = _moments(rows, adjusted)
+        unscaled = _wald(hypothesis, adjusted)
     statistic = scaling * unscaled
     return KenwardRogerTest(
         method="Kenward–Roger F test",

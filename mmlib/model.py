@@ -147,7 +147,8 @@ class LMMResult:
     @cached_property
     def beta(self) -> FloatArray:
         """Fixed effects, shape (p,)."""
-        beta = solve_triangular(self.blocks.R, self.blocks.ols + self._modes.beta)
+        with single_threaded():
+            beta = solve_triangular(self.blocks.R, self.blocks.ols + self._modes.beta)
         beta.setflags(write=False)
         return beta
 
@@ -171,8 +172,9 @@ class LMMResult:
 
     @cached_property
     def _vcov(self) -> FloatArray:
-        root = np.linalg.inv(self._factor.fixed_factor() if self.design.p else np.zeros((0, 0)))
-        half = solve_triangular(self.blocks.R, root.T) * self.sigma
+        with single_threaded():
+            root = np.linalg.inv(self._factor.fixed_factor() if self.design.p else np.zeros((0, 0)))
+            half = solve_triangular(self.blocks.R, root.T) * self.sigma
         return half @ half.T
 
     def coef_table(

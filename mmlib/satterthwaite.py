@@ -21,6 +21,7 @@ from mmlib.hypothesis import hypothesis_matrix
 from mmlib.information import Information, once_per_fit, pseudo_inverse
 from mmlib.result import HypothesisTest
 from mmlib.terms import FloatArray
+from mmlib.threads import single_threaded
 
 if TYPE_CHECKING:
     from mmlib.model import LMMResult
@@ -80,9 +81,10 @@ def satterthwaite(
     (45.853, [1, 17.0])
     """
     hypothesis = hypothesis_matrix(fit, L, rhs=rhs)
-    spread = _vcov_spread(fit)
-    rows = solve_triangular(fit.blocks.R, hypothesis.L.T, trans="T").T
-    variances, rotation = np.linalg.eigh(rows @ spread.Phi @ rows.T)
+    with single_threaded():
+        spread = _vcov_spread(fit)
+        rows = solve_triangular(fit.blocks.R, hypothesis.L.T, trans="T").T
+        variances, rotation = np.linalg.eigh(rows @ spread.Phi @ rows.T)
     rotated = rotation.T @ rows
     slopes = np.einsum("mi,kij,mj->mk", rotated, spread.slopes, rotated)
     dfs = 2 * variances**2 / np.einsum("mk,kl,ml->m", slopes, spread.covariance, slopes)
