@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,8 @@ import mmlib as mm
 
 ORACLE = Path(__file__).parent.parent / "tests" / "oracle" / "cases.json.gz"
 ROWS_PER_GROUP = 100
+NEW_RESPONSE = "another_response"
+NO_STATSMODELS = "cannot: needs a rows × rows matrix"
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,34 @@ class Case:
         """The column on the left of the formula."""
         return self.formula.split("~")[0].strip()
 
+    def packages(self, available: Iterable[str]) -> list[str]:
+        """The packages that are asked: all."""
+        return list(available)
+
+    @property
+    def cannot(self) -> dict[str, str]:
+        """Why a package is not asked after all."""
+        return {"statsmodels": NO_STATSMODELS} if self.statsmodels is None else {}
+
+    def task(self) -> dict[str, Any]:
+        """What the peers' modules need to know."""
+        return {
+            "formula": self.formula,
+            "statsmodels": self.statsmodels,
+            "response": self.response,
+            "new_response": NEW_RESPONSE,
+        }
+
     def objective(self) -> float | None:
         """R's REML criterion at a tightly converged optimum, where there is one."""
         if self.oracle is None:
             return None
-        return float(_oracle_cases()[self.oracle]["REML"]["crit"])
+        return float(oracle_cases()[self.oracle]["REML"]["crit"])
 
 
 @cache
-def _oracle_cases() -> dict[str, Any]:
+def oracle_cases() -> dict[str, Any]:
+    """R's numbers by case."""
     cases: dict[str, Any] = json.loads(gzip.decompress(ORACLE.read_bytes()))["cases"]
     return cases
 

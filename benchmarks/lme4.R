@@ -1,8 +1,8 @@
 # Time lme4 on one case, as measure.py times the Python packages:
-#   Rscript lme4.R DATA.csv FORMULA FACTORS RESPONSE NEW_RESPONSE BUDGET
+#   Rscript lme4.R DATA.csv FACTORS BUDGET FORMULA RESPONSE NEW_RESPONSE
 # FACTORS is a comma-separated list. Prints one line of JSON after each stage.
 arguments <- commandArgs(TRUE)
-budget <- as.numeric(arguments[6])
+budget <- as.numeric(arguments[3])
 max_repeats <- 30
 suppressPackageStartupMessages(library(lme4))
 quietly <- function(expression) suppressWarnings(suppressMessages(expression))
@@ -35,11 +35,11 @@ timed <- function(action) {
 }
 
 cat(sprintf('{"version": "%s, R %s"}\n', packageVersion("lme4"), getRversion()))
-factors <- strsplit(arguments[3], ",")[[1]]
+factors <- strsplit(arguments[2], ",")[[1]]
 classes <- setNames(rep("factor", length(factors)), factors)
 data <- read.csv(arguments[1], colClasses = classes)
-new_response <- data[[arguments[5]]]
-model <- as.formula(arguments[2])
+new_response <- data[[arguments[6]]]
+model <- as.formula(arguments[4])
 before <- peak_memory()
 fit <- timed(function() lmer(model, data))
 cat(sprintf(
@@ -51,6 +51,6 @@ cat(sprintf('{"refit": %s, "refit_objective": %.12g}\n', again$numbers, REMLcrit
 
 # What a refit should reach. A second long fit would only use up the time limit.
 if (fit$seconds < budget) {
-  data[[arguments[4]]] <- new_response
+  data[[arguments[5]]] <- new_response
   cat(sprintf('{"fresh_objective": %.12g}\n', REMLcrit(quietly(lmer(model, data)))))
 }

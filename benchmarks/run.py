@@ -1,6 +1,6 @@
-"""Time mmlib, other Python packages and R's lme4 side by side: ``make bench``.
+"""Time mmlib, other Python packages and R side by side: ``make bench``.
 
-Every package fits every case in a process of its own, with the threads it takes by default. What
+Every package does every case in a process of its own, with the threads it takes by default. What
 the columns mean and how to read them is told in README.md.
 """
 
@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy
-from cases import CASES, Case
+from cases import CASES, NEW_RESPONSE, Case
+from inference import INFERENCE, Inference, as_text, verdicts
 
 import mmlib as mm
 from mmlib.display import Table
@@ -45,7 +46,6 @@ PEERS = {
 
 OURS, R = "mmlib", "lme4"
 PACKAGES = (OURS, *PEERS, R)
-NEW_RESPONSE = "another_response"
 TOLERANCE = 1e-6
 """Relative difference in the objective above which an answer counts as wrong."""
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = []
     for case in chosen_cases(options):
         judged = judge(case, run_case(case, pythons, options))
-        print(f"{case_table(case, judged).to_text()}\n", flush=True)
+        print(f"{table_of(case, judged).to_text()}\n", flush=True)
         runs += judged
     if options.save:
         save(runs, absent, options.save)
@@ -92,11 +92,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def chosen_cases(options: argparse.Namespace) -> list[Case]:
+def chosen_cases(options: argparse.Namespace) -> list[Case | Inference]:
     wanted = options.cases or [""]
+    every: tuple[Case | Inference, ...] = (*CASES, *INFERENCE)
     return [
         case
-        for case in CASES
+        for case in every
         if (case.is_small or not options.quick)
         and any(text.casefold() in case.name.casefold() for text in wanted)
     ]
@@ -170,32 +171,32 @@ def last_line(process: subprocess.CompletedProcess[str]) -> str:
 # ---- one case --------------------------------------------------------------------------------
 
 
-def run_case(case: Case, programs: Mapping[str, str], options: argparse.Namespace) -> list[Run]:
-    """Fit one case by every package, one after the other."""
+def run_case(
+    case: Case | Inference, programs: Mapping[str, str], options: argparse.Namespace
+) -> list[Run]:
+    """Measure one case by every package, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         task = write_task(case, Path(folder), options)
         runs = []
-        for package, program in programs.items():
+        for package in case.packages(programs):
+            program = programs[package]
             print(f"bench: {case.name}: {package} …", file=sys.stderr)
-            if package == "statsmodels" and case.statsmodels is None:
-                run = Run(case.name, package, {}, "cannot: needs a rows × rows matrix")
+            if package in case.cannot:
+                run = Run(case.name, package, {}, case.cannot[package])
             else:
                 run = measure(case, package, command(package, program, task), options.limit)
             runs.append(run)
         return runs
 
 
-def write_task(case: Case, folder: Path, options: argparse.Namespace) -> Path:
-    """Write the data, with a second response to refit to, and what to do with them."""
-    data = with_new_response(case)
+def write_task(case: Case | Inference, folder: Path, options: argparse.Namespace) -> Path:
+    """Write the data, and what to do with them."""
+    data = with_new_response(case) if isinstance(case, Case) else case.load()
     data.to_csv(folder / "data.csv", index=False)
     task = {
-        "formula": case.formula,
-        "statsmodels": case.statsmodels,
+        **case.task(),
         "data": str(folder / "data.csv"),
         "factors": list(data.select_dtypes("category").columns),
-        "response": case.response,
-        "new_response": NEW_RESPONSE,
         "budget": options.budget,
         "memory_limit": options.memory,
     }
@@ -218,12 +219,15 @@ def command(package: str, program: str, task_file: Path) -> list[str]:
         return [program, str(HERE / "measure.py"), package, str(task_file)]
     task = json.loads(task_file.read_text(encoding="utf-8"))
     factors = ",".join(task["factors"])
-    responses = [task["response"], NEW_RESPONSE]
-    rest = [task["data"], task["formula"], factors, *responses, str(task["budget"])]
-    return [program, str(HERE / "lme4.R"), *rest]
+    common = [task["data"], factors, str(task["budget"])]
+    if "action" in task:
+        names = ("action", "formula", "null", "reml", "nsim", "term")
+        return [program, str(HERE / "inference.R"), *common, *(str(task[name]) for name in names)]
+    responses = [task["response"], task["new_response"]]
+    return [program, str(HERE / "lme4.R"), *common, task["formula"], *responses]
 
 
-def measure(case: Case, package: str, command: Sequence[str], limit: float) -> Run:
+def measure(case: Case | Inference, package: str, command: Sequence[str], limit: float) -> Run:
     """Run one measurement; what it printed before a failure or the time limit is kept."""
     environment = {k: v for k, v in os.environ.items() if not THREAD_VARIABLES.search(k)}
     with subprocess.Popen(
@@ -255,8 +259,11 @@ def failure(errors: str, status: int) -> str:
 # ---- right or wrong --------------------------------------------------------------------------
 
 
-def judge(case: Case, runs: Sequence[Run]) -> list[Run]:
-    """Mark each answer by its objective; see `right_objectives`."""
+def judge(case: Case | Inference, runs: Sequence[Run]) -> list[Run]:
+    """Mark each answer: a fit by its objective, see `right_objectives`; others by their numbers."""
+    if isinstance(case, Inference):
+        found = verdicts(case, [run.measured.get("answer") for run in runs])
+        return [dataclasses.replace(run, verdict=v) for run, v in zip(runs, found, strict=True)]
     right, right_again = right_objectives(case, runs)
     return [dataclasses.replace(run, verdict=verdict(run, right, right_again)) for run in runs]
 
@@ -316,7 +323,7 @@ def case_table(case: Case, runs: Sequence[Run]) -> Table:
     rows = []
     for run in runs:
         measured = run.measured
-        memory, objective = measured.get("memory"), measured.get("objective")
+        objective = measured.get("objective")
         rows.append(
             (
                 PEERS.get(run.package, run.package),
@@ -325,12 +332,44 @@ def case_table(case: Case, runs: Sequence[Run]) -> Table:
                 duration(seconds(measured, "refit")),
                 ratio(seconds(measured, "refit"), seconds(ours, "refit")),
                 duration(seconds(measured, "fit", "cpu")),
-                "–" if memory is None else f"{memory:.0f}",
+                memory_of(measured),
                 "–" if objective is None else f"{objective:.6f}",
                 "; ".join(filter(None, (run.verdict, run.problem))),
             )
         )
     return Table(f"{case.name}, {case.formula}", HEADER, tuple(rows))
+
+
+INFERENCE_HEADER = ("", "time", "× ours", "CPU", "× ours", "MiB", "answer", "")
+
+
+def inference_table(case: Inference, runs: Sequence[Run]) -> Table:
+    """Time and CPU time from the fit to the answer, their ratios to ours, and the answer."""
+    ours = next((run.measured for run in runs if run.package == OURS), {})
+    rows = []
+    for run in runs:
+        measured = run.measured
+        wall, cpu = (seconds(measured, "run", key) for key in ("seconds", "cpu"))
+        our_wall, our_cpu = (seconds(ours, "run", key) for key in ("seconds", "cpu"))
+        rows.append(
+            (
+                "R" if run.package == R else PEERS.get(run.package, run.package),
+                *(duration(wall), ratio(wall, our_wall), duration(cpu), ratio(cpu, our_cpu)),
+                memory_of(measured),
+                as_text(measured.get("answer")),
+                "; ".join(filter(None, (run.verdict, run.problem))),
+            )
+        )
+    return Table(case.name, INFERENCE_HEADER, tuple(rows))
+
+
+def table_of(case: Case | Inference, runs: Sequence[Run]) -> Table:
+    return inference_table(case, runs) if isinstance(case, Inference) else case_table(case, runs)
+
+
+def memory_of(measured: Mapping[str, Any]) -> str:
+    memory = measured.get("memory")
+    return "–" if memory is None else f"{memory:.0f}"
 
 
 def seconds(measured: Mapping[str, Any], stage: str, key: str = "seconds") -> float | None:
@@ -378,10 +417,11 @@ def as_markdown(about: Mapping[str, Any], runs: Sequence[Run]) -> str:
         f"numpy {about['numpy']}, scipy {about['scipy']}; {versions}.",
         "What the columns mean is told in [README.md](README.md).",
     ]
-    for case in CASES:
+    every: tuple[Case | Inference, ...] = (*CASES, *INFERENCE)
+    for case in every:
         of_case = [run for run in runs if run.case == case.name]
         if of_case:
-            table = case_table(case, of_case)
+            table = table_of(case, of_case)
             lines = [table.header, ("---",) * len(table.header), *table.rows]
             parts += [f"## {case.name}", f"`{case.formula}`"]
             parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))

@@ -1,5 +1,7 @@
 """lme-python, a Rust core that reads polars."""
 
+import statistics
+
 import lme_python
 import polars
 
@@ -26,3 +28,68 @@ def refit(task, data, _result):
 
 def objective(result):
     return result.reml_criterion
+
+
+def bootstrap_test(task, data):
+    small = lme_python.prepare_lmer(task["null"], data)
+    large = lme_python.prepare_lmer(task["formula"], data)
+
+    def run():
+        drawn = lme_python.bootstrap_lrt(large, small, task["nsim"], seed=1)
+        return {"p": drawn.p_value}
+
+    return run
+
+
+def bootstrap_refits(task, data):
+    model = fit(task, data)
+
+    def run():
+        drawn = lme_python.boot_lmer(task["formula"], data, model, nsim=task["nsim"], seed=1)
+        at = drawn.fixed_names.index(task["term"])
+        return {
+            "se": statistics.stdev(replicate.coefficients[at] for replicate in drawn.replicates)
+        }
+
+    return run
+
+
+def kenward_roger(task, data):
+    model = fit(task, data)
+
+    def run():
+        model.with_kenward_roger(data)
+        return _f_test(model.anova("kenward_roger"), task["term"])
+
+    return run
+
+
+def satterthwaite(task, data):
+    model = fit(task, data)
+
+    def run():
+        model.with_satterthwaite(data)
+        return _f_test(model.anova("satterthwaite"), task["term"])
+
+    return run
+
+
+def _f_test(table, term):
+    row = table.terms.index(term)
+    return {"F": table.f_value[row], "df": table.den_df[row]}
+
+
+def profile_intervals(task, data):
+    model = lme_python.lmer(task["formula"], data=data, reml=False)
+
+    def run():
+        limits = model.confint(method="profile", data=data, which="all")
+        rows = zip(limits.names, limits.lower, limits.upper, strict=True)
+        ends = {name.lstrip("."): (low, high) for name, low, high in rows}
+        return {
+            f"{name} {end}": ends[name][k]
+            for name in ("sigma", "Days")
+            for k, end in enumerate(("lower", "upper"))
+        }
+
+    return run
