@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site execute verify serve lab lint format typecheck bench calibrate pins clean distclean
+.PHONY: help setup book test site pdf execute verify serve lab lint format typecheck bench calibrate pins clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -15,13 +15,16 @@ setup: ## Make .venv with everything pinned (PYTHON=python3.12 chooses the inter
 	@$(PYTHON) tools/setup_env.py
 
 book: setup ## Set everything up and build the book; ends with where it lies
-	@$(RUN) tools/build_site.py
+	@$(RUN) tools/build_site.py $(if $(ADDRESS),--address $(ADDRESS))
 
 test: setup ## Set everything up and run all tests, notebooks included (ARGS="-k pulp" narrows)
 	$(RUN) -m pytest $(ARGS)
 
-site: setup ## Build the book's site in _build/html
-	@$(RUN) tools/build_site.py
+site: setup ## Build the book's site in _build/html (ADDRESS=https://... gives links their previews)
+	@$(RUN) tools/build_site.py $(if $(ADDRESS),--address $(ADDRESS))
+
+pdf: site ## Build the site and print it into one PDF in _build/pdf; needs Chromium
+	@$(RUN) tools/make_pdf.py
 
 execute: setup ## Run chapters and write their notebooks (CHAPTERS="book/01-pulp.md" narrows)
 	$(RUN) tools/execute.py $(CHAPTERS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import mmlib as mm
@@ -65,11 +66,11 @@ def points(
         f'  <path d="M{left - 45:g} {middle:g}H{right + 45:g}" stroke="{bar}" '
         'stroke-width="3" stroke-dasharray="12 8"/>'
     ]
-    for number, (operator, sheets) in enumerate(pulp.groupby("operator", observed=True)["bright"]):
+    for number, (_, sheets) in enumerate(pulp.groupby("operator", observed=True)["bright"]):
         x = left + step * number
         y_mean = middle - scale * (sheets.mean() - mean)
-        y_mode = middle - scale * modes[operator]
-        for value, times in sheets.value_counts(sort=False).items():
+        y_mode = middle - scale * float(modes.iloc[number])
+        for value, times in Counter(sheets.tolist()).items():
             drawn += [
                 f'  <circle cx="{x + 20 * k:g}" cy="{middle - scale * (value - mean):.1f}" r="6" '
                 f'fill="{sheet}"/>'

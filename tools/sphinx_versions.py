@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def commit(folder: Path = ROOT) -> str:
     return found
 
 
-def table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> nodes.table:
+def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> nodes.table:
     """Return a table with one line of titles."""
     group = nodes.tgroup(cols=len(titles))
     group += [nodes.colspec(colwidth=1) for _ in titles]

@@ -22,7 +22,8 @@ def book(tmp_path) -> Path:
     shutil.copy(ROOT / "_config.yml", folder)
     shutil.copytree(ROOT / "book" / "_static", folder / "book" / "_static")
     (folder / "tools").mkdir()
-    shutil.copy(ROOT / "tools" / "sphinx_versions.py", folder / "tools")
+    for extension in (ROOT / "tools").glob("sphinx_*.py"):
+        shutil.copy(extension, folder / "tools")
     (folder / "book" / "references.bib").write_text("")
     (folder / "book" / "index.md").write_text("# Front\n\nSee {doc}`01-one`.\n")
     (folder / "book" / "01-one.md").write_text("# The text twin\n")

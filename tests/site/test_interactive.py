@@ -1,0 +1,336 @@
+"""The interactive figures: their numbers against mmlib and scipy, by keyboard, in any light."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from docutils import nodes
+from scipy import stats
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+
+import mmlib as mm
+from tests.site.browser import LOOKS, axe, put_on
+from tests.site.test_use import press, settle, severe
+from tools.finish_pages import read_pages
+from tools.sphinx_interactive import FIGURES, add_scripts, interactive_figures
+
+browser_test = [pytest.mark.browser, pytest.mark.slow]
+PAGES = {
+    "shrinkage": "05-random-effects.html",
+    "likelihood": "03-estimation.html",
+    "null-distribution": "04-inference.html",
+}
+PULP = mm.load_dataset("pulp")
+LAYOUT = mm.oneway("bright ~ operator", PULP)
+
+
+def open_figure(site: Path, browser: Chrome, name: str) -> Chrome:
+    """Open the page of a figure from disk and bring the figure into view."""
+    put_on(browser, LOOKS[0])
+    browser.get_log("browser")
+    browser.get((site / "book" / PAGES[name]).as_uri())
+    settle(browser)
+    host = browser.find_element(By.CSS_SELECTOR, f"[data-interactive='{name}']")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", host)
+    return browser
+
+
+@pytest.fixture
+def shrinkage(site, browser) -> Chrome:
+    return open_figure(site, browser, "shrinkage")
+
+
+@pytest.fixture
+def likelihood(site, browser) -> Chrome:
+    return open_figure(site, browser, "likelihood")
+
+
+@pytest.fixture
+def null_distribution(site, browser) -> Chrome:
+    return open_figure(site, browser, "null-distribution")
+
+
+def words(browser: Chrome) -> str:
+    return browser.find_element(By.CSS_SELECTOR, ".interactive .words").text
+
+
+def marks(browser: Chrome, style: str = "") -> np.ndarray:
+    """Return the places of the drawn markers, in the units of the axes."""
+    return np.array(
+        browser.execute_script(
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".map(mark => [Number(mark.dataset.x), Number(mark.dataset.y)])",
+            f".interactive svg .marker{style}",
+        )
+    )
+
+
+def sliders(browser: Chrome) -> list:
+    return browser.find_elements(By.CSS_SELECTOR, ".interactive input[type=range]")
+
+
+def move(browser: Chrome, which: int, *keys: str) -> None:
+    """Move a slider as a reader without a mouse does."""
+    browser.execute_script("arguments[0].focus()", sliders(browser)[which])
+    press(browser, *keys)
+
+
+class TestShrinkage:
+    pytestmark = browser_test
+
+    def test_it_starts_at_the_pulp(self, shrinkage):
+        assert "variance ratio of 0.64 and 5 sheets" in words(shrinkage)
+        assert "factor is 0.762" in words(shrinkage)
+        assert "1.3121 times the random effect" in words(shrinkage)
+
+    def test_it_draws_the_fixed_and_the_random_effects_of_mmlib(self, shrinkage):
+        fit = mm.lmm("bright ~ 1 + (1 | operator)", PULP)
+        assert marks(shrinkage, ".fixed")[:, 1] == pytest.approx(LAYOUT.effects(), abs=1e-9)
+        random = fit.ranef()["operator"]["Intercept"]
+        assert marks(shrinkage, ".random")[:, 1] == pytest.approx(random, abs=1e-6)
+
+    def test_without_variance_everyone_is_predicted_by_the_mean(self, shrinkage):
+        move(shrinkage, 0, Keys.HOME)
+        assert "complete pooling" in words(shrinkage)
+        assert np.all(marks(shrinkage, ".random")[:, 1] == 0)
+
+    def test_more_sheets_are_trusted_more(self, shrinkage):
+        ratio = LAYOUT.variance_components("reml")
+        ratio = ratio.sigma2_group / ratio.sigma2_resid
+        move(shrinkage, 1, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+        factor = 7 * ratio / (7 * ratio + 1)
+        assert f"7 sheets of each operator the shrinkage factor is {factor:.3f}" in words(shrinkage)
+        effects = factor * LAYOUT.effects()
+        assert marks(shrinkage, ".random")[:, 1] == pytest.approx(effects, abs=1e-6)
+
+
+def rescaled(spread: float) -> mm.OneWayLayout:
+    """Return the layout of the pulp with the operators' means drawn together or apart."""
+    effects = PULP["operator"].map(LAYOUT.effects()).astype(float)
+    moved = PULP.assign(bright=PULP["bright"] + (spread - 1) * effects)
+    return mm.oneway("bright ~ operator", moved)
+
+
+class TestLikelihood:
+    pytestmark = browser_test
+
+    def test_its_objectives_are_those_of_mmlib(self, likelihood):
+        design = mm.build_design(mm.parse_formula("bright ~ 1 + (1 | operator)"), PULP)
+        for reml in (False, True):
+            objective = mm.Objective(design, reml=reml)
+            for theta in (0.3, 0.6562, 2.5):
+                drawn = likelihood.execute_script(
+                    "return Interactive.profiledObjective(arguments[0], arguments[1])",
+                    theta,
+                    {"ssa": LAYOUT.ssa, "sse": LAYOUT.sse, "groups": 4, "size": 5, "reml": reml},
+                )
+                expected = objective(np.array([theta])) - objective(np.array([0.0]))
+                assert drawn == pytest.approx(expected, abs=1e-9)
+
+    def test_it_starts_at_the_optima_of_the_pulp(self, likelihood):
+        assert "MSA / MSE is 4.20" in words(likelihood)
+        assert "Maximum likelihood: lowest at θ = 0.6562, 2.5684 below" in words(likelihood)
+        assert "REML: lowest at θ = 0.8005, 3.4701 below" in words(likelihood)
+        optima = [
+            mm.lmm("bright ~ 1 + (1 | operator)", PULP, reml=reml).theta[0]
+            for reml in (False, True)
+        ]
+        assert marks(likelihood)[:, 0] == pytest.approx(optima, rel=1e-5)
+        depths = [-LAYOUT.lrt().statistic, -LAYOUT.rlrt().statistic]
+        assert marks(likelihood)[:, 1] == pytest.approx(depths, rel=1e-8)
+
+    @pytest.mark.parametrize("percent", [150, 80, 57, 56, 49, 48, 0])
+    def test_the_optima_walk_as_in_mmlib(self, likelihood, percent):
+        likelihood.execute_script(
+            "arguments[0].value = arguments[1];"
+            "arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
+            sliders(likelihood)[0],
+            percent,
+        )
+        moved = rescaled(percent / 100)
+        parts = [moved.variance_components(method) for method in ("ml", "reml")]
+        thetas = [np.sqrt(part.sigma2_group / part.sigma2_resid) for part in parts]
+        assert marks(likelihood)[:, 0] == pytest.approx(thetas, abs=1e-8)
+        assert words(likelihood).count("the boundary") == thetas.count(0)
+
+
+DESIGNS = [(2, 2), (4, 5), (10, 2), (60, 30)]
+
+
+class TestNullDistribution:
+    pytestmark = browser_test
+
+    def test_it_starts_at_the_pulp(self, null_distribution):
+        said = words(null_distribution)
+        assert (
+            "4 operators with 5 sheets each. The statistic is zero with probability 0.7015" in said
+        )
+        assert "For T = 2.5684 the exact p is 0.0226" in said
+        assert "the mixture says 0.0545, and χ² 0.1090" in said
+        test = LAYOUT.lrt()
+        heights = [
+            test.pvalue,
+            stats.chi2.sf(test.statistic, 1),
+            stats.chi2.sf(test.statistic, 1) / 2,
+        ]
+        assert 10 ** marks(null_distribution)[:, 1] == pytest.approx(heights, rel=1e-7)
+
+    @pytest.mark.parametrize(("groups", "size"), DESIGNS)
+    def test_tail_and_mass_are_those_of_mmlib(self, null_distribution, groups, size):
+        rng = np.random.default_rng(groups)
+        frame = PULP.sample(groups * size, replace=True, random_state=1)
+        frame = frame.assign(
+            operator=np.repeat(np.arange(groups), size),
+            bright=rng.normal(size=groups * size) + 3 * (np.arange(groups * size) < size),
+        )
+        test = mm.oneway("bright ~ operator", frame).lrt()
+        assert test.statistic > 0
+        mass, tail = null_distribution.execute_script(
+            "const exact = Interactive.nullDistribution(arguments[0], arguments[1]);"
+            "return [exact.massAtZero, exact.tail(arguments[2])]",
+            groups,
+            size,
+            test.statistic,
+        )
+        assert mass == pytest.approx(test.mass_at_zero, abs=1e-12)
+        assert tail == pytest.approx(test.pvalue, rel=1e-8)
+
+    @pytest.mark.parametrize(("groups", "size"), DESIGNS)
+    def test_the_density_is_the_slope_of_the_tail(self, null_distribution, groups, size):
+        density, slope = null_distribution.execute_script(
+            "const exact = Interactive.nullDistribution(arguments[0], arguments[1]);"
+            "const step = 1e-4, places = [0.05, 0.5, 2, 6];"
+            "return [places.map(exact.density),"
+            "  places.map(t => (exact.tail(t - step) - exact.tail(t + step)) / (2 * step))]",
+            groups,
+            size,
+        )
+        assert density == pytest.approx(slope, rel=1e-4)
+
+    def test_f_and_chi_squared_are_those_of_scipy(self, null_distribution):
+        cases = [
+            (f, df1, df2) for f in (0.1, 1, 4.2, 50) for df1 in (1, 3, 59) for df2 in (2, 16, 1740)
+        ]
+        tails, densities, chi2 = null_distribution.execute_script(
+            "return [arguments[0].map(each => Interactive.fTail(...each)),"
+            "  arguments[0].map(each => Interactive.fDensity(...each)),"
+            "  [0.01, 1, 8].map(Interactive.chi2Tail)]",
+            cases,
+        )
+        assert tails == pytest.approx([stats.f.sf(*case) for case in cases], rel=1e-9, abs=1e-12)
+        assert densities == pytest.approx([stats.f.pdf(*case) for case in cases], rel=1e-9)
+        assert chi2 == pytest.approx(stats.chi2.sf([0.01, 1, 8], 1), rel=1e-10)
+
+    def test_a_statistic_of_zero_is_no_evidence(self, null_distribution):
+        move(null_distribution, 2, Keys.HOME)
+        assert "For T = 0.0000 the exact p is 1.0000" in words(null_distribution)
+
+
+class TestEveryFigure:
+    pytestmark = browser_test
+
+    @pytest.fixture(params=PAGES)
+    def page(self, request, site, browser) -> Chrome:
+        return open_figure(site, browser, request.param)
+
+    def test_it_works_by_keyboard_and_shows_where_one_is(self, page):
+        first = words(page)
+        for slider in sliders(page):
+            page.execute_script("arguments[0].focus()", slider)
+            press(page, Keys.ARROW_RIGHT)
+            outline = page.execute_script(
+                "return getComputedStyle(arguments[0]).outlineStyle", slider
+            )
+            assert outline == "solid"
+            shown = page.execute_script("return arguments[0].previousElementSibling.value", slider)
+            assert slider.get_attribute("aria-valuetext") == shown != ""
+        assert words(page) != first
+        press(page, Keys.TAB, Keys.ENTER)
+        assert words(page) == first
+
+    def test_it_works_by_mouse(self, page):
+        first, slider = words(page), sliders(page)[-1]
+        width = slider.size["width"]
+        ActionChains(page).move_to_element_with_offset(slider, width // 3, 0).click().perform()
+        assert words(page) != first
+
+    def test_it_says_what_it_shows(self, page):
+        for slider in sliders(page):
+            assert len(slider.accessible_name) > 10
+        live = page.find_element(By.CSS_SELECTOR, ".interactive .words")
+        assert live.get_attribute("aria-live") == "polite"
+        drawing = page.find_element(By.CSS_SELECTOR, ".interactive svg")
+        assert drawing.aria_role in ("img", "image")
+        assert len(drawing.accessible_name) > 40
+
+    @pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.name)
+    def test_it_is_accessible_and_fits(self, page, look):
+        put_on(page, look)
+        assert axe(page) == []
+        cut = page.execute_script(
+            "const svg = document.querySelector('.interactive svg');"
+            "const frame = svg.getBoundingClientRect();"
+            "return [...svg.querySelectorAll('text')].filter(text => {"
+            "  const box = text.getBoundingClientRect();"
+            "  return box.width && (box.left < frame.left - 1 || box.right > frame.right + 1"
+            "    || box.bottom > frame.bottom + 1 || box.top < frame.top - 1);"
+            "}).map(text => text.textContent)"
+        )
+        assert cut == []
+        overflow = page.execute_script(
+            "return document.documentElement.scrollWidth - arguments[0]", look.width
+        )
+        assert overflow <= 0
+
+    def test_lines_differ_by_more_than_colour(self, page):
+        patterns = page.execute_script(
+            "return [...new Set([...document.querySelectorAll('.interactive svg .line')]"
+            ".map(line => line.getAttribute('class')))]"
+            ".map(name => getComputedStyle(document.querySelector("
+            "  `.interactive svg .${name.trim().replaceAll(' ', '.')}`)).strokeDasharray)"
+        )
+        assert len(patterns) >= 2
+        assert len(set(patterns)) >= min(len(patterns) - 1, 3)
+
+    def test_nothing_is_wrong_in_the_console(self, page):
+        assert severe(page) == []
+
+    def test_its_static_twin_stays_without_scripts(self, page):
+        page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        try:
+            page.refresh()
+            host = page.find_element(By.CSS_SELECTOR, ".interactive")
+            assert "with JavaScript" in " ".join(host.text.split())
+            assert page.find_elements(By.CSS_SELECTOR, ".interactive input") == []
+            assert page.find_elements(By.CSS_SELECTOR, "figure img[src$='.svg']")
+        finally:
+            page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.mark.slow
+def test_scripts_are_loaded_only_where_they_are_used(site):
+    for path in read_pages(site):
+        html = path.read_text(encoding="utf-8")
+        used = set(re.findall(r'data-interactive="([^"]+)"', html))
+        loaded = set(re.findall(r'src="[^"]*/interactive/([\w-]+)\.js', html))
+        assert loaded == (used | {"figure"} if used else set()), path.name
+
+
+def doctree(*fragments: str) -> nodes.document:
+    document = nodes.document(None, None)
+    document += [nodes.raw("", fragment, format="html") for fragment in fragments]
+    return document
+
+
+def test_figures_are_found_in_a_page():
+    page = doctree('<div class="interactive" data-interactive="likelihood" data-size="5">', "<p>")
+    assert interactive_figures(page) == ["likelihood"]
+    assert interactive_figures(doctree("<div data-other='likelihood'>")) == []
+    assert (FIGURES / "likelihood.js").is_file()
+
+
+def test_a_figure_that_does_not_exist_stops_the_build():
+    with pytest.raises(ValueError, match="book/x: no interactive figure 'nothing'"):
+        add_scripts(None, "book/x", "", None, doctree('<div data-interactive="nothing">'))

@@ -1,0 +1,150 @@
+"""The book as one PDF: all of it, in order, with maths, figures, outline and page numbers."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from pypdf import PdfReader
+
+from tools.chromium import MISSING, is_installed
+from tools.make_pdf import PrintError, main, make_pdf, page_numbers
+from tools.print_book import one_page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"></svg>'
+CHAPTER = """
+<h1>1. One</h1><p>See <a href="02-two.html#there">there</a>, <a href="../genindex.html">not</a>,
+<a href="https://example.org">elsewhere</a>. <span class="math">\\(\\sqrt{2}\\)</span></p>
+<figure><img src="../a.svg?v=1" alt="A square"></figure>
+<details class="hide"><summary>Show the code</summary><pre>hidden = 1</pre></details>
+<div class="sd-tab-set"><input type="radio"><label class="sd-tab-label">R</label><pre>lmer()</pre>
+</div>
+<section id="exercises"><h2>1.1. Exercises</h2><div class="exercise">Prove it.</div>
+<details class="solution" id="sol"><summary>Solution to 1</summary><p>It is proved.</p></details>
+</section>
+"""
+SECOND = (
+    "<h1>2. Two</h1><section id='there'><h2>2.1. A rather long heading</h2><p>Here.</p></section>"
+)
+
+
+@pytest.fixture
+def small_site(tmp_path) -> Path:
+    """Lay out a site of a front page and two chapters."""
+    site = tmp_path / "html"
+    (site / "book").mkdir(parents=True)
+    root = Path(__file__).parents[2] / "book" / "_static"
+    (site / "_static").symlink_to(root)
+    (site / "a.svg").write_text(PICTURE)
+    contents = (
+        "<nav class='bd-links'><a class='internal' href='#'>Front</a>"
+        "<a class='internal' href='01-one.html'>1</a><a class='internal' href='02-two.html'>2</a>"
+        "</nav>"
+    )
+    pages = {"index": "<h1>The Book</h1>", "01-one": CHAPTER, "02-two": SECOND}
+    for name, body in pages.items():
+        (site / "book" / f"{name}.html").write_text(
+            f"<html><body>{contents}<article class='bd-article'>{body}</article></body></html>"
+        )
+    return site
+
+
+def test_the_pages_become_one(small_site, tmp_path):
+    html = BeautifulSoup(one_page(small_site, tmp_path, {"01-one--sol": 7}), "html.parser")
+    assert [h.get_text() for h in html("h1")] == [
+        "The Book",
+        "Contents",
+        "1. One",
+        "2. Two",
+        "Solutions",
+    ]
+    links = {link.get_text(): link["href"] for link in html.select(".chapter a")}
+    assert links == {
+        "there": "#02-two--there",
+        "elsewhere": "https://example.org",
+        "Solution: page 7": "#01-one--sol",
+    }
+    assert html.select_one("#solutions #\\30 1-one--sol").get_text().startswith("Solution to 1")
+    assert html.select_one("img")["src"] == "html/a.svg"
+    assert html.select("details, input, .hide summary") == []
+    assert html.select_one(".hide pre").get_text() == "hidden = 1"
+    assert html.select_one("p.tab-name").get_text() == "R"
+    lines = [line.get_text() for line in html.select(".contents a")]
+    assert lines[:4] == ["1. One", "1.1. Exercises", "2. Two", "2.1. A rather long heading"]
+
+
+def test_without_a_site_the_message_says_what_to_do(tmp_path, capsys):
+    assert main([str(tmp_path), str(tmp_path / "a.pdf")]) == 1
+    assert capsys.readouterr().err == "error: there is no site to print: run `make site`\n"
+
+
+@pytest.fixture
+def _printer():
+    if not is_installed():
+        if os.environ.get("CI") == "true":
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+
+
+@pytest.mark.usefixtures("_printer")
+@pytest.mark.parametrize("body", ["<p class='math'>\\(\\frac{1}\\)</p>", "<img src='missing.svg'>"])
+def test_what_cannot_be_printed_is_an_error(small_site, tmp_path, body):
+    page = small_site / "book" / "02-two.html"
+    page.write_text(page.read_text().replace("<p>Here.", f"{body}<p>Here."))
+    with pytest.raises(PrintError, match="cannot be printed"):
+        make_pdf(small_site, tmp_path / "a.pdf")
+
+
+def squeeze(text: str) -> str:
+    """Leave out spaces, which a PDF does not keep."""
+    return re.sub(r"\s", "", text)
+
+
+def titles(reader: PdfReader) -> list[tuple[str, int]]:
+    """List the entries of the outline, of all levels, with their pages counted from 1."""
+
+    def walk(entries: list) -> list:
+        return [
+            each
+            for entry in entries
+            for each in (
+                walk(entry)
+                if isinstance(entry, list)
+                else [(str(entry.title), reader.get_destination_page_number(entry) + 1)]
+            )
+        ]
+
+    return walk(reader.outline)
+
+
+@pytest.mark.usefixtures("_printer")
+def test_the_whole_book_is_printed(site, tmp_path):
+    pdf = tmp_path / "book.pdf"
+    pages = make_pdf(site, pdf)
+    reader = PdfReader(pdf)
+    text = [squeeze(page.extract_text()) for page in reader.pages]
+    assert pages == len(text) > 50
+    assert reader.metadata.title == "Mixed Models in Python"
+    assert [path.name for path in tmp_path.iterdir()] == ["book.pdf"]
+
+    printed = BeautifulSoup(one_page(site, tmp_path, page_numbers(pdf)), "html.parser")
+    headings = [" ".join(tag.get_text().split()) for tag in printed("h1")]
+    outline = titles(reader)
+    assert [title for title, _ in outline if title in headings] == headings
+    assert all(squeeze(title) in text[page - 1] for title, page in outline if title in headings)
+
+    contents = [line.get_text() for line in printed.select(".contents a")]
+    assert len(contents) > 40
+    assert all(squeeze(line)[-1].isdigit() for line in contents)
+    listed = "".join(text[1:12])
+    assert all(squeeze(line.span.get_text()) in listed for line in printed.select(".contents a"))
+
+    solutions = page_numbers(pdf)["solutions"]
+    assert not any("SolutiontoExercise" in each for each in text[: solutions - 1])
+    assert sum(each.count("SolutiontoExercise") for each in text[solutions - 1 :]) > 5
+    assert not any("\\(" in each or "\\boldsymbol" in each for each in text)
+    drawn = sum(page.get_contents().get_data().count(b" c\n") for page in list(reader.pages)[6:12])
+    assert drawn > 100  # figures and formulas are curves, not pictures

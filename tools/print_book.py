@@ -1,0 +1,188 @@
+"""Put the pages of the built site together into one page, as a printer wants them.
+
+The site is the only source: what is printed is what is shown. Dropdowns are opened, tabs stand one
+below the other, solutions move to an appendix, and links lead to places within the one page.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bs4 import BeautifulSoup, Tag
+
+BOOK = "Mixed Models in Python"
+MATHJAX = "_static/vendor/mathjax/tex-chtml-full.js"
+STYLE = Path(__file__).resolve().parent / "print.css"
+_USELESS = (
+    ".headerlink, .toctree-wrapper, .sd-tab-set > input, .sd-stretched-link, "
+    "details.hide > summary, .interactive, script, a.reference.download"
+)
+
+
+class PrintError(Exception):
+    """The site cannot be printed; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    path: Path
+    name: str  # the beginning of every anchor of this page: "01-pulp"
+
+    def anchor(self, fragment: str = "") -> str:
+        return f"{self.name}--{fragment}" if fragment else self.name
+
+
+def one_page(site: Path, folder: Path, numbers: Mapping[str, int] | None = None) -> str:
+    """Return the whole book as one page of HTML.
+
+    Parameters
+    ----------
+    site : Path
+        The built site.
+    folder : Path
+        Where the page will lie; images and scripts are named from there.
+    numbers : mapping of str to int, optional
+        The page of each anchor, as printed. They stand in the table of contents and beside the
+        exercises; the first time round there are none.
+
+    Raises
+    ------
+    PrintError
+        If the site has no table of contents.
+    """
+    pages = [_Page(path, _slug(path, site)) for path in _in_order(site)]
+    html = BeautifulSoup("", "html.parser")
+    articles = [_article(page, pages, folder) for page in pages]
+    solutions = _take_solutions(html, articles)
+    contents = _contents(html, [*articles, solutions], numbers or {})
+    for reference in [tag for article in articles for tag in article.select("a.solution-link")]:
+        number = (numbers or {}).get(str(reference["href"])[1:])
+        reference.string = f"Solution: page {number}" if number else "Solution"
+    parts = [str(part) for part in (articles[0], contents, *articles[1:], solutions)]
+    return _PAGE.format(
+        book=BOOK,
+        style=STYLE.read_text(encoding="utf-8"),
+        colours=_from(folder, site / "_static" / "pygments.css"),
+        mathjax=_from(folder, site / MATHJAX),
+        body="\n".join(parts),
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{book}</title>
+<link rel="stylesheet" href="{colours}">
+<style>{style}</style>
+<script>window.MathJax = {{
+  chtml: {{matchFontHeight: false}},
+  options: {{enableMenu: false, processHtmlClass: "math"}},
+}};</script>
+<script defer src="{mathjax}"></script>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def _in_order(site: Path) -> list[Path]:
+    """List the pages in the order of the contents that stand in the sidebar of the front page."""
+    front = site / "book" / "index.html"
+    if not front.is_file():
+        raise PrintError("there is no site to print: run `make site`")
+    html = BeautifulSoup(front.read_text(encoding="utf-8"), "html.parser")
+    links = [str(link["href"]).split("#")[0] for link in html.select("nav.bd-links a.internal")]
+    paths = [front, *((front.parent / link).resolve() for link in links if link)]
+    if len(paths) < 2:
+        raise PrintError("the site has no table of contents: run `make site`")
+    return list(dict.fromkeys(paths))
+
+
+def _slug(path: Path, site: Path) -> str:
+    return path.relative_to(site / "book").with_suffix("").as_posix().replace("/", "-")
+
+
+def _from(folder: Path, target: Path) -> str:
+    return Path(os.path.relpath(target, folder)).as_posix()
+
+
+def _article(page: _Page, pages: list[_Page], folder: Path) -> Tag:
+    """Return what one page says, ready to stand among the others."""
+    html = BeautifulSoup(page.path.read_text(encoding="utf-8"), "html.parser")
+    article = html.select_one("article.bd-article")
+    if article is None:
+        raise PrintError(f"{page.path.name} has no article")
+    for tag in article.select(_USELESS):
+        tag.decompose()
+    for box in article.select("details.hide"):
+        box.name = "div"
+    for box in article.select("details"):
+        box["open"] = ""
+    for label in article.select(".sd-tab-label"):
+        label.name, label.attrs = "p", {"class": "tab-name"}
+    for image in article.select("img[src]"):
+        image["src"] = _from(folder, (page.path.parent / str(image["src"]).split("?")[0]).resolve())
+    _lead_links_within(article, page, pages)
+    for tag in article.select("[id]"):
+        tag["id"] = page.anchor(str(tag["id"]))
+    article["id"] = page.name
+    article["class"] = "chapter"
+    return article
+
+
+def _lead_links_within(article: Tag, page: _Page, pages: list[_Page]) -> None:
+    """Point links between pages to the place in this one; what is not printed is no link."""
+    targets = {other.path.resolve(): other for other in pages}
+    for link in article.select("a[href]"):
+        parts = urlsplit(str(link["href"]))
+        if parts.scheme:
+            continue
+        path = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
+        if path.resolve() in targets:
+            link["href"] = "#" + targets[path.resolve()].anchor(unquote(parts.fragment))
+        else:
+            link.unwrap()
+
+
+def _take_solutions(html: BeautifulSoup, articles: list[Tag]) -> Tag:
+    """Move the worked solutions to an appendix, and leave a link to each in its place."""
+    appendix = html.new_tag("article", attrs={"class": "chapter", "id": "solutions"})
+    appendix.append(html.new_tag("h1", string="Solutions"))
+    for article in articles:
+        solutions = article.select("details.solution")
+        if not solutions:
+            continue
+        title = article.h1.get_text() if article.h1 else ""
+        section = html.new_tag("section", attrs={"id": f"solutions-{article['id']}"})
+        section.append(html.new_tag("h2", string=title))
+        for solution in solutions:
+            link = html.new_tag("a", attrs={"class": "solution-link", "href": f"#{solution['id']}"})
+            solution.replace_with(link)
+            solution.name = "div"
+            if solution.summary:
+                solution.summary.name = "p"
+            section.append(solution)
+        appendix.append(section)
+    return appendix
+
+
+def _contents(html: BeautifulSoup, articles: list[Tag], numbers: Mapping[str, int]) -> Tag:
+    """Return the table of contents: chapters and their sections, each with its page."""
+    contents = html.new_tag("nav", attrs={"class": "contents", "id": "contents"})
+    contents.append(html.new_tag("h1", string="Contents"))
+    for article in articles[1:]:
+        for heading in article.select("h1, h2"):
+            section = heading.find_parent(["section", "article"])
+            anchor = str(section["id"]) if section and section.get("id") else str(article["id"])
+            line = html.new_tag("a", attrs={"class": heading.name, "href": f"#{anchor}"})
+            line.append(html.new_tag("span", string=heading.get_text()))
+            line.append(html.new_tag("b", string=str(numbers.get(anchor, ""))))
+            contents.append(line)
+    return contents
