@@ -277,10 +277,12 @@ def _entry(*, draws: str, r_draws: str, **texts: str) -> Entry:
 def _section(title: str, rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of a section: its table, and the reasons below it."""
     yield f"## {title}\n"
-    yield "| what | printed | ours | R | difference | verdict |"
-    yield "|---|--:|--:|--:|--:|---|"
+    yield "```{container} numbers"
+    yield "| what | printed | verdict | ours | R | difference |"
+    yield "|---|--:|---|--:|--:|--:|"
     for row in rows:
         yield "| " + " | ".join(_cells(row)) + " |"
+    yield "```"
     reasons = dict.fromkeys((row.entry.rule, row.entry.reason) for row in rows if row.entry.rule)
     for rule, reason in reasons:
         yield f"\n**{rule.capitalize()}:** {reason}"
@@ -290,13 +292,13 @@ def _cells(row: Row) -> Iterator[str]:
     entry, p = row.entry, row.ours[0]
     yield entry.what
     yield _shown(entry.printed.split(), p, entry.draws) if entry.printed else "–"
-    yield _shown([f"{value:.15g}" for value in row.ours], p, row.our_draws)
-    yield _shown([f"{value:.15g}" for value in row.r], p, entry.r_draws) if row.r else "–"
-    yield f"{row.difference:.0e}".replace("0e+00", "0") if row.r else "–"
     if entry.rule:
         yield f"explained: {entry.rule}"
     else:
         yield "agrees" if entry.printed else "agrees with R"
+    yield _shown([f"{value:.15g}" for value in row.ours], p, row.our_draws)
+    yield _shown([f"{value:.15g}" for value in row.r], p, entry.r_draws) if row.r else "–"
+    yield f"{row.difference:.0e}".replace("0e+00", "0") if row.r else "–"
 
 
 def _shown(numbers: Sequence[str], p: float, draws: int) -> str:
@@ -357,7 +359,7 @@ def _half_unit(printed: str) -> float:
     return float(Decimal(5).scaleb(_exponent(printed) - 1))
 
 
-_DIFFERENCE = re.compile(r"\|[^|\n]*\|(?=[^|\n]*\|$)", re.MULTILINE)
+_DIFFERENCE = re.compile(r"\|[^|\n]*\|$", re.MULTILINE)  # the last column
 _PAGE = """\
 <!-- Written by tools/verify.py: do not edit, run `make verify`. -->
 
@@ -377,6 +379,12 @@ How to read the tables:
 printed
 : The number as the lecture shows it.
 
+verdict
+: *Agrees*: our value, rounded to the printed digits, is the printed number, and it agrees with R's
+  to one part in a million. *Explained*: the printed number cannot be had, for the reason given
+  below the table, and the reason itself is checked. A simulated number has its standard error
+  beside it, and must lie within three of them. The data of each set are one row.
+
 ours
 : Computed when this page was made, by `mmlib`, and by statsmodels for least squares. Like R's, it
   is shown with 15 significant digits.
@@ -388,12 +396,6 @@ R
 difference
 : Ours minus R's, to one digit. Where an optimiser is at work, both stop a little short of the
   optimum, and not at the same place.
-
-verdict
-: *Agrees*: our value, rounded to the printed digits, is the printed number, and it agrees with R's
-  to one part in a million. *Explained*: the printed number cannot be had, for the reason given
-  below the table, and the reason itself is checked. A simulated number has its standard error
-  beside it, and must lie within three of them. The data of each set are one row.
 
 Left out are numbers that are not results: versions of software, row numbers, settings such as the
 seed and the number of draws, and the legend of R's stars. The build of these pages computes
