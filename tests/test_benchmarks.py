@@ -1,6 +1,7 @@
 """The benchmark harness works and tells right from wrong. Nothing here is timed."""
 
 import argparse
+import ast
 import dataclasses
 import importlib
 import json
@@ -19,7 +20,7 @@ def bench():
         yield importlib.import_module("run")
     finally:
         sys.path.remove(str(BENCHMARKS))
-        for name in ("run", "cases"):
+        for name in ("run", "cases", "inference", "measure", "peers", "peers.mmlib"):
             sys.modules.pop(name, None)
 
 
@@ -29,7 +30,7 @@ def options():
 
 
 def case_named(bench, name):
-    return next(case for case in bench.CASES if case.name == name)
+    return next(case for case in (*bench.CASES, *bench.INFERENCE) if case.name == name)
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,97 @@ def test_results_are_saved_with_what_they_were_measured_on(bench, pulp_run, tmp_
     assert saved["about"]["versions"]["mmlib"] == pulp_run.measured["version"]
     assert saved["runs"][0]["measured"] == pulp_run.measured
     assert "| mmlib |" in (tmp_path / "results.md").read_text(encoding="utf-8")
+
+
+# ---- inference ------------------------------------------------------------------------------
+
+
+def small_inference():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        cases = importlib.import_module("inference").INFERENCE
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        for name in ("cases", "inference"):
+            sys.modules.pop(name, None)
+    return [case.name for case in cases if case.nsim <= 10**4]
+
+
+@pytest.mark.parametrize("name", small_inference())
+def test_our_answer_is_right(bench, name):
+    case, ours = case_named(bench, name), importlib.import_module("peers.mmlib")
+    answer = getattr(ours, case.action)(case.task(), ours.frame(case.load()))()
+    [verdict] = bench.verdicts(case, [answer])
+    assert verdict == ("right" if case.truth() else "")
+
+
+def functions_of(package):
+    tree = ast.parse((BENCHMARKS / "peers" / f"{package}.py").read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_package_offers_what_it_is_asked_for(bench):
+    script = (BENCHMARKS / "inference.R").read_text(encoding="utf-8")
+    for case in bench.INFERENCE:
+        for package in ("mmlib", *case.peers):
+            assert case.action in functions_of(package), (case.name, package)
+        assert f"  {case.action} = " in script
+
+
+def test_inference_is_measured_in_a_process_of_its_own(bench, options):
+    case = case_named(bench, "Kenward–Roger, penicillin")
+    [run] = bench.run_case(case, {"mmlib": sys.executable, "glmm": "not asked"}, options)
+    [judged] = bench.judge(case, [run])
+    assert (judged.problem, judged.verdict) == ("", "right")
+    assert judged.measured["run"]["seconds"] > 0
+    [row] = bench.table_of(case, [judged]).rows
+    assert row[0] == "mmlib"
+    assert row[2] == "1.00"
+    assert "F 1.239, df 12" in row
+
+
+@pytest.mark.usefixtures("bench")
+def test_what_a_fit_remembers_is_not_timed():
+    measure = importlib.import_module("measure")
+    prepared, done = [], []
+
+    def prepare():
+        prepared.append(1)
+        return lambda: done.append(len(prepared))
+
+    _, times = measure.timed_anew(prepare, budget=1e-9)
+    assert times["repeats"] >= 1
+    assert done == list(range(1, len(done) + 1))
+
+
+@pytest.mark.parametrize("off", [0.01, -0.01, float("nan")])
+def test_a_wrong_number_is_marked(bench, off):
+    case = case_named(bench, "Kenward–Roger, penicillin")
+    right = {"F": 1.238938, "df": 12.0}
+    wrong = {"F": 1.238938, "df": 12.0 * (1 + off)}
+    found = bench.verdicts(case, [right, wrong, None])
+    assert found[0] == "right"
+    assert found[1].startswith("WRONG df")
+    assert found[2] == ""
+
+
+def test_simulated_answers_without_a_known_truth_are_held_against_r(bench):
+    case = case_named(bench, "exact RLRT, unbalanced pulp, 10,000 draws")
+    assert bench.verdicts(case, [{"p": 0.031}, {"p": 0.030}]) == ["right", "right"]
+    near_and_far = bench.verdicts(case, [{"p": 0.20}, {"p": 0.030}])
+    assert near_and_far[0].startswith("WRONG p")
+
+
+def test_a_program_that_cannot_is_not_started(bench, options):
+    case = case_named(bench, "Kenward–Roger, 20,000 rows")
+    [run] = bench.run_case(case, {"lme4": "no-such-program"}, options)
+    assert run.problem.startswith("cannot")
+
+
+def test_saved_results_hold_inference_too(bench, tmp_path):
+    case = case_named(bench, "Satterthwaite, sleepstudy")
+    measured = {"version": "1", "run": {"seconds": 0.002, "cpu": 0.001}, "answer": {"F": 45.853}}
+    bench.save([bench.Run(case.name, "mmlib", measured)], {}, tmp_path)
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "## Satterthwaite, sleepstudy" in text
+    assert "| mmlib | 2.00 ms | 1.00 | 1.00 ms | 1.00 |" in text
