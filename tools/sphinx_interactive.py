@@ -1,6 +1,6 @@
 """Give the scripts of interactive figures to the pages that have such figures, and to no other.
 
-A chapter writes `<div data-interactive="name" …>`; the figure is `book/_static/interactive/name.js`.
+A chapter writes `<div data-interactive="name" …>`; `book/_static/interactive/name.js` draws it.
 """
 
 from __future__ import annotations

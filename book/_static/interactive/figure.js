@@ -74,12 +74,13 @@ Interactive.MARKERS = {
 // Builds one figure: `sliders` say what can be moved, `draw(values, width)` returns {height, svg},
 // and `describe(values)` says in words what the drawing shows.
 Interactive.show = (host, { title, alt, sliders, draw, describe }) => {
+  const id = name => `${host.dataset.interactive}-${name}`;
   host.setAttribute("role", "group");
   host.setAttribute("aria-label", title);
   host.innerHTML = `<p class="title">${title}</p>
-    <div class="controls">${sliders.map(({ label, min, max, start }, i) => `
-      <label>${label} <output></output>
-      <input type="range" min="${min}" max="${max}" step="1" value="${start}"></label>`).join("")}
+    <div class="controls">${sliders.map(({ name, label, min, max, start }) => `
+      <div><label for="${id(name)}">${label}</label> <b aria-hidden="true"></b>
+      <input type="range" id="${id(name)}" min="${min}" max="${max}" step="1" value="${start}"></div>`).join("")}
       <button type="button">Back to the pulp</button></div>
     <svg role="img"></svg>
     <p class="words" aria-live="polite"></p>`;
@@ -97,7 +98,7 @@ Interactive.show = (host, { title, alt, sliders, draw, describe }) => {
       input.previousElementSibling.textContent = shown;
     });
     // Drawn in the pixels of the page, so that its letters are never smaller than the text's.
-    const width = Math.max(280, Math.min(640, host.clientWidth));
+    const width = Math.max(280, Math.min(640, host.querySelector(".controls").clientWidth));
     const { height, svg: drawing } = draw(values, width);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("width", width);

@@ -92,13 +92,14 @@ Interactive.figures["null-distribution"] = data => {
   const draw = ({ groups, size, statistic }, width) => {
     const exact = nullDistribution(groups, size);
     const [left, right] = [62, width - 12];
-    const x = [-0.4, largest];
+    const x = [-0.8, largest];
     const upper = new Plot({ left, right, top: 12, bottom: 190, x, y: [0, 0.8] });
     const lower = new Plot({ left, right, top: 216, bottom: 410, x, y: [-3, 0] });
     const densities = [exact.density, chi2Density, t => chi2Density(t) / 2];
     const tails = [exact.tail, chi2Tail, t => chi2Tail(t) / 2];
     const zero = exact.massAtZero;
-    const spikes = [[-0.14, 0.5, 2], [0, zero, 0]]
+    // What lies at zero is drawn as bars, side by side to the left of it.
+    const spikes = [[-0.5, 0.5, 2], [-0.2, zero, 0]]
       .map(([at, mass, i]) => upper.line([[at, 0], [at, mass]], `style-${i} spike`));
     const marks = tails.map((tail, i) => {
       const height = statistic > 0 ? Math.log10(tail(statistic)) : 0;
@@ -118,7 +119,8 @@ Interactive.figures["null-distribution"] = data => {
         + tails.map((tail, i) => lower.line(grid.map(t => [t, Math.log10(tail(t))]), `style-${i}`)).join("")
         + `<path class="axis" d="M${upper.across(statistic)},${upper.top}V${lower.bottom}"/>`
         + marks.join("")
-        + upper.legend(names.map((name, i) => [name, `style-${i}`]), width - 135, 24),
+        + upper.legend(names.map((name, i) => [name, `style-${i}`]), width - 135, 24)
+          + `<text x="${width - 93}" y="89">bars: T = 0</text>`,
     };
   };
 
