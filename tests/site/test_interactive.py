@@ -77,8 +77,8 @@ def axe_within(browser: Chrome) -> list[str]:
     browser.execute_script(AXE)
     return browser.execute_async_script(
         "const done = arguments[0];"
-        "axe.run('.interactive', {preload: false}).then(found => done("
-        "  found.passes.length ? found.violations.map(rule => rule.id) : ['nothing was looked at']))"
+        "axe.run('.interactive', {preload: false}).then(({passes, violations}) =>"
+        "  done(passes.length ? violations.map(rule => rule.id) : ['nothing was looked at']))"
     )
 
 
@@ -278,6 +278,22 @@ class TestEveryFigure:
         width = slider.size["width"]
         ActionChains(page).move_to_element_with_offset(slider, width // 3, 0).click().perform()
         assert words(page) != first
+
+    @pytest.mark.parametrize("end", [Keys.HOME, Keys.END], ids=["least", "most"])
+    def test_its_marks_stay_within_the_axes(self, page, end):
+        for which in range(len(sliders(page))):
+            move(page, which, end)
+        outside = page.execute_script(
+            "const boxes = name => [...document.querySelectorAll(`.interactive svg ${name}`)]"
+            "  .map(mark => mark.getBoundingClientRect());"
+            "const axes = boxes('.axis'), most = (side, of) => of(...axes.map(box => box[side]));"
+            "return boxes('.marker').filter(box =>"
+            "  (box.top + box.bottom) / 2 < most('top', Math.min) - 1"
+            "  || (box.top + box.bottom) / 2 > most('bottom', Math.max)"
+            "  || (box.left + box.right) / 2 < most('left', Math.min)"
+            "  || (box.left + box.right) / 2 > most('right', Math.max) + 1).length"
+        )
+        assert outside == 0
 
     def test_it_says_what_it_shows(self, page):
         for slider in sliders(page):

@@ -24,10 +24,10 @@ Interactive.figures.likelihood = data => {
   const [groups, size, sse] = [data.groups, data.size, data.sse].map(Number);
   const layout = (spread, reml) => ({ ssa: Number(data.ssa) * spread ** 2, sse, groups, size, reml });
   const ratio = spread => layout(spread).ssa / (groups - 1) / (sse / (groups * (size - 1)));
-  const curves = [["maximum likelihood", false, "circle"], ["REML", true, "square"]];
+  const curves = [["ML", false, "circle"], ["REML", true, "square"]];
 
   const draw = ({ spread }, width) => {
-    const plot = new Plot({ left: 58, right: width - 12, top: 12, bottom: 270, x: [0, 2.5], y: [-11, 8] });
+    const plot = new Plot({ left: 58, right: width - 12, top: 40, bottom: 290, x: [0, 2.5], y: [-11, 8] });
     const axes = plot.axes({
       xTicks: range(0, 2.5, 6).map(x => [x, number(x, 1)]),
       yTicks: [-10, -5, 0, 5].map(y => [y, number(y, 0)]),
@@ -40,8 +40,8 @@ Interactive.figures.likelihood = data => {
       const points = range(0, 2.5, 251).map(theta => [theta, profiledObjective(theta, at)]);
       return plot.line(points, `style-${i}`) + plot.marker(shape, best, profiledObjective(best, at), `style-${i}`);
     });
-    const legend = plot.legend(curves.map(([name], i) => [name, `style-${i}`]), width - 205, 222);
-    return { height: 320, svg: axes + plot.line([[0, 0], [2.5, 0]], "thin") + drawn.join("") + legend };
+    const legend = curves.map(([name], i) => plot.legend([[name, `style-${i}`]], 80 + 110 * i, 16)).join("");
+    return { height: 340, svg: axes + plot.line([[0, 0], [2.5, 0]], "thin") + drawn.join("") + legend };
   };
 
   const describe = ({ spread }) => {

@@ -91,10 +91,10 @@ Interactive.figures["null-distribution"] = data => {
 
   const draw = ({ groups, size, statistic }, width) => {
     const exact = nullDistribution(groups, size);
-    const [left, right] = [62, width - 12];
+    const [left, right] = [70, width - 12];
     const x = [-0.8, largest];
-    const upper = new Plot({ left, right, top: 12, bottom: 190, x, y: [0, 0.8] });
-    const lower = new Plot({ left, right, top: 216, bottom: 410, x, y: [-3, 0] });
+    const upper = new Plot({ left, right, top: 12, bottom: 190, x, y: [0, 1] });
+    const lower = new Plot({ left, right, top: 216, bottom: 410, x, y: [-4, 0] });
     const densities = [exact.density, chi2Density, t => chi2Density(t) / 2];
     const tails = [exact.tail, chi2Tail, t => chi2Tail(t) / 2];
     const zero = exact.massAtZero;
@@ -107,10 +107,10 @@ Interactive.figures["null-distribution"] = data => {
     });
     return {
       height: 460,
-      svg: upper.axes({ yTicks: [0, 0.2, 0.4, 0.6, 0.8].map(y => [y, number(y, 1)]), yLabel: "density, mass at 0" })
+      svg: upper.axes({ yTicks: [0, 0.2, 0.4, 0.6, 0.8, 1].map(y => [y, number(y, 1)]), yLabel: "density, mass at 0" })
         + lower.axes({
           xTicks: range(0, largest, 5).map(t => [t, number(t, 0)]),
-          yTicks: [-3, -2, -1, 0].map(y => [y, number(10 ** y, -y)]),
+          yTicks: [-4, -3, -2, -1, 0].map(y => [y, number(10 ** y, -y)]),
           xLabel: "likelihood-ratio statistic T",
           yLabel: "probability of T or more",
         })

@@ -49,7 +49,7 @@ Interactive.figures.shrinkage = data => {
       + (k > 0 ? moved : pooled);
   };
 
-  const text = ratio => number(ratio, ratio < 0.1 && ratio > 0 ? 3 : ratio < 10 ? 2 : 0);
+  const text = ratio => (ratio === 0 ? "0" : number(ratio, ratio < 0.1 ? 3 : ratio < 10 ? 2 : 0));
 
   return {
     title: "Move the variances",
