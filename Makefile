@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site pdf execute verify serve lab lint format typecheck bench calibrate pins clean distclean
+.PHONY: help setup book test site pdf execute verify serve lab lint format typecheck bench calibrate homework pins clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ bench: setup ## Time mmlib beside other packages (ARGS="--quick", ARGS=--help te
 
 calibrate: setup ## Simulate the size of every test for the book (long; resumes when interrupted)
 	$(RUN) tools/calibrate.py $(ARGS)
+
+homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own data for each student)
+	$(RUN) tools/homework.py $(if $(STUDENTS),--students "$(STUDENTS)" --salt "$(SALT)")
 
 pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 takes newer versions)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

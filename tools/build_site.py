@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 from finish_pages import FinishError, finish
+from offer_homework import offer_homework
 from site_checks import all_complaints
 from verify import VerificationError, check_page, verified_rows
 
@@ -60,6 +61,7 @@ def build(output: Path = ROOT, source: Path = ROOT, address: str = "") -> Path:
         finish(site, address.rstrip("/"))
     except FinishError as error:
         raise SiteError(f"the site was not finished: {error}") from error
+    offer_homework(site, source / "homework" / "student")
     if complaints := all_complaints(site):
         raise SiteError("\n".join(["the site is built, but not as it should be:", *complaints]))
     return site

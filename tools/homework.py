@@ -14,6 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from nbformat import NotebookNode
+
 from execute import ROOT, save
 from homework_chapter import Chapter, read_book
 from homework_notebooks import CODE_STUB, TEXT_STUB, Edition, write_notebook
@@ -99,7 +101,7 @@ def _write_course(chapters: list[Chapter], folder: Path) -> None:
     )
 
 
-def _save(notebook: object, path: Path) -> None:
+def _save(notebook: NotebookNode, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     save(notebook, path)
 

@@ -13,6 +13,8 @@ exercise:
                 a numerical check of a derivation that the chapter leaves to paper
     own         false: leave the exercise out when each student has own data
     own_check   the check for own data, where the chapter's knows the original numbers
+
+`own = false` before the first table leaves the whole chapter out when each student has own data.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from execute import CHAPTERS, ROOT, ChapterError, read_chapter
 from homework_text import Block, HomeworkError, References, directives, parser, plain
 
 _KINDS = ("Derivation", "Computation", "Interpretation")
+# The book's checks of itself, and its interactive figures.
+_HIDDEN = {"remove-cell", "remove-input"}
 _FIELDS = {
     *("points", "rubric", "hidden", "wrong", "ask", "solution", "check", "own", "own_check"),
 }
@@ -108,6 +112,7 @@ class Chapter:
     number: int
     title: str
     parts: tuple[Cell | Exercise, ...]
+    own: bool = True
 
     @property
     def exercises(self) -> list[Exercise]:
@@ -156,6 +161,7 @@ class _Draft:
 
 def _chapter(path: Path, notebook: NotebookNode, references: References, table: Path) -> Chapter:
     extras = _read_table(table)
+    own = extras.pop("own", True)
     parts = [
         _exercise(part, extras.pop(part.opening.options["label"], {}))
         if isinstance(part, _Draft)
@@ -165,7 +171,25 @@ def _chapter(path: Path, notebook: NotebookNode, references: References, table: 
     if extras:
         raise HomeworkError(f"{table.name} describes {', '.join(extras)}: no such exercise")
     title = references.titles[path.stem]
-    return Chapter(path.stem, int(path.stem[:2]), title, tuple(parts))
+    return Chapter(path.stem, int(path.stem[:2]), title, tuple(_for_students(parts)), own)
+
+
+def _for_students(parts: list[Cell | Exercise]) -> Iterator[Cell | Exercise]:
+    """Drop the cells of which readers see nothing, but keep what others need of them."""
+    shown = [
+        part.source if isinstance(part, Cell) else f"{part.code}\n{part.check}"
+        for part in parts
+        if not isinstance(part, Cell) or (part.kind == "code" and not part.tags & _HIDDEN)
+    ]
+    needed = {name for code in shown for name in _names(code, ast.Load)}
+    needed -= {name for code in shown for name in _defined(code)}
+    for part in parts:
+        if not isinstance(part, Cell) or not part.tags & _HIDDEN:
+            yield part
+        elif needed.intersection(_defined(part.source)):
+            yield replace(
+                part, source=_without_asserts(part.source), tags=frozenset({"hide-input"})
+            )
 
 
 def _parts(notebook: NotebookNode, references: References) -> list[Cell | _Draft]:
@@ -265,6 +289,14 @@ def _names(code: str, context: type[ast.expr_context]) -> set[str]:
     return {node.id for node in nodes if isinstance(node, ast.Name) and type(node.ctx) is context}
 
 
+def _without_asserts(code: str) -> str:
+    lines = code.splitlines()
+    for statement in reversed(ast.parse(code).body):
+        if isinstance(statement, ast.Assert):
+            del lines[statement.lineno - 1 : statement.end_lineno]
+    return "\n".join(lines)
+
+
 def _defined(code: str) -> Iterator[str]:
     """Name what a cell defines at its top level, in order and once."""
     found: dict[str, None] = {}
@@ -272,6 +304,8 @@ def _defined(code: str) -> Iterator[str]:
         if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
             found[statement.name] = None
             continue
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            found.update(dict.fromkeys(alias.asname or alias.name for alias in statement.names))
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 found[node.id] = None

@@ -78,16 +78,16 @@ def _grading(name: str, *, solution: bool, points: int | None = None) -> dict[st
 
 
 def _cells(cell: Cell) -> Iterator[NotebookNode]:
-    """Write a cell of the chapter's body; checks of the book itself are not for students."""
+    """Write a cell of the chapter's body."""
     if cell.kind == "text":
         yield _text(cell.source)
-    elif "remove-cell" not in cell.tags:
-        code = _code(cell.source)
-        if "hide-input" in cell.tags:
-            code.metadata["jupyter"] = {"source_hidden": True}
-        yield code
-        if cell.caption:
-            yield _text(cell.caption)
+        return
+    code = _code(cell.source)
+    if "hide-input" in cell.tags:
+        code.metadata["jupyter"] = {"source_hidden": True}
+    yield code
+    if cell.caption:
+        yield _text(cell.caption)
 
 
 def _exercise(exercise: Exercise, edition: Edition) -> Iterator[NotebookNode]:
@@ -116,6 +116,7 @@ def _question(exercise: Exercise) -> str:
 
 
 def write_answer(exercise: Exercise, edition: Edition) -> str:
+    """Write what stands in the place for code."""
     asked = f"# Define here: {', '.join(exercise.answers)}"
     match edition:
         case Edition.STUDENT:
@@ -131,7 +132,7 @@ def write_check(exercise: Exercise, edition: Edition) -> str:
     names = ", ".join(f'"{name}"' for name in exercise.answers)
     check = (
         f"missing = [name for name in [{names}] if name not in globals()]\n"
-        'assert not missing, f"Not defined yet: {\', \'.join(missing)}."\n'
+        "assert not missing, f\"Not defined yet: {', '.join(missing)}.\"\n"
         f"{exercise.check}"
     )
     if exercise.hidden and edition is Edition.COURSE:

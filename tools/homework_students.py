@@ -32,7 +32,7 @@ fitted to the original data. The code below is the chapter's and runs on your da
 the text of the chapter are those of the original data: yours differ."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?<!\.)")
 _ATTEMPTS = 1000
-_SMALLEST_THETA = 0.4  # relative to the residual: below it the exercises degenerate
+_SMALLEST_THETA = 0.4  # standard deviations relative to the residual's
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def with_own_data(chapter: Chapter, own_data: list[OwnData]) -> Chapter:
 
 def uses(chapter: Chapter, own_data: list[OwnData]) -> bool:
     """Tell whether a chapter works on data that students can have of their own."""
-    return bool(_datasets(chapter) & {data.name for data in own_data})
+    return chapter.own and bool(_datasets(chapter) & {data.name for data in own_data})
 
 
 def _own_part(part: Cell | Exercise, reading: dict[str, str]) -> Iterator[Cell | Exercise]:
@@ -142,7 +142,7 @@ def _own_part(part: Cell | Exercise, reading: dict[str, str]) -> Iterator[Cell |
             yield replace(part, check=part.own_check or part.check)
     elif part.kind == "code":
         code = part.source
-        for name, call in _loads(code):
+        for name, call in loads(code):
             code = code.replace(call, reading.get(name, call))
         yield replace(part, source=code, caption="")
     elif headings := [line for line in part.source.splitlines() if line.startswith("##")]:
@@ -151,10 +151,10 @@ def _own_part(part: Cell | Exercise, reading: dict[str, str]) -> Iterator[Cell |
 
 def _datasets(chapter: Chapter) -> set[str]:
     cells = (part for part in chapter.parts if isinstance(part, Cell) and part.kind == "code")
-    return {name for cell in cells for name, _ in _loads(cell.source)}
+    return {name for cell in cells for name, _ in loads(cell.source)}
 
 
-def _loads(code: str) -> list[tuple[str, str]]:
+def loads(code: str) -> list[tuple[str, str]]:
     """Find `mm.load_dataset("name")` in code: the name, and the call as it stands there."""
     found = []
     for node in ast.walk(ast.parse(code)):

@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from docutils.parsers.rst import Directive
 from markdown_it import MarkdownIt
@@ -104,7 +105,7 @@ class _AnyDirective(Directive):
     optional_arguments = 1
     final_argument_whitespace = True
     has_content = True
-    option_spec = {"label": str, "class": str, "sync": str}  # others are read, too
+    option_spec: ClassVar = {"label": str}  # others are read, too
 
 
 def directives(text: str) -> list[Block]:
@@ -120,32 +121,40 @@ def plain(text: str, references: References) -> str:
     HomeworkError
         If something in it has no plain form.
     """
-    edits = []
+    for first, last, replacement in reversed(list(_edits(text, references))):
+        text = text[:first] + replacement + text[last:]
+    return text.strip("\n")
+
+
+_Edit = tuple[int, int, str]  # from, to, replacement
+
+
+def _edits(text: str, references: References) -> Iterator[_Edit]:
+    """Walk the tokens in the order of the text, with a cursor that says how far it has come."""
     starts = _line_starts(text)
     cursor = 0
     for token in parser().parse(text):
         if token.map:
-            start, end = starts[token.map[0]], starts[token.map[1]]
-            cursor = max(cursor, start)
+            cursor = max(cursor, starts[token.map[0]])
         if token.type in _UNSUPPORTED or (token.level and _is_directive(token)):
             line = text.count("\n", 0, cursor) + 1
             raise HomeworkError(f"line {line}: {token.type} has no plain form here")
-        if _is_directive(token):
-            edits.append((start, end, _write_block(_block(token), references)))
-        elif token.type == "math_block_label":
-            number = references.of("eq", token.info).strip("()")
-            edits.append((start, end, _display(f"{token.content.strip()} \\tag{{{number}}}")))
-        elif token.type in ("myst_target", "myst_line_comment"):
-            edits.append((start, end, ""))
-        elif token.type == "inline":
+        if token.type == "inline":
             for child in _flat(token.children or []):
                 first, cursor = _find(child, text, cursor)
                 if child.type == "myst_role":
-                    written = references.of(child.meta["name"], child.content)
-                    edits.append((first, cursor, written))
-    for first, last, replacement in reversed(edits):
-        text = text[:first] + replacement + text[last:]
-    return text.strip("\n")
+                    yield first, cursor, references.of(child.meta["name"], child.content)
+        elif token.map and (written := _write_token(token, references)) is not None:
+            yield starts[token.map[0]], starts[token.map[1]], written
+
+
+def _write_token(token: Token, references: References) -> str | None:
+    """Write a block in plain Markdown; None if it is plain as it stands."""
+    if _is_directive(token):
+        return _write_block(_block(token), references)
+    if token.type == "math_block_label":
+        return _display(token.content.strip() + _tag(token.info, references))
+    return "" if token.type in ("myst_target", "myst_line_comment") else None
 
 
 def _is_directive(token: Token) -> bool:
@@ -176,10 +185,13 @@ def _write_block(block: Block, references: References) -> str:
         case "tab-item":
             return f"**{block.argument}**\n\n{plain(block.body, references)}\n\n"
         case "math":
-            label = block.options.get("label")
-            tag = f" \\tag{{{references.of('eq', label).strip('()')}}}" if label else ""
-            return _display(block.body.strip() + tag)
+            label = block.options.get("label", "")
+            return _display(block.body.strip() + _tag(label, references))
     raise HomeworkError(f"the directive {{{block.name}}} has no plain form in homework_text.py")
+
+
+def _tag(label: str, references: References) -> str:
+    return f" \\tag{{{references.of('eq', label).strip('()')}}}" if label else ""
 
 
 def _display(formula: str) -> str:

@@ -1,0 +1,52 @@
+"""What the pages of chapters offer to download, and what the site does not give away."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+import mmlib as mm
+from tools.build_site import ROOT
+from tools.homework_chapter import read_book
+
+pytestmark = pytest.mark.site
+
+STUDENT = ROOT / "homework" / "student"
+CHAPTERS = [path.stem for path in sorted(STUDENT.glob("*.ipynb"))]
+
+
+def offered(site: Path, name: str) -> list[Path]:
+    page = site / "book" / f"{name}.html"
+    html = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    return [(page.parent / str(link["href"])).resolve() for link in html.select("a[download]")]
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_offers_its_notebook_and_its_data(site, name):
+    notebook, *data = offered(site, name)
+    assert notebook.read_bytes() == (STUDENT / f"{name}.ipynb").read_bytes()
+    nbformat.validate(nbformat.read(notebook, as_version=4))
+    code = (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
+    for path in data:
+        assert f'load_dataset("{path.stem}")' in code
+        assert path.read_text().count("\n") == mm.dataset_info(path.stem).nrows + 1
+    assert data or "load_dataset" not in code
+
+
+def test_no_solution_can_be_downloaded(site):
+    notebooks = [path.relative_to(site).as_posix() for path in site.rglob("*.ipynb")]
+    assert sorted(notebooks) == [f"downloads/{name}.ipynb" for name in CHAPTERS]
+    downloads = [path.read_text(encoding="utf-8") for path in (site / "downloads").iterdir()]
+    for exercise in (exercise for chapter in read_book() for exercise in chapter.exercises):
+        for secret in filter(None, [exercise.code, exercise.hidden]):
+            quoted = secret.replace('"', '\\"').replace("\n", "\\n")
+            assert not any(secret in text or quoted in text for text in downloads), exercise.label
+
+
+def test_the_course_is_nowhere_on_the_site(site):
+    for path in site.rglob("*"):
+        if path.suffix in (".html", ".js", ".ipynb", ".json", ".txt"):
+            text = path.read_text(encoding="utf-8")
+            assert "HIDDEN TESTS" not in text
+            assert "BEGIN SOLUTION" not in text

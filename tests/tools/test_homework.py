@@ -1,0 +1,175 @@
+"""`tools/homework.py`: what is committed, what students get, which lists are refused."""
+
+import re
+import shutil
+
+import nbformat
+import numpy as np
+import pytest
+
+import homework
+import mmlib as mm
+from execute import ROOT
+from homework_chapter import read_book
+from homework_students import read_own_data, read_students
+from homework_text import HomeworkError
+
+HOMEWORK = ROOT / "homework"
+
+
+@pytest.fixture(scope="module")
+def chapters():
+    return read_book()
+
+
+def committed(folder):
+    found = [*folder.rglob("*.ipynb"), *folder.rglob("*.py"), *folder.rglob(".gitignore")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def test_what_is_committed_is_what_the_chapters_give(chapters, tmp_path):
+    homework.write_all(chapters, tmp_path)
+    fresh, kept = committed(tmp_path), committed(HOMEWORK)
+    assert fresh.keys() == kept.keys(), "run `make homework`"
+    drifted = [name for name in fresh if fresh[name] != kept[name]]
+    assert not drifted, "run `make homework`"
+
+
+def test_every_exercise_can_be_graded(chapters):
+    complaints = []
+    for exercise in (exercise for chapter in chapters for exercise in chapter.exercises):
+        if exercise.code and not (exercise.points and exercise.wrong and exercise.answers):
+            complaints.append(f"{exercise.label}: code needs points, wrong answers and names")
+        if exercise.kind != "Computation" and not exercise.rubric:
+            complaints.append(f"{exercise.label}: what a person reads needs a rubric")
+        if exercise.kind == "Derivation" and not exercise.check:
+            complaints.append(f"{exercise.label}: a derivation needs a numerical check")
+    assert complaints == []
+    assert sum(len(chapter.exercises) for chapter in chapters) >= 30
+
+
+def test_students_see_neither_solutions_nor_results(chapters):
+    for chapter in chapters:
+        path = HOMEWORK / "student" / f"{chapter.name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        text = "\n".join(cell.source for cell in notebook.cells)
+        assert not any(cell.get("outputs") for cell in notebook.cells)
+        assert "HIDDEN TESTS" not in text
+        assert "SOLUTION" not in text
+        for exercise in chapter.exercises:
+            for hidden in [cell.source for cell in exercise.solution] + [exercise.hidden]:
+                assert not hidden or hidden not in text, exercise.label
+
+
+def test_an_exercise_of_an_unknown_name_is_refused(tmp_path):
+    book, tables = tmp_path / "book", tmp_path / "homework"
+    shutil.copytree(ROOT / "book", book, ignore=lambda _, names: {n for n in names if "02-" in n})
+    tables.mkdir()
+    (tables / "01-pulp.toml").write_text("[ex-pulp-nothing]\npoints = 1\n")
+    for path in book.glob("0[2-9]-*"):
+        path.unlink()
+    for path in book.glob("1*-*"):
+        path.unlink()
+    (book / "01-pulp.md").write_text("# Title\n\nText.\n")
+    with pytest.raises(HomeworkError, match="describes ex-pulp-nothing: no such exercise"):
+        read_book(book, tables)
+
+
+# --- Lists of students ---------------------------------------------------------------------------
+
+
+def students(tmp_path, text):
+    path = tmp_path / "list.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_students(path)
+
+
+def test_a_list_may_have_other_columns(tmp_path):
+    assert students(tmp_path, "name,id\nAnna B.,anna\nBen,b-2.x\n") == ["anna", "b-2.x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column 'id'; the first line has nothing"),
+        ("name\nanna\n", "no column 'id'; the first line has name"),
+        ("id\n", "no students below the first line"),
+        ("id,name\nanna,A\n,B\n", "student 2 has an empty id"),
+        ("id\nanna\nben\nanna\n", "not unique: anna, anna"),
+        ("id\nanna\nAnna\n", "not unique: anna, Anna"),
+        ("id\n../anna\n", "'../anna' cannot name a folder"),
+        ("id\nanna/ben\n", "'anna/ben' cannot name a folder"),
+        ("id\n.hidden\n", "'.hidden' cannot name a folder"),
+        ("id\nanna.\n", "'anna.' cannot name a folder"),
+        ("id\nanna b\n", "'anna b' cannot name a folder"),
+        (f"id\n{'a' * 65}\n", "cannot name a folder"),
+    ],
+)
+def test_bad_lists_are_refused(tmp_path, text, message):
+    with pytest.raises(HomeworkError, match=re.escape(message)):
+        students(tmp_path, text)
+
+
+def test_the_command_tells_what_is_wrong_and_writes_nothing(tmp_path, capsys):
+    missing, output = tmp_path / "none.csv", tmp_path / "out"
+    assert homework.main(["--students", str(missing), "--output", str(output)]) == 1
+    assert "none.csv: cannot be read (No such file or directory)" in capsys.readouterr().err
+    missing.write_text("id\nanna\n")
+    assert homework.main(["--students", str(missing), "--output", str(output)]) == 1
+    assert "no salt" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"id\n\xff\xfe\n")
+    with pytest.raises(HomeworkError, match="not a CSV file in UTF-8"):
+        read_students(path)
+
+
+# --- Own data ------------------------------------------------------------------------------------
+
+OWN_DATA = {data.name: data for data in read_own_data(HOMEWORK / "own-data.toml")}
+
+
+@pytest.mark.parametrize("name", OWN_DATA)
+def test_own_data_depend_on_id_and_salt_alone(name):
+    own = OWN_DATA[name]
+    original = mm.load_dataset(name)
+    drawn = own.draw("anna", "salt")
+    assert drawn.equals(own.draw("anna", "salt"))
+    assert not drawn.equals(own.draw("ben", "salt"))
+    assert not drawn.equals(own.draw("anna", "pepper"))
+    assert drawn.drop(columns=own.response).equals(original.drop(columns=own.response))
+    assert np.allclose(drawn[own.response], drawn[own.response].round(own.decimals))
+
+
+def test_own_data_come_from_the_fitted_model():
+    own = OWN_DATA["pulp"]
+    fit = mm.lmm(own.formula, mm.load_dataset("pulp"))
+    layouts = [
+        mm.oneway("bright ~ operator", own.draw(f"s{number}", "salt")) for number in range(60)
+    ]
+    mse = np.array([layout.mse for layout in layouts])
+    assert abs(mse.mean() - fit.sigma**2) < 4 * mse.std() / np.sqrt(60)
+    assert min(layout.f for layout in layouts) > 1.5, "data with nothing to find are drawn again"
+
+
+def test_a_model_that_cannot_give_usable_data_is_an_error(monkeypatch):
+    monkeypatch.setattr("homework_students._SMALLEST_THETA", 1e6)
+    monkeypatch.setattr("homework_students._ATTEMPTS", 5)
+    with pytest.raises(HomeworkError, match="pulp: no usable data in 5 draws from bright ~ 1"):
+        OWN_DATA["pulp"].draw("anna", "salt")
+
+
+def test_each_student_gets_notebooks_and_data(chapters, tmp_path):
+    few = [chapter for chapter in chapters if chapter.name in ("01-pulp", "10-coming-from-r")]
+    homework.write_for_students(few, list(OWN_DATA.values()), ["anna", "ben"], "salt", tmp_path)
+    for student in ("anna", "ben"):
+        names = {path.name for path in (tmp_path / "students" / student).iterdir()}
+        assert names == {"01-pulp.ipynb", "penicillin.csv", "pulp.csv"}
+    notebook = (tmp_path / "students" / "anna" / "01-pulp.ipynb").read_text(encoding="utf-8")
+    assert 'pd.read_csv(\\"pulp.csv\\"' in notebook
+    assert "load_dataset" not in notebook
+    assert (tmp_path / "course" / "source" / "01-pulp" / "01-pulp.ipynb").is_file()

@@ -1,0 +1,22 @@
+"""The homework of a student with own data, run: unsolved, with each wrong answer, and solved."""
+
+import pytest
+
+from execute import ROOT
+from homework_chapter import read_book
+from homework_students import read_own_data, uses, with_own_data
+from tests.homework_trials import complaints, run_trial
+
+pytestmark = pytest.mark.slow
+
+OWN_DATA = read_own_data(ROOT / "homework" / "own-data.toml")
+CHAPTERS = [chapter for chapter in read_book() if uses(chapter, OWN_DATA)]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+def test_checks_work_on_own_data(chapter, tmp_path):
+    for data in OWN_DATA:
+        data.draw("anna", "salt").to_csv(tmp_path / f"{data.name}.csv", index=False)
+    trial = run_trial(with_own_data(chapter, OWN_DATA), tmp_path)
+    assert trial.solved
+    assert complaints(trial) == []
