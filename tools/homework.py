@@ -11,6 +11,7 @@ and the course that comes with them grades any of these by the same tests.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -34,7 +35,9 @@ c.ClearSolutions.text_stub = {TEXT_STUB!r}
 
 
 def write_all(chapters: list[Chapter], output: Path) -> None:
-    """Write `student/`, `solution/` and `course/` for the original data."""
+    """Write `student/`, `solution/` and `course/` anew, for the original data."""
+    for folder in ("student", "solution", "course/source"):
+        shutil.rmtree(output / folder, ignore_errors=True)
     for chapter in chapters:
         for edition in (Edition.STUDENT, Edition.SOLUTION):
             notebook = write_notebook(chapter, edition)

@@ -24,8 +24,11 @@ _INTRODUCTION = """\
 *Homework to chapter {number} of “Mixed Models in Python”, {points} points. It needs Python with
 the project and its extra `book` installed (`pip install ".[book]"` in the project's folder).*
 
-*Run the cells from top to bottom. Write where it says “Your code” or “Your answer”, and run the
-check below your code: it tells what is not right yet. The answers are not in this notebook.*"""
+*{instructions}*"""
+_TO_SOLVE = """\
+Run the cells from top to bottom. Write where it says “Your code” or “Your answer”, and run the
+check below your code: it tells what is not right yet."""
+_SOLVED = "This is the solved notebook, for those who teach."
 
 
 class Edition(Enum):
@@ -39,7 +42,11 @@ class Edition(Enum):
 def write_notebook(chapter: Chapter, edition: Edition) -> NotebookNode:
     """Make the notebook of one chapter."""
     points = sum(map(total_points, chapter.exercises))
-    cells = [_text(_INTRODUCTION.format(number=chapter.number, points=points))]
+    instructions = _SOLVED if edition is Edition.SOLUTION else _TO_SOLVE
+    introduction = _INTRODUCTION.format(
+        number=chapter.number, points=points, instructions=instructions
+    )
+    cells = [_text(introduction)]
     for part in chapter.parts:
         cells += _exercise(part, edition) if isinstance(part, Exercise) else _cells(part)
     for position, cell in enumerate(cells, start=1):
@@ -133,7 +140,8 @@ def write_check(exercise: Exercise, edition: Edition) -> str:
     check = (
         f"missing = [name for name in [{names}] if name not in globals()]\n"
         "assert not missing, f\"Not defined yet: {', '.join(missing)}.\"\n"
-        f"{exercise.check}"
+        f"{exercise.check}\n"
+        f'print("The checks of exercise {exercise.number} pass.")'
     )
     if exercise.hidden and edition is Edition.COURSE:
         check += f"\n### BEGIN HIDDEN TESTS\n{exercise.hidden}\n### END HIDDEN TESTS"
