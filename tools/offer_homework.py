@@ -30,7 +30,8 @@ def offer_homework(site: Path, notebooks: Path) -> None:
     for notebook in sorted(notebooks.glob("*.ipynb")):
         page = site / "book" / f"{notebook.stem}.html"
         if page.is_file():
-            files = [notebook, *(file for name in _datasets(notebook) for file in _DATA.glob(f"{name}.csv*"))]
+            data = (file for name in _datasets(notebook) for file in _DATA.glob(f"{name}.csv*"))
+            files = [notebook, *data]
             (site / FOLDER).mkdir(exist_ok=True)
             for file in files:
                 shutil.copyfile(file, site / FOLDER / file.name)
@@ -50,7 +51,7 @@ def _link(page: Path, names: list[str]) -> None:
     if not isinstance(title, Tag):
         return
     line = html.new_tag("p", attrs={"class": "d-print-none"})
-    line.append("To work on: ")
+    line.append("Downloads: ")
     for position, name in enumerate(names):
         link = html.new_tag("a", href=f"../{FOLDER}/{name}", attrs={"download": name})
         link.string = name if position else "notebook with exercises to solve"
