@@ -35,6 +35,9 @@ NEGLIGIBLE = 1e-10
 NEAR = 1e-4
 """Within this distance, relative to the largest entry of θ, a Hessian is not taken anew."""
 
+UNLIKELY = 8.0
+"""A column is tried at zero unless the objective should rise by more than this."""
+
 MAX_HESSIANS = 3
 NEARLY_EXACT = 1e-4
 """A search that found no minimum but left so small a share of the sum of squares was on its way
@@ -54,7 +57,8 @@ class OptimizerLog:
     evaluations : int
         Evaluations of the objective, most of them with its gradient.
     restarts : int
-        Times the descent ended on a saddle (a variance of zero that should not be) and went on.
+        Times the descent ended on a saddle (a variance of zero that should not be), or in the
+        higher of two valleys, and went on.
     expected_decrease : float
         How much lower the objective could still get, by its quadratic model at `theta`.
     smallest_curvature : float
@@ -115,7 +119,10 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
         if beyond is not None:
             point, restarts = beyond, restarts + 1
         elif gain <= search.tolerance(point):
-            break
+            beyond = search.without_a_column(point, model)
+            if beyond is None:
+                break
+            point, restarts = beyond, restarts + 1
         tolerance = NEGLIGIBLE
     converged = beyond is None and gain <= search.tolerance(point)
     point = search.snap(search.rectify(point))
@@ -208,6 +215,21 @@ class _Search:
                 if trial.value <= point.value + self.tolerance(point):
                     point = trial
         return point
+
+    def without_a_column(self, point: Point, model: QuadraticModel) -> Point | None:
+        """The point with one column at zero, if that is lower.
+
+        In unbalanced designs the likelihood may have a maximum at zero beside one that is not.
+        """
+        for column in self.objective.theta_columns:
+            scaled = point.x.copy()
+            scaled[column] = 0.0
+            if not 0 < model.rise(scaled - point.x) < UNLIKELY:
+                continue
+            trial = self.at(scaled)
+            if trial.value < point.value - self.tolerance(point):
+                return trial
+        return None
 
     def polish(self, point: Point, model: QuadraticModel) -> tuple[Point, QuadraticModel]:
         """Newton steps as long as they lower the objective; a new Hessian after every few."""

@@ -72,6 +72,10 @@ class QuadraticModel:
         slopes = self._directions[:, up].T @ gradient
         return -self._directions[:, up] @ (slopes / self._curvatures[up])
 
+    def rise(self, step: FloatArray) -> float:
+        """How much higher the function is, by this model, a step away from its minimum."""
+        return float(self._curvatures @ (self._directions.T @ step) ** 2) / 2
+
     def expected_decrease(self, point: Point) -> float:
         """How much lower the function seems to get.
 

@@ -9,6 +9,7 @@ import pytest
 import mmlib as mm
 from mmlib import optimize, quasi_newton
 from mmlib.optimize import minimize_objective
+from mmlib.spectral import SpectralModel
 from tests.structures import STRUCTURES, simulated
 
 WITH_RANDOM_TERMS = [name for name, s in STRUCTURES.items() if "|" in s.formula]
@@ -275,3 +276,20 @@ def test_curved_valleys_near_the_boundary_are_followed_to_the_end(seed, n, name,
     start = np.random.default_rng(seed).normal(size=len(log.theta))
     other = minimize_objective(objective, start=start)
     np.testing.assert_allclose(log.objective, other.objective, atol=1e-7)
+
+
+def test_the_lower_of_two_valleys_is_found_where_one_is_at_zero():
+    """In an unbalanced layout the likelihood may be higher at zero than where the search ends."""
+    sizes = [2, 2, 3, 4, 12, 17]
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    data = pd.DataFrame({"y": np.arange(len(group)) % 7, "group": pd.Categorical(group)})
+    fit = mm.lmm("y ~ 1 + (1 | group)", data)
+    known = SpectralModel(fit.design)
+    rng = np.random.default_rng(11)
+    left = 0
+    for _ in range(1500):
+        y = rng.standard_normal(len(group)) + 0.5 * rng.standard_normal(len(sizes))[group]
+        refit, best = fit.refit(y), known.fit(y[None], reml=True)
+        assert refit.objective <= best.objective[0] + 1e-8 * abs(best.objective[0])
+        left += refit.log.restarts > 0 and best.lam[0] == 0
+    assert left > 0
