@@ -174,22 +174,24 @@ def _chapter(path: Path, notebook: NotebookNode, references: References, table: 
     return Chapter(path.stem, int(path.stem[:2]), title, tuple(_for_students(parts)), own)
 
 
-def _for_students(parts: list[Cell | Exercise]) -> Iterator[Cell | Exercise]:
+def _for_students(parts: list[Cell | Exercise]) -> list[Cell | Exercise]:
     """Drop the cells of which readers see nothing, but keep what others need of them."""
     shown = [
         part.source if isinstance(part, Cell) else f"{part.code}\n{part.check}"
         for part in parts
         if not isinstance(part, Cell) or (part.kind == "code" and not part.tags & _HIDDEN)
     ]
-    needed = {name for code in shown for name in _names(code, ast.Load)}
-    needed -= {name for code in shown for name in _defined(code)}
-    for part in parts:
+    offered = {name for code in shown for name in _bound(code)}
+    needed = {name for code in shown for name in _names(code, ast.Load)} - offered
+    kept: list[Cell | Exercise] = []
+    for part in reversed(parts):
         if not isinstance(part, Cell) or not part.tags & _HIDDEN:
-            yield part
+            kept.append(part)
         elif needed.intersection(_defined(part.source)):
-            yield replace(
-                part, source=_without_asserts(part.source), tags=frozenset({"hide-input"})
-            )
+            code = _without_asserts(part.source)
+            needed |= _names(code, ast.Load) - offered
+            kept.append(replace(part, source=code, tags=frozenset({"hide-input"})))
+    return kept[::-1]
 
 
 def _parts(notebook: NotebookNode, references: References) -> list[Cell | _Draft]:
@@ -287,6 +289,12 @@ def _read_table(path: Path) -> dict[str, Any]:
 def _names(code: str, context: type[ast.expr_context]) -> set[str]:
     nodes = ast.walk(ast.parse(code))
     return {node.id for node in nodes if isinstance(node, ast.Name) and type(node.ctx) is context}
+
+
+def _bound(code: str) -> set[str]:
+    """Name all that is given a value anywhere in code, parameters of functions included."""
+    parameters = {node.arg for node in ast.walk(ast.parse(code)) if isinstance(node, ast.arg)}
+    return _names(code, ast.Store) | parameters | set(_defined(code))
 
 
 def _without_asserts(code: str) -> str:

@@ -1,7 +1,6 @@
 """`tools/homework.py`: what is committed, what students get, which lists are refused."""
 
 import re
-import shutil
 
 import nbformat
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 import homework
 import mmlib as mm
 from execute import ROOT
-from homework_chapter import read_book
+from homework_chapter import Cell, read_book
+from homework_notebooks import Edition, write_answer, write_check
 from homework_students import read_own_data, read_students
 from homework_text import HomeworkError
 
@@ -62,18 +62,124 @@ def test_students_see_neither_solutions_nor_results(chapters):
                 assert not hidden or hidden not in text, exercise.label
 
 
-def test_an_exercise_of_an_unknown_name_is_refused(tmp_path):
-    book, tables = tmp_path / "book", tmp_path / "homework"
-    shutil.copytree(ROOT / "book", book, ignore=lambda _, names: {n for n in names if "02-" in n})
-    tables.mkdir()
-    (tables / "01-pulp.toml").write_text("[ex-pulp-nothing]\npoints = 1\n")
-    for path in book.glob("0[2-9]-*"):
-        path.unlink()
-    for path in book.glob("1*-*"):
-        path.unlink()
-    (book / "01-pulp.md").write_text("# Title\n\nText.\n")
-    with pytest.raises(HomeworkError, match="describes ex-pulp-nothing: no such exercise"):
-        read_book(book, tables)
+SMALL_CHAPTER = """\
+---
+jupytext: {text_representation: {extension: .md, format_name: myst}}
+---
+# A title
+
+```{code-cell}
+:tags: [remove-cell]
+base = 2
+assert base == 2
+```
+
+```{code-cell}
+:tags: [remove-cell]
+unused = 1
+needed = base + 1
+```
+
+```{code-cell}
+:tags: [remove-input]
+"a figure that only the website has"
+```
+
+```{code-cell}
+print(needed)
+```
+
+```{exercise-start} Doubling
+:label: ex-double
+```
+
+*Computation.* Store twice 21 as `answer`.
+
+```{exercise-end}
+```
+
+```{solution-start} ex-double
+:label: sol-double
+```
+
+```{code-cell}
+:tags: [solution]
+half = 21
+answer = 2 * half
+```
+
+```{code-cell}
+:tags: [check]
+assert answer == 42, "Twice 21 is 42."
+```
+
+```{solution-end}
+```
+"""
+TABLE = """\
+[ex-double]
+points = 3
+hidden = "assert isinstance(answer, int)"
+wrong = [{ old = "2 * half", new = "half", hint = "Twice" }]
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Return a function that reads a book of one chapter, with a table beside it."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "references.bib").write_text("")
+
+    def read(text=SMALL_CHAPTER, table=TABLE):
+        (tmp_path / "book" / "01-one.md").write_text(text)
+        (tmp_path / "01-one.toml").write_text(table)
+        (chapter,) = read_book(tmp_path / "book", tmp_path)
+        return chapter
+
+    return read
+
+
+def test_hidden_cells_go_but_what_others_need_of_them_stays(small):
+    code = [part.source for part in small().parts if isinstance(part, Cell) and part.kind == "code"]
+    assert code == ["base = 2", "unused = 1\nneeded = base + 1", "print(needed)"]
+
+
+def test_the_editions_differ_in_answer_and_hidden_tests_alone(small):
+    (exercise,) = small().exercises
+    assert exercise.answers == ["answer"]
+    answers = [write_answer(exercise, edition) for edition in Edition]
+    assert answers[0] == "# Define here: answer\n# Your code"
+    assert answers[1] == "half = 21\nanswer = 2 * half"
+    assert answers[2] == (
+        "# Define here: answer\n### BEGIN SOLUTION\nhalf = 21\nanswer = 2 * half\n### END SOLUTION"
+    )
+    student, solution, course = (write_check(exercise, edition) for edition in Edition)
+    assert student == solution
+    assert course == (
+        f"{student}\n### BEGIN HIDDEN TESTS\nassert isinstance(answer, int)\n### END HIDDEN TESTS"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "table", "message"),
+    [
+        ((), "[ex-other]\n", "01-one.toml describes ex-other: no such exercise"),
+        ((), "[ex-double]\npoint = 1\n", "ex-double: unknown point"),
+        ((), "[ex-double\n", "01-one.toml: "),
+        ((), TABLE.replace("2 * half", "3 * half"), "does not contain '3 * half'"),
+        (("{exercise-start} Doubling", "{exercise-start} `2 x`"), "", "no exercise before it"),
+        ((":tags: [check]", ":tags: [solution]"), TABLE, "ex-double: 0 check cells"),
+        (
+            ("# A title", "# A title\n\nSee {doc}`02-two`."),
+            TABLE,
+            "{doc}`02-two` refers to nothing",
+        ),
+    ],
+)
+def test_mistakes_in_a_chapter_or_its_table_are_named(small, text, table, message):
+    with pytest.raises(HomeworkError, match=re.escape(message)) as caught:
+        small(SMALL_CHAPTER.replace(*text) if text else SMALL_CHAPTER, table)
+    assert str(caught.value).startswith("01-one: ")
 
 
 # --- Lists of students ---------------------------------------------------------------------------
