@@ -14,6 +14,7 @@ form, since the statistic is then a rising function of an F ratio.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -44,16 +45,20 @@ class ExactTest(HypothesisTest):
 
     Attributes
     ----------
-    mass_at_zero : float
-        Probability, under the null hypothesis, that the likelihood does not rise at λ = 0, which is
-        that of a statistic of zero unless the profile has a second maximum.
     sample : ndarray
         The simulated null distribution; empty where the p-value has a closed form.
     """
 
-    mass_at_zero: float
     sample: FloatArray
     _null: NullDistribution = field(repr=False)
+
+    @cached_property
+    def mass_at_zero(self) -> float:
+        """Probability, under the null hypothesis, that the likelihood does not rise at λ = 0.
+
+        It is that of a statistic of zero, unless the profile has a second maximum.
+        """
+        return self._null.mass_at_zero()
 
     def draw(self, nsim: int, *, rng: np.random.Generator | int | None = None) -> FloatArray:
         """Draw statistics from the null distribution, for a picture of it."""
@@ -328,7 +333,6 @@ def _test(
         pvalue=pvalue,
         mcse=mcse,
         notes=notes,
-        mass_at_zero=distribution.mass_at_zero(),
         sample=sample,
         _null=distribution,
     )
