@@ -410,8 +410,7 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, Any]:
         raise DataError(f"the new data do not match those of the fit: {mismatch}") from None
     except FormulaicError as error:
         reason = str(error).split("[", 1)[-1].rstrip("]")
-        hint = " (a power is written **)" if "xor" in reason else ""
-        raise FormulaError(f"Cannot evaluate {expression}: {reason}{hint}") from None
+        raise FormulaError(f"Cannot evaluate {expression}: {reason}") from None
     return np.asarray(matrix, dtype=float).reshape(len(frame), -1), matrix.model_spec
 
 

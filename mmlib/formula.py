@@ -166,6 +166,8 @@ def _names(code: str) -> set[str]:
     """Variables of a Python expression in which backticks quote unusual names."""
     quoted = set(re.findall("`([^`]*)`", code))
     tree = _python(re.sub("`[^`]*`", "0", code))
+    if any(isinstance(node, ast.BitXor) for node in ast.walk(tree)):
+        raise FormulaError(f"{code!r}: a power is written ** here; ^ is an operation on bits.")
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(TRANSFORMS)
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         if isinstance(call.func, ast.Name) and call.func.id in names:

@@ -192,3 +192,11 @@ def test_malformed_formula_is_named(formula, message):
 )
 def test_columns_used(expression, columns):
     assert columns_used(parse_with_formulaic(expression)) == columns
+
+
+def test_a_hat_inside_a_function_is_refused():
+    """Python would compute an exclusive or of bits, for whole numbers without complaint."""
+    expression = parse_with_formulaic("1 + I(x ^ 2)")
+    with pytest.raises(mm.FormulaError, match=r"a power is written \*\*"):
+        columns_used(expression)
+    assert columns_used(parse_with_formulaic("(x + z)^2")) == {"x", "z"}
