@@ -220,7 +220,7 @@ def test_no_file_is_tied_to_a_machine_or_a_package_host() -> None:
         "File '/root/thing.py', line 2",
         "open('/tmp/data.csv')",
         "cd /home/someone/book",
-        "(/work/main)",
+        "(/work/book)",
     ],
 )
 def test_a_tie_to_a_machine_is_found(text: str) -> None:
