@@ -53,12 +53,13 @@ def chromium(*, downloads: str = "") -> Iterator[Chrome]:
     options.binary_location = browser
     for option in _OPTIONS:
         options.add_argument(option)
-    if downloads:
-        options.add_experimental_option("prefs", {"download.default_directory": downloads})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     chrome = Chrome(options=options, service=ChromeService(driver))
     try:
         chrome.set_script_timeout(120)
+        if downloads:
+            allowed = {"behavior": "allow", "downloadPath": downloads}
+            chrome.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
         yield chrome
     finally:
         chrome.quit()

@@ -19,7 +19,7 @@ MATHJAX = "_static/vendor/mathjax/tex-chtml-full.js"
 STYLE = Path(__file__).resolve().parent / "print.css"
 _USELESS = (
     ".headerlink, .toctree-wrapper, .sd-tab-set > input, .sd-stretched-link, "
-    "details.hide > summary, .interactive, script, a.reference.download"
+    "details.hide > summary, .interactive, .d-print-none, script"
 )
 
 
