@@ -1,7 +1,7 @@
 """Write the homework of every chapter: to solve, solved, and as a course for nbgrader.
 
     python tools/homework.py                                    homework/, which is committed
-    python tools/homework.py --students list.csv --salt WORDS   _build/homework: own data for each
+    python tools/homework.py --students list.csv --salt WORDS   homework/own/: own data for each
 
 The chapters are the only source, with `homework/*.toml` for what only grading needs. With a list of
 students (a CSV file with a column `id`), each gets a folder with notebooks and data of their own,
@@ -11,6 +11,7 @@ and the course that comes with them grades any of these by the same tests.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--salt", default="", help="words that only the teachers know")
     parser.add_argument("--output", type=Path, metavar="FOLDER")
     chosen = parser.parse_args(arguments)
-    output = chosen.output or (ROOT / "_build" / "homework" if chosen.students else HOMEWORK)
+    output = chosen.output or (HOMEWORK / "own" if chosen.students else HOMEWORK)
     try:
         students = read_students(chosen.students) if chosen.students else []
         chapters = read_book()
@@ -89,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     except HomeworkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"The homework of {len(chapters)} chapters is in {output}")
+    print(f"The homework is in {os.path.relpath(output)}")
     return 0
 
 

@@ -27,9 +27,9 @@ from homework_text import HomeworkError
 
 ID_COLUMN = "id"
 _INTRODUCTION = """\
-**Your own data.** {files} beside this notebook were simulated for you, from the model that was
-fitted to the original data. The code below is the chapter's and runs on your data. The numbers in
-the text of the chapter are those of the original data: yours differ."""
+**Your own data.** The data beside this notebook ({files}) were simulated for you, from the model
+that was fitted to the original ones. The code below is the chapter's and runs on your data. The
+numbers in the text of the chapter are those of the original data: yours differ."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?<!\.)")
 _ATTEMPTS = 1000
 _SMALLEST_THETA = 0.4  # standard deviations relative to the residual's
@@ -109,7 +109,7 @@ def read_students(path: Path) -> list[str]:
     # Some file systems take Anna and anna for the same folder.
     counts = Counter(student.lower() for student in ids)
     if repeated := [student for student in ids if counts[student.lower()] > 1]:
-        raise HomeworkError(f"{path}: not unique: {', '.join(repeated)}")
+        raise HomeworkError(f"{path}: not unique: {', '.join(dict.fromkeys(repeated))}")
     return ids
 
 
@@ -125,7 +125,6 @@ def with_own_data(chapter: Chapter, own_data: list[OwnData]) -> Chapter:
         chapter,
         parts=(
             Cell("text", introduction),
-            Cell("code", "import pandas as pd"),
             *(kept for part in chapter.parts for kept in _own_part(part, used)),
         ),
     )

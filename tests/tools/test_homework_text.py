@@ -15,7 +15,11 @@ REFERENCES = References(
     labels={"fig-a": "Figure 1.2", "eq-a": "(1.4)", "ex-a": "Exercise 1.1"},
     citations={"x1960": ("Sheldon", "1960"), "y2016": ("Faraway and Wu", "2016")},
 )
-NOTEBOOKS = sorted((ROOT / "homework").rglob("*.ipynb"))
+NOTEBOOKS = [
+    path
+    for folder in ("student", "solution", "course/source")
+    for path in sorted((ROOT / "homework" / folder).rglob("*.ipynb"))
+]
 
 
 def myst_left(text: str) -> list[str]:
