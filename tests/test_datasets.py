@@ -31,8 +31,8 @@ def raw_rows(name):
     return list(csv.DictReader(io.StringIO(text.decode())))
 
 
-def test_all_classic_sets_are_listed_in_alphabetical_order():
-    assert len(NAMES) == 41
+def test_all_sets_are_listed_in_alphabetical_order():
+    assert len(NAMES) == 42
     assert sorted(NAMES) == NAMES
     assert {"pulp", "penicillin", "dyestuff", "sleepstudy", "pastes", "inst_eval"} <= set(NAMES)
 
@@ -51,7 +51,8 @@ def test_values_are_those_of_the_file_and_levels_those_described(name):
     for key, column in info.columns.items():
         written = [row[key] for row in rows]
         if column.levels is None:
-            assert frame[key].tolist() == [float(value) for value in written]
+            numbers = [float(value) if value else None for value in written]
+            assert frame[key].astype(object).where(frame[key].notna(), None).tolist() == numbers
             continue
         assert frame[key].tolist() == written
         assert frame[key].cat.ordered == ((name, key) in ORDERED)
@@ -72,7 +73,7 @@ def test_every_description_is_complete(name):
     )
     assert not info.title.endswith(".")
     assert len(info.description) > 60
-    assert "R" in info.source.split("As in ")[-1] or name == "inst_eval"
+    assert "R" in info.source.split("As in ")[-1] or name in {"inst_eval", "test_sizes"}
     for column in info.columns.values():
         assert column.meaning
         assert (column.unit is None) == (column.levels is not None)

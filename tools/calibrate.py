@@ -32,6 +32,7 @@ from scipy.stats import chi2
 from tqdm import tqdm
 
 import mmlib as mm
+from make_datasets import write_checksums
 from mmlib.anova import term_hypotheses
 from mmlib.checks import require_count
 from mmlib.exact import NullDistribution
@@ -40,7 +41,7 @@ from mmlib.spectral import SpectralModel, suits
 from mmlib.terms import FloatArray, templates
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "book" / "data" / "calibration.csv"
+TABLE = ROOT / "mmlib" / "data" / "test_sizes.csv"
 STATE = ROOT / "_build" / "calibration"
 
 LEVEL = 0.05
@@ -417,23 +418,12 @@ def _key(study: Study) -> list[Any]:
 # ---- the table of the book ------------------------------------------------------------------
 
 
-def write_table(sizes: pd.DataFrame, file: Path, *, seed: int) -> None:
-    """Write the sizes as CSV, below lines that tell what they are."""
+def write_table(sizes: pd.DataFrame, file: Path) -> None:
+    """Write the sizes as CSV; where the packaged table is replaced, renew its checksum."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    about = (
-        f"Made by `make calibrate` (tools/calibrate.py), mmlib {mm.__version__}, seed {seed}.",
-        f"size: share of responses drawn from the null hypothesis that a test at {LEVEL:.0%} "
-        "rejects; mcse: its Monte-Carlo standard error.",
-        "exact_size: the probability itself, where it is known in closed form. failed: no p-value.",
-    )
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        stream.writelines(f"# {line}\n" for line in about)
-        sizes.round(6).to_csv(stream, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
-
-
-def read_table(file: Path = TABLE) -> pd.DataFrame:
-    """Read what `write_table` wrote."""
-    return pd.read_csv(file, comment="#")
+    sizes.round(6).to_csv(file, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
+    if file == TABLE:
+        write_checksums(file.parent)
 
 
 @contextlib.contextmanager
@@ -502,10 +492,21 @@ def _lines(sizes: pd.DataFrame) -> str:
     )
 
 
+def protect_the_table(options: argparse.Namespace) -> None:
+    """Refuse to put part of a study, or another one, in the place of the packaged table."""
+    whole = (options.designs, options.replicates, options.seed) == (None, REPLICATES, SEED)
+    if options.output == TABLE and not whole:
+        raise mm.DataError(
+            f"{TABLE.name} holds every design, with {REPLICATES} responses from seed {SEED}; "
+            "say with --output where another study goes."
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the studies, and write their table."""
     options = parse_arguments(arguments)
     try:
+        protect_the_table(options)
         sizes = run(options)
     except mm.DataError as error:
         print(f"calibrate: {error}", file=sys.stderr)
@@ -513,7 +514,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ncalibrate: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
-    write_table(sizes, options.output, seed=options.seed)
+    write_table(sizes, options.output)
     for study in chosen_studies(options.designs):  # the next run must count anew
         _state_file(study, options.seed, options.state).unlink()
     print(f"calibrate: {options.output}")

@@ -3,7 +3,8 @@
 The folder holds one CSV file for each R data set (factors as their labels) and `levels.json`
 with R's level orders; tests/oracle/README.md tells how it is made. What is kept of it is said
 by the hand-written descriptions mmlib/data/*.toml: their columns, in their order. The numbers
-are copied as text, so no digit can change.
+are copied as text, so no digit can change. A description without `exported_as` is of a set that
+this project makes itself, and is left alone.
 
     python tools/make_datasets.py EXPORTED_FOLDER
 """
@@ -82,13 +83,21 @@ def write_if_changed(path: Path, content: bytes) -> None:
         path.write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
 
 
+def write_checksums(folder: Path) -> None:
+    """List the SHA-256 of every data file in the folder, by name."""
+    files = sorted(folder.glob("*.csv*"), key=lambda file: file.name.split(".")[0])
+    sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    (folder / CHECKSUMS).write_text("".join(sums), encoding="utf-8")
+
+
 def main(folder: Path) -> None:
     """Rebuild every CSV file that has a description, then the list of checksums."""
     exported_levels = json.loads((folder / "levels.json").read_text(encoding="utf-8"))
-    sums = []
     for about in sorted(DATA.glob("*.toml")):
         description = tomllib.loads(about.read_text(encoding="utf-8"))
-        exported = description["exported_as"]
+        exported = description.get("exported_as")
+        if exported is None:
+            continue
         rows = read_rows(folder, exported)
         if exported == "jspr":
             restore_raven(rows)
@@ -97,9 +106,8 @@ def main(folder: Path) -> None:
         ending = ".csv.gz" if len(content) > COMPRESS_ABOVE else ".csv"
         target = DATA / (about.stem + ending)
         write_if_changed(target, content)
-        sums.append(f"{hashlib.sha256(target.read_bytes()).hexdigest()}  {target.name}\n")
         print(f"{target.name:24} {len(rows):6} rows")
-    (DATA / CHECKSUMS).write_text("".join(sums), encoding="utf-8")
+    write_checksums(DATA)
 
 
 if __name__ == "__main__":

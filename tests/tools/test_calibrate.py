@@ -1,9 +1,11 @@
 """The calibration study: reproducible, resumable, honest, its table right where one can know."""
 
+import hashlib
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import chi2
@@ -130,7 +132,7 @@ def test_responses_have_the_covariance_of_the_null_model(study):
 
 @pytest.fixture(scope="module")
 def table():
-    return calibrate.read_table()
+    return mm.load_dataset("test_sizes")
 
 
 def size_by_f_quantiles(a, n, *, limit, reml):
@@ -183,7 +185,8 @@ def test_the_table_is_complete_and_precise_enough(table):
     spread = np.sqrt(table["size"] * (1 - table["size"]) / table["replicates"])
     assert np.allclose(table["mcse"], spread, atol=2e-6)
     assert (table["failed"] == 0).all()
-    assert "make calibrate" in calibrate.TABLE.read_text(encoding="utf-8").splitlines()[0]
+    assert set(table["hypothesis"]) == {study.hypothesis for study in calibrate.STUDIES}
+    assert {row.test for row in table.itertuples()} == set(table["test"].cat.categories)
 
 
 # ---- the command ----------------------------------------------------------------------------
@@ -193,7 +196,7 @@ def test_command_writes_a_table_and_forgets_its_counts(tmp_path, capsys, small_r
     output, state = tmp_path / "new" / "sizes.csv", tmp_path / "state"
     arguments = f"--replicates 25 --seed 1 --workers 1 --designs PULP --output {output}"
     assert calibrate.main([*arguments.split(), "--state", str(state)]) == 0
-    assert calibrate.read_table(output)["size"].tolist() == small_run["size"].tolist()
+    assert pd.read_csv(output)["size"].tolist() == small_run["size"].tolist()
     assert not list(state.iterdir())
     assert "LRT, exact" in capsys.readouterr().out
 
@@ -212,6 +215,24 @@ def test_bad_input_is_named(tmp_path, capsys, arguments, message):
     assert calibrate.main(["--workers", "1", *arguments, *rest]) == 2
     assert message in capsys.readouterr().err
     assert not output.exists()
+
+
+@pytest.mark.parametrize("option", ["--designs pulp", "--replicates 25", "--seed 1"])
+def test_the_packaged_table_is_not_replaced_by_another_study(tmp_path, capsys, option):
+    before = calibrate.TABLE.read_bytes()
+    assert calibrate.main(["--workers", "1", *option.split(), "--state", str(tmp_path)]) == 2
+    assert "test_sizes.csv holds every design" in capsys.readouterr().err
+    assert calibrate.TABLE.read_bytes() == before
+
+
+def test_a_new_packaged_table_gets_its_checksum(tmp_path, monkeypatch):
+    table = pd.DataFrame({"size": [0.05]})
+    monkeypatch.setattr(calibrate, "TABLE", tmp_path / "test_sizes.csv")
+    calibrate.write_table(table, tmp_path / "elsewhere" / "sizes.csv")
+    assert not list(tmp_path.rglob("SHA256SUMS"))
+    calibrate.write_table(table, calibrate.TABLE)
+    digest = hashlib.sha256(calibrate.TABLE.read_bytes()).hexdigest()
+    assert (tmp_path / "SHA256SUMS").read_text() == f"{digest}  test_sizes.csv\n"
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path, capsys, monkeypatch):

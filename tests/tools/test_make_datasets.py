@@ -38,6 +38,15 @@ def test_described_columns_are_copied_digit_by_digit(exported):
     assert (len(digest), name) == (64, "toy.csv")
 
 
+def test_a_set_of_our_own_is_left_alone_and_listed(exported):
+    (make_datasets.DATA / "ours.csv").write_text("x\n1\n")
+    (make_datasets.DATA / "ours.toml").write_text("nrows = 1\n[columns.x]\n")
+    make_datasets.main(exported)
+    assert (make_datasets.DATA / "ours.csv").read_text() == "x\n1\n"
+    lines = (make_datasets.DATA / "SHA256SUMS").read_text().splitlines()
+    assert [line.split()[1] for line in lines] == ["ours.csv", "toy.csv"]
+
+
 def test_large_files_are_compressed_and_kept_when_unchanged(exported, monkeypatch):
     monkeypatch.setattr(make_datasets, "COMPRESS_ABOVE", 10)
     make_datasets.main(exported)
