@@ -98,11 +98,7 @@ class BatchModel:
             self._constant -= float(np.log(design.weights).sum())
         if reml:
             self._constant += 2 * float(np.log(np.abs(np.diag(R))).sum())
-        self._columns = [
-            np.asarray(grouping.positions)[grouping.theta_columns == column]
-            for grouping in blocks.groupings
-            for column in range(grouping.width)
-        ]
+        self._columns = blocks.theta_columns
         self._add_products()
 
     def _weigh(self, columns: FloatArray) -> FloatArray:

@@ -30,7 +30,7 @@ from mmlib.errors import DataError, RankError
 from mmlib.factor import Factor
 from mmlib.grouping import Grouping, diagonal_blocks, gather_groupings, weigh
 from mmlib.moments import MomentEquations
-from mmlib.terms import FloatArray, n_theta, random_matrix
+from mmlib.terms import FloatArray, IntArray, n_theta, random_matrix
 
 EXACT_FIT = 1e-13
 """Residuals of the fixed effects below this share of the response are rounding."""
@@ -209,6 +209,15 @@ class Blocks:
         for grouping, template in zip(self.groupings, templates, strict=True):
             theta[grouping.positions] = template[grouping.theta_rows, grouping.theta_columns]
         return theta
+
+    @cached_property
+    def theta_columns(self) -> list[IntArray]:
+        """Positions in θ of each column of each template, the diagonal entry first."""
+        return [
+            grouping.positions[grouping.theta_columns == column]
+            for grouping in self.groupings
+            for column in range(grouping.width)
+        ]
 
     def structure(self) -> str:
         """The blocks of the Cholesky factor, as a small text table."""

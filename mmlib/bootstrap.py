@@ -609,10 +609,12 @@ class _StatisticOfRefits:
 
 def _refitted(fit: LMMResult, y: FloatArray, fits: ManyFits, row: int) -> LMMResult:
     """The fit to `y`, at a minimum that is known."""
+    blocks, theta = fit.blocks.with_response(y), fits.theta[row]
     log = OptimizerLog(
         start=fit.log.theta,
-        theta=fits.theta[row],
+        theta=theta,
         objective=float(fits.objective[row]),
+        factor=blocks.factorize(theta),
         evaluations=0,
         restarts=0,
         expected_decrease=float(fits.expected_decrease[row]),
@@ -620,7 +622,7 @@ def _refitted(fit: LMMResult, y: FloatArray, fits: ManyFits, row: int) -> LMMRes
         converged=bool(fits.converged[row]),
     )
     design = dataclasses.replace(fit.design, y=y)
-    return dataclasses.replace(fit, design=design, blocks=fit.blocks.with_response(y), log=log)
+    return dataclasses.replace(fit, design=design, blocks=blocks, log=log)
 
 
 def _observed_statistic(fit: LMMResult, statistic: Statistic) -> tuple[tuple[str, ...], FloatArray]:

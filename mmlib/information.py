@@ -75,7 +75,7 @@ class Information:
     """
 
     def __init__(self, fit: LMMResult) -> None:
-        self._factor = fit.blocks.factorize(fit.theta)
+        self._factor = fit.log.factor
         self._blocks = self._factor.blocks
         self.groupings = self._blocks.groupings
         self.templates = [lower(template) for template in self._factor.templates]

@@ -19,7 +19,7 @@ from mmlib.checks import as_response
 from mmlib.design import Design, build_design
 from mmlib.display import Summary
 from mmlib.errors import DataError
-from mmlib.factor import Factor, Modes
+from mmlib.factor import Modes
 from mmlib.formula import MixedFormula
 from mmlib.influence import Influence, influence, leverage, residuals
 from mmlib.objective import Objective
@@ -130,12 +130,8 @@ class LMMResult:
     log: OptimizerLog
 
     @cached_property
-    def _factor(self) -> Factor:
-        return self.blocks.factorize(self.theta)
-
-    @cached_property
     def _modes(self) -> Modes:
-        return self._factor.modes()
+        return self.log.factor.modes()
 
     # ---- estimates -------------------------------------------------------------------------
 
@@ -155,7 +151,7 @@ class LMMResult:
     @cached_property
     def sigma(self) -> float:
         """Residual standard deviation, in the units of y."""
-        return float(np.sqrt(self._factor.rss / self._dof))
+        return float(np.sqrt(self.log.factor.rss / self._dof))
 
     @property
     def _dof(self) -> int:
@@ -173,7 +169,7 @@ class LMMResult:
     @cached_property
     def _vcov(self) -> FloatArray:
         with single_threaded():
-            root = np.linalg.inv(self._factor.fixed_factor() if self.design.p else np.zeros((0, 0)))
+            root = np.linalg.inv(self.log.factor.fixed_factor())
             half = solve_triangular(self.blocks.R, root.T) * self.sigma
         return half @ half.T
 
@@ -248,7 +244,7 @@ class LMMResult:
     def effect_ranks(self) -> dict[RandomTerm, int]:
         """Rank of each term's covariance matrix, judged in scaled columns: S off the boundary."""
         ranks = {}
-        for grouping, scaled in zip(self.blocks.groupings, self._factor.templates, strict=True):
+        for grouping, scaled in zip(self.blocks.groupings, self.log.factor.templates, strict=True):
             for term, template in grouping.by_term(scaled).items():
                 ranks[term] = int((np.diag(lower(template)) > SINGULAR_TOLERANCE).sum())
         return ranks
@@ -303,7 +299,7 @@ class LMMResult:
 
     def _variances(self, *, beta_estimated: bool) -> dict[str, FloatArray]:
         with single_threaded():
-            variances = self._factor.conditional_variances(beta_estimated=beta_estimated)
+            variances = self.log.factor.conditional_variances(beta_estimated=beta_estimated)
         return {
             grouping.name: self.sigma**2 * variance
             for grouping, variance in zip(self.blocks.groupings, variances, strict=True)
@@ -317,7 +313,7 @@ class LMMResult:
     @cached_property
     def effects_covariance(self) -> EffectsCovariance:
         """Joint covariance of (b̂ − b, β̂ − β) over σ², as an operator."""
-        return EffectsCovariance(self._factor)
+        return EffectsCovariance(self.log.factor)
 
     @cached_property
     def _fitted(self) -> FloatArray:

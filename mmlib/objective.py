@@ -46,23 +46,6 @@ class Objective:
         self.reml = reml
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
 
-    @property
-    def diagonal(self) -> np.ndarray:
-        """Marks the entries of θ on the diagonal of a template: relative standard deviations."""
-        mask = np.zeros(self.blocks.theta_size, dtype=bool)
-        for grouping in self.blocks.groupings:
-            mask[grouping.positions] = grouping.theta_rows == grouping.theta_columns
-        return mask
-
-    @property
-    def theta_columns(self) -> list[np.ndarray]:
-        """Positions in θ of each column of each template, the diagonal entry first."""
-        return [
-            grouping.positions[grouping.theta_columns == column]
-            for grouping in self.blocks.groupings
-            for column in range(grouping.width)
-        ]
-
     def __call__(self, theta: ArrayLike) -> float:
         """The objective at θ."""
         return self.value(self.factorize(theta))

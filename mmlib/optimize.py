@@ -12,12 +12,13 @@ neither the units nor the origin of a variable matter; the θ that it reports is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mmlib.errors import DataError
+from mmlib.factor import Factor
 from mmlib.objective import Objective
 from mmlib.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
 from mmlib.terms import FloatArray, lower
@@ -54,6 +55,8 @@ class OptimizerLog:
         First and last θ.
     objective : float
         The objective at `theta`.
+    factor : Factor
+        The blocked Cholesky factor at `theta`, off which the estimates are read.
     evaluations : int
         Evaluations of the objective, most of them with its gradient.
     restarts : int
@@ -70,6 +73,7 @@ class OptimizerLog:
     start: FloatArray
     theta: FloatArray
     objective: float
+    factor: Factor = field(repr=False)
     evaluations: int
     restarts: int
     expected_decrease: float
@@ -138,6 +142,7 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
         start=first,
         theta=theta,
         objective=objective.value(factor),
+        factor=factor,
         evaluations=search.evaluations + 1,
         restarts=restarts,
         expected_decrease=gain,
@@ -149,10 +154,12 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
 def _nothing_to_search(objective: Objective) -> OptimizerLog:
     """The log of a model without random terms."""
     theta = np.zeros(0)
+    factor = objective.factorize(theta)
     return OptimizerLog(
         start=theta,
         theta=theta,
-        objective=objective(theta),
+        objective=objective.value(factor),
+        factor=factor,
         evaluations=1,
         restarts=0,
         expected_decrease=0.0,
@@ -196,7 +203,7 @@ class _Search:
     def rectify(self, point: Point) -> Point:
         """Flip the columns whose diagonal entry is negative; the objective does not change."""
         scaled, gradient = point.x.copy(), point.gradient.copy()
-        for column in self.objective.theta_columns:
+        for column in self.blocks.theta_columns:
             if scaled[column[0]] < 0:
                 scaled[column] *= -1
                 gradient[column] *= -1
@@ -204,7 +211,7 @@ class _Search:
 
     def snap(self, point: Point) -> Point:
         """Set small columns, and small diagonal entries, to zero unless the objective objects."""
-        for column in self.objective.theta_columns:
+        for column in self.blocks.theta_columns:
             for entries in (column, column[:1]):
                 size = np.abs(point.x[entries]).max()
                 if not 0 < size < SMALL_COLUMN:
@@ -221,7 +228,7 @@ class _Search:
 
         In unbalanced designs the likelihood may have a maximum at zero beside one that is not.
         """
-        for column in self.objective.theta_columns:
+        for column in self.blocks.theta_columns:
             scaled = point.x.copy()
             scaled[column] = 0.0
             if not 0 < model.rise(scaled - point.x) < UNLIKELY:

@@ -9,8 +9,9 @@ from tests.structures import STRUCTURES, thetas
 
 def result_at(design, theta, *, reml=True):
     """Return the result that a fit of this design would be if its minimum were at θ."""
-    log = SimpleNamespace(theta=theta, converged=True)
-    return LMMResult(design=design, blocks=Blocks(design), reml=reml, log=log)
+    blocks = Blocks(design)
+    log = SimpleNamespace(theta=theta, factor=blocks.factorize(theta), converged=True)
+    return LMMResult(design=design, blocks=blocks, reml=reml, log=log)
 
 
 def at_point(name, kind):

@@ -2,16 +2,15 @@
 
 import gc
 import weakref
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import mmlib as mm
-from mmlib.blocks import Blocks
 from mmlib.information import Information, once_per_fit, pseudo_inverse
+from tests.fixed_theta import at_point
 from tests.inference import patterns, relative_covariances
-from tests.structures import STRUCTURES, thetas
+from tests.structures import STRUCTURES
 
 # Traces and forms of well-conditioned matrices, relative to the largest that could arise.
 TOLERANCE = 1e-9
@@ -27,11 +26,9 @@ class Dense:
     """X in the engine's basis, V, P and the G_r at a point."""
 
     def __init__(self, name, kind):
-        structure = STRUCTURES[name]
-        self.design = structure.design()
-        theta = thetas(structure)[kind]
-        self.point = SimpleNamespace(design=self.design, blocks=Blocks(self.design), theta=theta)
-        rho = relative_covariances(self.design, theta)
+        self.point = at_point(name, kind)
+        self.design = self.point.design
+        rho = relative_covariances(self.design, self.point.theta)
         V = sum(r * G for r, G in zip(rho, patterns(self.design), strict=True))
         self.G = patterns_of_scaled_columns(self.point.blocks)
         R = self.point.blocks.R

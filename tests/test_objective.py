@@ -58,7 +58,7 @@ def test_gradient_is_that_of_brute_force(name, kind, reml):
 @pytest.mark.parametrize("name", [name for name, kind in POINTS if kind == "inside"])
 def test_the_sign_of_a_column_does_not_matter(name, reml):
     _, objective, theta = prepare(name, "inside", reml)
-    for column in objective.theta_columns:
+    for column in objective.blocks.theta_columns:
         flipped = theta.copy()
         flipped[column] *= -1
         np.testing.assert_allclose(objective(flipped), objective(theta), rtol=1e-13)
@@ -68,7 +68,7 @@ def test_the_sign_of_a_column_does_not_matter(name, reml):
 @pytest.mark.parametrize("name", [name for name, kind in POINTS if kind == "inside"])
 def test_gradient_vanishes_where_a_column_is_zero(name, reml):
     _, objective, theta = prepare(name, "inside", reml)
-    for column in objective.theta_columns:
+    for column in objective.blocks.theta_columns:
         emptied = theta.copy()
         emptied[column] = 0
         np.testing.assert_allclose(
@@ -78,8 +78,8 @@ def test_gradient_vanishes_where_a_column_is_zero(name, reml):
 
 def test_theta_runs_down_the_columns_of_each_template():
     assert thetas(STRUCTURES["crossed vectors"])["identity"].tolist() == [1, 0, 1, 1, 0, 1]
-    objective = mm.Objective(STRUCTURES["crossed vectors"].design())
-    assert [column.tolist() for column in objective.theta_columns] == [[0, 1], [2], [3, 4], [5]]
+    blocks = mm.Objective(STRUCTURES["crossed vectors"].design()).blocks
+    assert [column.tolist() for column in blocks.theta_columns] == [[0, 1], [2], [3, 4], [5]]
 
 
 def test_degrees_of_freedom_of_sigma():
