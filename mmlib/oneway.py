@@ -69,8 +69,8 @@ class VarianceComponents:
         ]
         if self.sigma2_group < 0:
             lines.append(
-                "A variance cannot be negative: the levels differ by less than the residual "
-                "variance alone\nwould make them (MSA < MSE). Read it as an estimate of zero."
+                "A variance cannot be negative: the levels differ by less than the residual\n"
+                "variance alone would make them (MSA < MSE). Read it as an estimate of zero."
             )
         if self.at_boundary:
             lines.append(f"Boundary estimate: the variance of {self.factor} is 0.")
