@@ -15,7 +15,6 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import solve_triangular
 
 from mmlib.blocks import Blocks
 from mmlib.design import Design
@@ -186,7 +185,7 @@ class BatchModel:
         """Entries of the templates for the scaled columns of Z, shape (k,), at one θ."""
         scaled = np.empty(self._size)
         for grouping in (self._first, *self._later):
-            lam = lower(solve_triangular(grouping.basis, grouping.template(theta)))
+            lam = lower(grouping.to_scaled(grouping.template(theta)))
             scaled[grouping.positions] = lam[grouping.theta_rows, grouping.theta_columns]
         return scaled
 

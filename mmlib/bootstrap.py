@@ -15,7 +15,7 @@ from scipy import special
 from mmlib import batch, spectral
 from mmlib.batch import BatchModel, ManyFits
 from mmlib.blocks import Blocks
-from mmlib.checks import require_count
+from mmlib.checks import check_level, require_count
 from mmlib.display import Summary, Table
 from mmlib.errors import DataError
 from mmlib.lrt import LikelihoodRatioTest, lrt
@@ -444,8 +444,7 @@ class BootstrapResult:
         ----------
         Davison and Hinkley (1997), Bootstrap Methods and their Application, chapter 5.
         """
-        if not 0 < level < 1:
-            raise DataError(f"level must lie between 0 and 1, not {level!r}; 0.95 is usual.")
+        check_level(level)
         tails = np.array([1 - level, 1 + level]) / 2
         if method == "normal":
             centre = self.observed - self.bias.to_numpy()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
+from scipy.special import ndtri
 
 from mmlib.errors import DataError
-
-__all__ = ["as_numbers", "as_response", "did_you_mean", "require_columns", "require_frame"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -130,14 +129,32 @@ def as_response(values: pd.Series) -> np.ndarray:
     return response
 
 
-def require_count(name: str, value: object) -> int:
-    """Return `value` if it is a whole number of at least 1.
+def require_count(name: str, value: object, *, least: int = 1) -> int:
+    """Return `value` if it is a whole number of at least `least`.
 
     Raises
     ------
     DataError
         If it is anything else; `name` is the argument it was given for.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise DataError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise DataError(f"{name} must be a whole number of at least {least}, not {value!r}.")
     return int(value)
+
+
+def check_level(level: object) -> None:
+    """Check that `level` can be the coverage of an interval.
+
+    Raises
+    ------
+    DataError
+        If it is not a number between 0 and 1.
+    """
+    if not isinstance(level, Real) or not 0 < float(level) < 1:
+        raise DataError(f"level must be between 0 and 1, not {level!r}; 0.95 is usual.")
+
+
+def normal_quantile(level: float) -> float:
+    """The z with P(|Z| ≤ z) = `level`, which must be a possible coverage."""
+    check_level(level)
+    return float(ndtri((1 + level) / 2))

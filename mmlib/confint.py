@@ -1,7 +1,7 @@
 """Confidence intervals of the parameters of a fit, by profile, by Wald or by bootstrap.
 
-The parameters are named as in `mmlib.profile`: ``sd_<column>|<group>``,
-``cor_<column>.<column>|<group>``, ``sigma``, and the names of the fixed effects.
+The parameters are named ``sd_<column>|<group>``, ``cor_<column>.<column>|<group>``, ``sigma``, and
+by the names of the fixed effects.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from mmlib.bootstrap import BootstrapResult, bootstrap
-from mmlib.checks import did_you_mean
+from mmlib.checks import check_level, did_you_mean, normal_quantile
 from mmlib.errors import DataError
-from mmlib.profile import check_level, normal_quantile, profile
+from mmlib.held import parameters
+from mmlib.profile import profile
 from mmlib.replicate import Progress
 
 if TYPE_CHECKING:
@@ -154,8 +155,7 @@ def _boot(
     kind: Literal["percentile", "basic", "normal"] = "percentile",
     **options: Any,
 ) -> pd.DataFrame:
-    known = list(_estimates(fit))
-    chosen = _chosen(names, known)
+    chosen = _chosen(names, [parameter.name for parameter in parameters(fit)])
     if kind not in ("percentile", "basic", "normal"):
         raise DataError(f"kind must be 'percentile', 'basic' or 'normal', not {kind!r}.")
     drawn = bootstrap(fit, _finite_estimates, **options)
@@ -163,21 +163,10 @@ def _boot(
     return pd.concat(limits)
 
 
-def _estimates(fit: LMMResult) -> dict[str, float]:
-    """Every parameter by name, in the order of `mmlib.profile`."""
-    values: dict[str, float] = {}
-    for term in fit.varcorr().terms:
-        for i, name in enumerate(term.columns):
-            values[f"sd_{name}|{term.group}"] = float(term.sd[i])
-            for j in range(i):
-                label = f"cor_{name}.{term.columns[j]}|{term.group}"
-                values[label] = float(term.correlation[i, j])
-    return values | {"sigma": fit.sigma} | dict(zip(fit.design.fixed_names, fit.beta, strict=True))
-
-
 def _finite_estimates(fit: LMMResult) -> dict[str, float]:
     return {
-        name: UNDEFINED if np.isnan(value) else value for name, value in _estimates(fit).items()
+        parameter.name: UNDEFINED if np.isnan(parameter.estimate) else parameter.estimate
+        for parameter in parameters(fit)
     }
 
 

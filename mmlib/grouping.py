@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.linalg import block_diag, solve_triangular
+from scipy.linalg import solve_triangular
 
 from mmlib.design import ALIAS_TOLERANCE
 from mmlib.errors import RankError
@@ -24,8 +24,10 @@ class Grouping:
 
     Attributes
     ----------
-    basis : ndarray, shape (S, S)
-        Upper triangular; changes to the scaled columns, term by term.
+    basis, inverse_basis : ndarray, shape (S, S)
+        Upper triangular; the first changes to the scaled columns, term by term.
+    spans : dict
+        Which of the S columns are those of each term.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class Grouping:
         self.n_levels = terms[0].n_levels
         self.model_matrix: FloatArray = np.hstack([term.model_matrix for term in terms])
         self.width = self.model_matrix.shape[1]
+        self.spans: dict[RandomTerm, slice] = {}
+        self.inverse_basis = np.zeros((self.width, self.width))
         rows, columns, positions = [], [], []
         corner = 0
         for term, start in zip(terms, first_theta, strict=True):
@@ -47,10 +51,13 @@ class Grouping:
             rows.append(corner + row)
             columns.append(corner + column)
             positions.append(start + np.arange(len(row)))
+            span = slice(corner, corner + term.width)
+            self.spans[term] = span
+            self.inverse_basis[span, span] = _scaling(term, root_weights)
             corner += term.width
         self.theta_rows, self.theta_columns = np.concatenate(rows), np.concatenate(columns)
         self.positions = np.concatenate(positions)
-        self.basis = block_diag(*(_scaling(term, root_weights) for term in terms))
+        self.basis = solve_triangular(self.inverse_basis, np.eye(self.width))
 
     @property
     def n_effects(self) -> int:
@@ -65,23 +72,22 @@ class Grouping:
 
     def assemble(self, by_term: Mapping[RandomTerm, FloatArray]) -> FloatArray:
         """The template, shape (S, S), from those of the terms."""
-        return block_diag(*(by_term[term] for term in self.terms))
+        template = np.zeros((self.width, self.width))
+        for term, span in self.spans.items():
+            template[span, span] = by_term[term]
+        return template
 
     def by_term(self, matrix: FloatArray) -> dict[RandomTerm, FloatArray]:
         """The diagonal blocks of an (S, S) matrix, each with its term: `assemble` backwards."""
-        ends = np.cumsum([term.width for term in self.terms])
-        return {
-            term: matrix[end - term.width : end, end - term.width : end]
-            for term, end in zip(self.terms, ends, strict=True)
-        }
+        return {term: matrix[span, span] for term, span in self.spans.items()}
 
     def to_scaled(self, lam: FloatArray) -> FloatArray:
         """The template for the scaled columns, from that for the term's own."""
-        return solve_triangular(self.basis, lam)
+        return self.inverse_basis @ lam
 
     def slope_from_scaled(self, slope: FloatArray) -> FloatArray:
         """A derivative in the term's own template, from that in the scaled one."""
-        return solve_triangular(self.basis, slope, trans="T")
+        return self.inverse_basis.T @ slope
 
 
 def gather_groupings(
@@ -100,7 +106,7 @@ def gather_groupings(
 
 
 def _scaling(term: RandomTerm, root_weights: FloatArray | None) -> FloatArray:
-    """The matrix that makes the (weighted) columns of a term orthogonal, with mean square 1.
+    """The (weighted) columns of a term in orthogonal ones of mean square 1: the change of basis.
 
     Raises
     ------
@@ -117,7 +123,7 @@ def _scaling(term: RandomTerm, root_weights: FloatArray | None) -> FloatArray:
             f"column {name!r} of {term.part} is zero or depends on the columns before it: "
             "its variance cannot be identified; leave it out."
         )
-    return solve_triangular(triangle, np.eye(term.width))
+    return triangle
 
 
 def weigh(root_weights: FloatArray | None, columns: FloatArray) -> FloatArray:

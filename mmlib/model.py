@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
 from mmlib.blocks import Blocks
-from mmlib.checks import as_response
+from mmlib.checks import as_response, require_count
 from mmlib.design import Design, build_design
 from mmlib.display import Summary
 from mmlib.errors import DataError
@@ -263,8 +263,7 @@ class LMMResult:
         """Conditional modes of each term of `design.terms`, shape (ℓ, S)."""
         modes: dict[RandomTerm, FloatArray] = {}
         for grouping, b in zip(self.blocks.groupings, self._modes.b, strict=True):
-            ends = np.cumsum([term.width for term in grouping.terms])[:-1]
-            modes.update(zip(grouping.terms, np.split(b, ends, axis=1), strict=True))
+            modes |= {term: b[:, span] for term, span in grouping.spans.items()}
         return [modes[term] for term in self.design.terms]
 
     def cond_var(self) -> dict[str, FloatArray]:
@@ -454,8 +453,7 @@ class LMMResult:
         -------
         ndarray, shape (nsim, nobs)
         """
-        if not isinstance(nsim, (int, np.integer)) or isinstance(nsim, bool) or nsim < 1:
-            raise DataError(f"nsim must be a positive whole number, not {nsim!r}.")
+        nsim = require_count("nsim", nsim)
         rng = np.random.default_rng(rng)
         terms = () if conditional else self.design.terms
         sizes = [term.n_levels * term.width for term in terms]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import special  # scipy.stats has the same functions, but takes long to import
 
-from mmlib.checks import as_response, require_columns, require_frame
+from mmlib.checks import as_response, check_level, require_columns, require_frame
 from mmlib.errors import DataError, FormulaError
 
 __all__ = ["ExactVarianceTest", "OneWayLayout", "VarianceComponents", "oneway"]
@@ -298,8 +298,7 @@ class OneWayLayout:
         icc            0.006   0.922
         sigma2_group   0.001   1.221
         """
-        if not 0 < level < 1:
-            raise DataError(f"level must lie between 0 and 1, not {level!r}; 0.95 is usual.")
+        check_level(level)
         per_level = self._common_count("an exact interval")
         tails = np.array([1 + level, 1 - level]) / 2  # probabilities below upper and lower point
         half_width = special.stdtrit(self.df_a, tails[0]) * sqrt(self.msa / self.nobs)

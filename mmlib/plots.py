@@ -18,11 +18,17 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtrc, ndtri
 from scipy.stats import beta as beta_distribution
 
-from mmlib.checks import as_numbers, require_columns, require_frame
+from mmlib.checks import (
+    as_numbers,
+    normal_quantile,
+    require_columns,
+    require_count,
+    require_frame,
+)
 from mmlib.errors import DataError
 from mmlib.joint_profile import JointProfile, joint_profile, joint_quantile
 from mmlib.objective import Objective
-from mmlib.profile import Profile, normal_quantile
+from mmlib.profile import Profile
 from mmlib.ranef import grouping_of
 from mmlib.result import HypothesisTest
 from mmlib.terms import FloatArray
@@ -781,8 +787,7 @@ def null_distribution(
     """
     df = getattr(sample, "n_restrictions", 1) if df is None else df
     draws, observed = _sample(sample, observed)
-    if not isinstance(df, (int, np.integer)) or df < 1:
-        raise DataError(f"df must be a positive whole number, not {df!r}.")
+    df = require_count("df", df)
     ax = _axes(ax)
     widest = max(float(draws.max()), observed) * 1.02
     grid = np.linspace(0.0, widest, 400)

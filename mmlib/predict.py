@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from mmlib.checks import as_numbers, did_you_mean, require_columns, require_frame
+from mmlib.checks import (
+    as_numbers,
+    did_you_mean,
+    normal_quantile,
+    require_columns,
+    require_frame,
+)
 from mmlib.design import Design, evaluate, usable_columns
 from mmlib.errors import DataError
 from mmlib.formula import columns_used, parse_with_formulaic
-from mmlib.profile import normal_quantile
 from mmlib.terms import FloatArray, IntArray, RandomTerm, templates
 from mmlib.threads import single_threaded
 

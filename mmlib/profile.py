@@ -8,40 +8,32 @@ and an interval is where |ζ| stays below the square root of the χ²₁ quantil
 root, not by interpolation. (Bates et al. 2015, section 5.1; the boundary counts as an end where ζ
 does not reach the quantile.)
 
-The Cholesky factor of a covariance matrix has the standard deviation of its first variable as its
-first entry. So a standard deviation is held by putting its variable first, and a correlation by
-putting its two variables first: no constraint is left to the optimiser.
+What is minimised, with the parameter held, is in `mmlib.held`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.special import ndtri
 
-from mmlib.blocks import Blocks
-from mmlib.checks import did_you_mean
+from mmlib.checks import did_you_mean, normal_quantile
 from mmlib.errors import DataError
-from mmlib.objective import Objective
-from mmlib.quasi_newton import Evaluate, Point, QuadraticModel, descend
-from mmlib.terms import FloatArray, IntArray, RandomTerm, lower, lower_triangle, templates
+from mmlib.held import HeldObjective, Parameter, parameters
+from mmlib.terms import FloatArray
 from mmlib.threads import single_threaded
 
 if TYPE_CHECKING:
     from mmlib.model import LMMResult
 
-NUDGE = 0.02
-"""A column of a factor that starts at zero would stay there: it starts at this share of σ̂."""
-
-TOLERANCE = 1e-13
-"""A search ends when a step promises less than this share of the objective."""
+ROOT_TOLERANCE = 1e-8
+"""An end is found to this share of the interval that it is searched in."""
 
 MAX_DOUBLINGS = 60
 
@@ -85,7 +77,7 @@ class Profile:
 
     @cached_property
     def _curves(self) -> dict[str, _Curve]:
-        return {curve.name: curve for curve in _curves(self.fit)}
+        return {parameter.name: _Curve(self.fit, parameter) for parameter in parameters(self.fit)}
 
     @property
     def parameters(self) -> list[str]:
@@ -158,42 +150,47 @@ class Profile:
         return f"Profile of {self.fit.design.formula}: {', '.join(self.parameters)}"
 
 
-def normal_quantile(level: float) -> float:
-    """The z with P(|Z| ≤ z) = `level`."""
-    check_level(level)
-    return float(ndtri((1 + level) / 2))
+_LIMITS = {
+    "sd": (0.0, np.inf),
+    "cor": (-1.0, 1.0),
+    "sigma": (0.0, np.inf),
+    "fixed": (-np.inf, np.inf),
+}
 
 
-def check_level(level: object) -> None:
-    """Check that `level` can be the coverage of an interval.
-
-    Raises
-    ------
-    DataError
-        If it is not a number between 0 and 1.
-    """
-    if not isinstance(level, int | float | np.floating) or not 0 < level < 1:
-        raise DataError(f"level must be between 0 and 1, not {level!r}.")
-
-
-@dataclass(eq=False)
 class _Curve:
-    """One parameter: its estimate, its range, a typical step, and the objective when it is held."""
+    """The profile of one parameter: ζ at any value, and where it reaches a height."""
 
-    name: str
-    estimate: float
-    lowest: float
-    highest: float
-    step: float
-    minimum: float
-    held: Callable[[float], float]
-    known: dict[float, float] = field(default_factory=dict)
+    def __init__(self, fit: LMMResult, parameter: Parameter) -> None:
+        self._fit, self._parameter = fit, parameter
+        self.estimate = parameter.estimate
+        self.lowest, self.highest = _LIMITS[parameter.kind]
+
+    @cached_property
+    def _held(self) -> HeldObjective:
+        return HeldObjective(self._fit, [self._parameter])
+
+    @cached_property
+    def _known(self) -> dict[float, tuple[float, FloatArray]]:
+        """Values with their ζ and the free numbers at which the others are at their best."""
+        return {} if np.isnan(self.estimate) else {self.estimate: (0.0, self._held.start)}
 
     def zeta(self, value: float) -> float:
-        if value not in self.known:
-            rise = 0.0 if value == self.estimate else self.held(value) - self.minimum
-            self.known[value] = float(np.sign(value - self.estimate) * np.sqrt(max(rise, 0.0)))
-        return self.known[value]
+        if value not in self._known:
+            point = self._held.minimum([value], self._start(value))
+            root = np.sqrt(max(point.value - self._fit.objective, 0.0))
+            self._known[value] = float(np.sign(value - self.estimate) * root), point.x
+        return self._known[value][0]
+
+    def _start(self, value: float) -> FloatArray | None:
+        """Where to start the search: between what was found for the neighbours of `value`."""
+        known = sorted(self._known)
+        if not known:
+            return None
+        place = bisect(known, value)
+        low, high = known[max(place - 1, 0)], known[min(place, len(known) - 1)]
+        share = (value - low) / (high - low) if high > low else 0.0
+        return (1 - share) * self._known[low][1] + share * self._known[high][1]
 
     def interval(self, reach: float) -> tuple[float, float]:
         if np.isnan(self.estimate):
@@ -203,245 +200,29 @@ class _Curve:
     def _end(self, side: int, reach: float) -> float:
         """Where ζ reaches ±`reach`, or the limit of the parameter if it does not."""
         limit = self.lowest if side < 0 else self.highest
-        near, far = self.estimate, self.estimate
-        for doubling in range(MAX_DOUBLINGS):
-            far = self.estimate + side * self.step * reach * 2.0**doubling
-            far = max(far, limit) if side < 0 else min(far, limit)
+        near, far, step = self.estimate, self.estimate, side * reach * self._typical_step()
+        for _ in range(MAX_DOUBLINGS):
+            far = float(np.clip(self.estimate + step, self.lowest, self.highest))
             if side * self.zeta(far) >= reach:
-                tolerance = 1e-9 * (abs(far) + abs(near))
+                tolerance = ROOT_TOLERANCE * abs(far - near)
                 return brentq(
                     lambda value: self.zeta(value) - side * reach, near, far, xtol=tolerance
                 )
             if far == limit:
-                return limit
-            near = far
+                break
+            near, step = far, 2 * step
         return limit
 
-
-def _curves(fit: LMMResult) -> list[_Curve]:
-    """A curve for each standard deviation, correlation, σ and fixed effect."""
-    search = _Search(fit, Objective(fit.blocks, reml=False))
-    minimum = fit.objective
-    curves = []
-    for number, term in enumerate(fit.varcorr().terms):
-        layout = search.layouts[number]
-        for i, name in enumerate(term.columns):
-            held = search.holding(number, partial(layout.hold_sd, i, fit.sigma))
-            sd = float(term.sd[i])
-            step = 0.25 * sd or 0.1 * fit.sigma / layout.scales[i]
-            curves.append(_Curve(f"sd_{name}|{term.group}", sd, 0.0, np.inf, step, minimum, held))
-            for j in range(i):
-                held = search.holding(number, partial(layout.hold_cor, j, i))
-                label = f"cor_{name}.{term.columns[j]}|{term.group}"
-                r = float(term.correlation[i, j])
-                curves.append(_Curve(label, r, -1.0, 1.0, 0.2, minimum, held))
-    step = 0.1 * fit.sigma
-    curves.append(_Curve("sigma", fit.sigma, 0.0, np.inf, step, minimum, search.holding_sigma()))
-    errors = fit.coef_table()["Std. Error"].to_numpy()
-    for j, name in enumerate(fit.design.fixed_names):
-        held = _holding_fixed_effect(fit, j)
-        beta, error = float(fit.beta[j]), float(errors[j])
-        curves.append(_Curve(name, beta, -np.inf, np.inf, error, minimum, held))
-    return curves
-
-
-def _holding_fixed_effect(fit: LMMResult, j: int) -> Callable[[float], float]:
-    """The objective with β_j held: x_j β_j moves to the offset."""
-    design = fit.design
-    names = design.fixed_names[:j] + design.fixed_names[j + 1 :]
-    others = dataclasses.replace(design, X=np.delete(design.X, j, axis=1), fixed_names=names)
-    blocks = Blocks(others)
-    search, memory = _Search(fit, Objective(blocks, reml=False)), _Memory()
-
-    def held(value: float) -> float:
-        search.objective = Objective(
-            blocks.with_response(design.y - value * design.X[:, j]), reml=False
-        )
-        return search.minimum(search.layouts, memory)
-
-    return held
-
-
-@dataclass(frozen=True, eq=False)
-class _Layout:
-    """Lower-triangular entries of one term's factor σλ/σ̂, as an affine function of free numbers.
-
-    The factor C is for the variables in `order`, each divided by its root mean square `scales`;
-    its entries, column by column, are ``basis @ free + fixed``, where `basis` has orthonormal
-    columns. The first `n_lengths` free numbers stand for lengths: their signs do not count.
-    """
-
-    order: IntArray
-    scales: FloatArray
-    basis: FloatArray
-    fixed: FloatArray
-    n_lengths: int = 0
-
-    @classmethod
-    def unconstrained(cls, scales: FloatArray) -> _Layout:
-        size = len(scales)
-        n_entries = size * (size + 1) // 2
-        return cls(np.arange(size), scales, np.eye(n_entries), np.zeros(n_entries))
-
-    def hold_sd(self, i: int, unit: float, value: float) -> _Layout:
-        """Variable i first: its standard deviation is the first entry."""
-        fixed = np.zeros_like(self.fixed)
-        fixed[0] = value / unit * self.scales[i]
-        return dataclasses.replace(
-            self, order=_first(len(self.scales), i), basis=np.eye(len(fixed))[:, 1:], fixed=fixed
-        )
-
-    def hold_cor(self, j: int, i: int, value: float) -> _Layout:
-        """Variables j, i first: the second row is a free length times (ρ, √(1 − ρ²)).
-
-        A negative length of either row would turn ρ into −ρ.
-        """
-        size = len(self.scales)
-        basis = np.eye(len(self.fixed))
-        basis[1, 1], basis[size, 1] = value, np.sqrt(1 - value**2)
-        return dataclasses.replace(
-            self, order=_first(size, j, i), basis=np.delete(basis, size, axis=1), n_lengths=2
-        )
-
-    def factor(self, free: FloatArray) -> FloatArray:
-        """The factor for the variables in the term's own order and units."""
-        ordered = np.zeros((len(self.order), len(self.order)))
-        ordered[lower_triangle(len(self.order))] = self.basis @ free + self.fixed
-        factor = np.empty_like(ordered)
-        factor[self.order] = ordered
-        return factor / self.scales[:, None]
-
-    def pull_back(self, slope: FloatArray) -> FloatArray:
-        """Derivative in the free numbers, from that in the factor."""
-        ordered = (slope / self.scales[:, None])[self.order]
-        return self.basis.T @ ordered[lower_triangle(len(self.order))]
-
-    def start(self, factor: FloatArray) -> FloatArray:
-        """Free numbers near a given factor."""
-        ordered = lower((self.scales[:, None] * factor)[self.order])
-        free = self.basis.T @ (ordered[lower_triangle(len(ordered))] - self.fixed)
-        free[: self.n_lengths] = np.linalg.norm(ordered[: self.n_lengths], axis=1)
-        return free
-
-    def nudged(self, free: FloatArray) -> FloatArray:
-        """The same numbers with no column at zero, where the search could not move it."""
-        entries = self.basis @ free + self.fixed
-        rows, columns = lower_triangle(len(self.order))
-        small = (rows == columns) & (np.abs(entries) < NUDGE)
-        return (
-            self.basis.T @ (np.where(small, NUDGE, entries) - self.fixed) if small.any() else free
-        )
-
-
-def _first(size: int, *leaders: int) -> IntArray:
-    """All positions, the leaders first."""
-    return np.array([*leaders, *(k for k in range(size) if k not in leaders)], dtype=np.intp)
-
-
-class _Search:
-    """Minimise the objective over the factors σλ and σ, some of it held; σ̂ is the unit."""
-
-    def __init__(self, fit: LMMResult, objective: Objective) -> None:
-        self.objective = objective
-        self.terms = fit.design.terms
-        self.unit = fit.sigma
-        self.layouts = [_Layout.unconstrained(_root_mean_squares(term)) for term in self.terms]
-        self.factors = templates(self.terms, fit.theta)
-
-    def holding(self, number: int, hold: Callable[[float], _Layout]) -> Callable[[float], float]:
-        """The objective as a function of one value, which `hold` fixes in a term's layout."""
-        memory = _Memory()
-
-        def held(value: float) -> float:
-            layouts = list(self.layouts)
-            layouts[number] = hold(value)
-            return self.minimum(layouts, memory)
-
-        return held
-
-    def holding_sigma(self) -> Callable[[float], float]:
-        """The objective as a function of σ."""
-        memory = _Memory()
-
-        def held(value: float) -> float:
-            sigma = value / self.unit
-            return self.minimum(self.layouts, memory, sigma=sigma) if sigma > 0 else np.inf
-
-        return held
-
-    def minimum(
-        self, layouts: Sequence[_Layout], memory: _Memory, *, sigma: float | None = None
-    ) -> float:
-        """The smallest objective that the layouts allow, at a given σ or over all."""
-        sizes = [layout.basis.shape[1] for layout in layouts]
-        ends = np.cumsum(sizes, dtype=int)
-        is_length = np.zeros(sum(sizes) + (sigma is None), dtype=bool)
-        for end, size, layout in zip(ends, sizes, layouts, strict=True):
-            is_length[end - size : end - size + layout.n_lengths] = True
-
-        def at(x: FloatArray) -> Point:
-            sign = np.where(is_length & (x < 0), -1.0, 1.0)
-            *frees, rest = np.split(sign * x, ends)
-            s = float(np.exp(rest[0])) if sigma is None else sigma
-            lambdas = [layout.factor(free) / s for layout, free in zip(layouts, frees, strict=True)]
-            value, slopes, in_log_sigma = self._evaluate(lambdas, s * self.unit)
-            gradient = [
-                layout.pull_back(slope) / s for layout, slope in zip(layouts, slopes, strict=True)
-            ]
-            if sigma is None:
-                through_lambda = sum(
-                    float(np.sum(slope * lam)) for slope, lam in zip(slopes, lambdas, strict=True)
-                )
-                gradient.append(np.array([in_log_sigma - through_lambda]))
-            return Point(x, value, sign * np.concatenate([np.zeros(0), *gradient]))
-
-        def nudged(x: FloatArray) -> FloatArray:
-            *frees, rest = np.split(np.where(is_length, np.abs(x), x), ends)
-            moved = [layout.nudged(free) for layout, free in zip(layouts, frees, strict=True)]
-            return np.concatenate([*moved, rest])
-
-        starts = [
-            layout.start(factor) for layout, factor in zip(layouts, self.factors, strict=True)
-        ]
-        point = at(nudged(np.concatenate([*starts, np.zeros(0 if sigma is not None else 1)])))
-        if memory.x is not None:
-            last = at(nudged(memory.x))
-            if last.value <= point.value:
-                point = last
-            else:
-                memory.forget()
-        value = memory.minimum(at, point)
-        if memory.x is not None and (np.abs(memory.x[is_length]) < NUDGE).any():
-            # A false valley, which a held correlation makes where a standard deviation is zero.
-            memory.forget()
-        return value
-
-    def _evaluate(
-        self, lambdas: list[FloatArray], sigma: float
-    ) -> tuple[float, list[FloatArray], float]:
-        """The objective, its slope in each term's template, and in log σ at fixed templates."""
-        by_term = dict(zip(self.terms, lambdas, strict=True))
-        value, slope_of, in_log_sigma = self.objective.at_terms_and_sigma(by_term, sigma)
-        return value, [slope_of[term] for term in self.terms], in_log_sigma
-
-
-class _Memory:
-    """Where the last of several like minimisations ended, and what it knew of the curvature."""
-
-    def __init__(self) -> None:
-        self.x: FloatArray | None = None
-        self._model: QuadraticModel | None = None
-
-    def forget(self) -> None:
-        self.x = self._model = None
-
-    def minimum(self, at: Evaluate, point: Point) -> float:
-        if len(point.x):
-            model = self._model or QuadraticModel.by_differences(at, point)
-            point, self._model = descend(at, point, model, tolerance=TOLERANCE)
-            self.x = point.x
-        return point.value
-
-
-def _root_mean_squares(term: RandomTerm) -> FloatArray:
-    return np.sqrt(np.mean(term.model_matrix**2, axis=0))
+    def _typical_step(self) -> float:
+        """How far the parameter moves while the likelihood falls noticeably."""
+        fit, kind, place = self._fit, self._parameter.kind, self._parameter.place
+        if kind == "fixed":
+            return float(np.sqrt(fit.vcov().to_numpy()[place[0], place[0]]))
+        if kind == "cor":
+            return 0.2
+        if kind == "sd" and self.estimate > 0:
+            return 0.25 * self.estimate
+        if kind == "sd":
+            column = fit.design.terms[place[0]].model_matrix[:, place[1]]
+            return 0.1 * fit.sigma / float(np.sqrt(np.mean(column**2)))
+        return 0.1 * fit.sigma

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 import mmlib as mm
-from mmlib.joint_profile import _Search, joint_profile, joint_quantile
+from mmlib.held import HeldObjective, parameters
+from mmlib.joint_profile import joint_profile, joint_quantile
 from mmlib.profile import profile
 from tests.structures import simulated
 
@@ -49,12 +50,12 @@ def test_a_linear_model_has_a_closed_form():
 def test_its_lowest_point_along_a_line_is_the_profile(sleep, pair):
     """At a held first parameter, the best second one gives the profile of the first."""
     first, second = (sleep.parameters[k] for k in pair)
-    search = _Search(sleep.fit, (first, second))
+    held = HeldObjective(sleep.fit, [parameters(sleep.fit)[k] for k in pair])
     estimate = sleep.estimates[second]
     ends = sleep.confint(0.999, parameters=[second]).to_numpy()[0]
     for value in sleep.confint(0.9, parameters=[first]).to_numpy()[0]:
         best = minimize_scalar(
-            lambda other, value=value: search.minimum((value, other)),
+            lambda other, value=value: held.minimum([value, other]).value,
             bounds=ends,
             method="bounded",
             options={"xatol": 1e-5 * max(abs(estimate), 1.0)},
@@ -77,6 +78,18 @@ def test_two_correlations_with_a_shared_variable():
     profiled = profile(fit)
     for k, value in enumerate(joint.x):
         assert joint.rise[:, k].min() >= profiled.zeta(one, value) ** 2 - 1e-4
+
+
+def test_nothing_lower_is_found_from_other_starts():
+    fit = mm.lmm("y ~ x + (1 + x + z | g)", simulated(n=300), reml=False)
+    joint = joint_profile(fit, "sd_z|g", "x", n=5)
+    held = HeldObjective(fit, [p for p in parameters(fit) if p.name in joint.parameters])
+    rng = np.random.default_rng(4)
+    for i, j in np.ndindex(joint.rise.shape):
+        for _ in range(3):
+            start = held.start + rng.normal(scale=0.3, size=held.start.shape)
+            other = held.minimum([joint.x[j], joint.y[i]], start)
+            assert joint.rise[i, j] <= other.value - fit.objective + 1e-5
 
 
 def test_the_grid_reaches_as_far_as_the_region(sleep):

@@ -267,7 +267,7 @@ def test_conditional_simulation_draws_errors_around_the_fitted_values(name):
 
 @pytest.mark.parametrize("nsim", [0, -1, 1.5, True, None, "3"])
 def test_bad_number_of_simulations(pulp, nsim):
-    with pytest.raises(mm.DataError, match="nsim must be a positive whole number"):
+    with pytest.raises(mm.DataError, match="nsim must be a whole number of at least 1"):
         pulp.simulate(nsim)
 
 

@@ -445,7 +445,7 @@ def pulp_with(**columns):
         (lambda: plots.null_distribution([], 1.0), "no simulated sample"),
         (lambda: plots.null_distribution([1.0, np.nan], 1.0), "no simulated sample"),
         (lambda: plots.null_distribution([1.0, 2.0]), "observed"),
-        (lambda: plots.null_distribution([1.0, 2.0], 1.0, df=0), "df must be a positive"),
+        (lambda: plots.null_distribution([1.0, 2.0], 1.0, df=0), "df must be a whole number"),
     ],
 )
 def test_bad_data(call, message):
