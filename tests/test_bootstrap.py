@@ -18,29 +18,6 @@ module = importlib.import_module("mmlib.bootstrap")  # mm.bootstrap is the funct
 ORACLE = {name: case for name, case in load_bootstrap_lrt().items() if name != "versions"}
 
 
-@pytest.fixture(scope="module")
-def pulp():
-    data = mm.load_dataset("pulp")
-    return (
-        mm.lmm("bright ~ 1", data, reml=False),
-        mm.lmm("bright ~ 1 + (1 | operator)", data, reml=False),
-    )
-
-
-@pytest.fixture(scope="module")
-def penicillin():
-    data = mm.load_dataset("penicillin")
-    return (
-        mm.lmm("yield ~ 1 + (1 | blend)", data, reml=False),
-        mm.lmm("yield ~ treat + (1 | blend)", data, reml=False),
-    )
-
-
-@pytest.fixture(scope="module")
-def sleep():
-    return mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
-
-
 def sigma(fit):
     return fit.sigma
 
@@ -48,8 +25,8 @@ def sigma(fit):
 # ---- numbers --------------------------------------------------------------------------------
 
 
-def test_pulp_has_its_exact_distribution(pulp):
-    test = parametric_bootstrap(*pulp, nsim=20_000, rng=1)
+def test_pulp_has_its_exact_distribution(pulp_pair):
+    test = parametric_bootstrap(*pulp_pair, nsim=20_000, rng=1)
     lecture = load_lecture()
     exact = lecture["pulp_exact_p_by_F"]
     assert test.statistic == pytest.approx(2.5683713647524975, abs=1e-9)
@@ -95,8 +72,8 @@ def test_p_values_agree_with_r(name):
             assert abs(np.mean(test.sample <= expected) - level) < 4 * error
 
 
-def test_variants_are_those_of_pbmodcomp(penicillin):
-    test = parametric_bootstrap(*penicillin, nsim=20_000, rng=2)
+def test_variants_are_those_of_pbmodcomp(penicillin_pair):
+    test = parametric_bootstrap(*penicillin_pair, nsim=20_000, rng=2)
     table = test.table()
     r = load_lecture()["penicillin_PBmodcomp_20000"]
     expected = pd.DataFrame(r["test"], index=r["test_rows"])
@@ -109,8 +86,8 @@ def test_variants_are_those_of_pbmodcomp(penicillin):
     assert abs(table.loc["Bartlett", "stat"] - expected.loc["Bartlett", "stat"]) < 0.12
 
 
-def test_variants_match_the_moments_of_the_sample(penicillin):
-    test = parametric_bootstrap(*penicillin, nsim=500, rng=3)
+def test_variants_match_the_moments_of_the_sample(penicillin_pair):
+    test = parametric_bootstrap(*penicillin_pair, nsim=500, rng=3)
     table, T, mean = test.table(), test.statistic, test.sample.mean()
     variance = test.sample.var(ddof=1)
     gamma = stats.gamma(mean**2 / variance, scale=variance / mean)
@@ -162,20 +139,20 @@ def test_weights_and_offset_are_used():
 
 
 @pytest.mark.parametrize("engine", ["batch", "one by one"])
-def test_refits_agree_with_refit(sleep, engine, monkeypatch):
+def test_refits_agree_with_refit(sleep_fit, engine, monkeypatch):
     if engine == "one by one":
         monkeypatch.setattr(batch, "MAX_COLUMNS", 0)
-    responses = sleep.simulate(5, rng=8)
-    fits = Refitter(sleep)(responses)
-    refits = [sleep.refit(y) for y in responses]
+    responses = sleep_fit.simulate(5, rng=8)
+    fits = Refitter(sleep_fit)(responses)
+    refits = [sleep_fit.refit(y) for y in responses]
     assert fits.converged.all()
     np.testing.assert_allclose(fits.objective, [refit.objective for refit in refits], atol=1e-8)
     np.testing.assert_allclose(fits.theta, [refit.theta for refit in refits], atol=1e-4)
 
 
-def test_a_missed_minimum_is_searched_again(sleep, monkeypatch):
+def test_a_missed_minimum_is_searched_again(sleep_fit, monkeypatch):
     null = mm.lmm("Reaction ~ Days + (1 | Subject)", mm.load_dataset("sleepstudy"))
-    expected = parametric_bootstrap(null, sleep, nsim=20, rng=9).sample
+    expected = parametric_bootstrap(null, sleep_fit, nsim=20, rng=9).sample
     plain = batch.BatchModel.fit
 
     def poor(self, responses, start):
@@ -184,35 +161,35 @@ def test_a_missed_minimum_is_searched_again(sleep, monkeypatch):
         return fits
 
     monkeypatch.setattr(batch.BatchModel, "fit", poor)
-    found = parametric_bootstrap(null, sleep, nsim=20, rng=9).sample
+    found = parametric_bootstrap(null, sleep_fit, nsim=20, rng=9).sample
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 # ---- any statistic --------------------------------------------------------------------------
 
 
-def test_replicates_are_statistics_of_refits(sleep):
+def test_replicates_are_statistics_of_refits(sleep_fit):
     def compare(fit):
         again = fit.refit()
         return np.array([fit.objective - again.objective, *(fit.beta - again.beta), fit.sigma])
 
-    result = bootstrap(sleep, compare, nsim=10, rng=1)
+    result = bootstrap(sleep_fit, compare, nsim=10, rng=1)
     np.testing.assert_allclose(result.replicates[:, 0], 0, atol=1e-8)
     np.testing.assert_allclose(result.replicates[:, 1:3], 0, atol=1e-5)
     assert result.names == ("[0]", "[1]", "[2]", "[3]")
 
 
-def test_standard_errors_of_balanced_designs_are_the_known_ones(pulp):
-    fit = pulp[1].refit(reml=True)
+def test_standard_errors_of_balanced_designs_are_the_known_ones(pulp_pair):
+    fit = pulp_pair[1].refit(reml=True)
     result = bootstrap(fit, lambda refit: refit.fixef(), nsim=4000, rng=2)
     known = fit.coef_table()["Std. Error"]
     assert result.se["Intercept"] == pytest.approx(known["Intercept"], rel=4 / np.sqrt(8000))
     assert abs(result.bias["Intercept"]) < 4 * known["Intercept"] / np.sqrt(4000)
 
 
-def test_intervals_are_as_defined(pulp):
+def test_intervals_are_as_defined(pulp_pair):
     result = bootstrap(
-        pulp[1], lambda refit: {"s": refit.sigma, "b": refit.beta[0]}, nsim=400, rng=3
+        pulp_pair[1], lambda refit: {"s": refit.sigma, "b": refit.beta[0]}, nsim=400, rng=3
     )
     low, high = np.quantile(result.replicates, [0.05, 0.95], axis=0)
     np.testing.assert_allclose(result.confint(0.9).to_numpy().T, [low, high])
@@ -231,8 +208,8 @@ def test_intervals_are_as_defined(pulp):
         result.confint(method="bca")
 
 
-def test_statistics_come_in_many_forms(pulp):
-    fit = pulp[1]
+def test_statistics_come_in_many_forms(pulp_pair):
+    fit = pulp_pair[1]
     forms = {
         "number": (lambda f: f.sigma, ("statistic",)),
         "whole number": (lambda f: int(f.beta[0]), ("statistic",)),
@@ -248,8 +225,8 @@ def test_statistics_come_in_many_forms(pulp):
     assert "<table" in result._repr_html_()
 
 
-def test_failed_replicates_are_counted_and_the_first_is_quoted(pulp):
-    boundary = pulp[1]
+def test_failed_replicates_are_counted_and_the_first_is_quoted(pulp_pair):
+    boundary = pulp_pair[1]
 
     def raises(fit):
         if fit.theta[0] == 0:
@@ -268,8 +245,8 @@ def test_failed_replicates_are_counted_and_the_first_is_quoted(pulp):
         assert f"{result.n_failed} of 200 replicates failed" in str(result)
 
 
-def test_failures_of_everything_are_errors(pulp):
-    fit = pulp[1]
+def test_failures_of_everything_are_errors(pulp_pair):
+    fit = pulp_pair[1]
     observed = fit.sigma
     with pytest.raises(
         BootstrapError, match=r"all 20 replicates failed.*ZeroDivisionError"
@@ -288,14 +265,14 @@ def test_failures_of_everything_are_errors(pulp):
         bootstrap(fit, "sigma", nsim=20)
 
 
-def test_a_change_of_shape_is_a_failure(pulp):
-    fit = pulp[1]
+def test_a_change_of_shape_is_a_failure(pulp_pair):
+    fit = pulp_pair[1]
     observed = fit.sigma
     with pytest.raises(BootstrapError, match="other components"):
         bootstrap(fit, lambda f: [1.0] * (1 if f.sigma == observed else 2), nsim=20, rng=7)
 
 
-def test_failed_refits_are_counted_and_reported(pulp, monkeypatch):
+def test_failed_refits_are_counted_and_reported(pulp_pair, monkeypatch):
     plain = Refitter.__call__
 
     def fails_sometimes(self, responses):
@@ -304,11 +281,11 @@ def test_failed_refits_are_counted_and_reported(pulp, monkeypatch):
         return fits
 
     monkeypatch.setattr(module.Refitter, "__call__", fails_sometimes)
-    test = parametric_bootstrap(*pulp, nsim=40, rng=8)
+    test = parametric_bootstrap(*pulp_pair, nsim=40, rng=8)
     assert (test.nsim, test.n_failed, len(test.sample)) == (40, 10, 30)
     assert any("10 of 40 replicates failed" in note for note in test.notes)
     assert test.pvalue == (1 + np.count_nonzero(test.sample >= test.statistic)) / 31
-    result = bootstrap(pulp[1], sigma, nsim=40, rng=8)
+    result = bootstrap(pulp_pair[1], sigma, nsim=40, rng=8)
     assert result.n_failed == 10
     assert "no minimum" in result.first_error
 
@@ -317,22 +294,22 @@ def test_failed_refits_are_counted_and_reported(pulp, monkeypatch):
 
 
 @pytest.mark.parametrize("nsim", [0, -1, 10.0, True, "100", None])
-def test_nsim_must_be_a_positive_whole_number(pulp, nsim):
+def test_nsim_must_be_a_positive_whole_number(pulp_pair, nsim):
     with pytest.raises(mm.DataError, match="nsim must be a whole number"):
-        parametric_bootstrap(*pulp, nsim=nsim)
+        parametric_bootstrap(*pulp_pair, nsim=nsim)
     with pytest.raises(mm.DataError, match="nsim must be a whole number"):
-        bootstrap(pulp[1], sigma, nsim=nsim)
+        bootstrap(pulp_pair[1], sigma, nsim=nsim)
 
 
-def test_models_that_cannot_be_compared_are_refused(pulp, penicillin):
-    null, fit = pulp
+def test_models_that_cannot_be_compared_are_refused(pulp_pair, penicillin_pair):
+    null, fit = pulp_pair
     with pytest.raises(mm.DataError, match="swap"):
         parametric_bootstrap(fit, null)
     with pytest.raises(mm.DataError, match="same model"):
         parametric_bootstrap(fit, fit)
     with pytest.raises(mm.DataError, match="REML"):
         parametric_bootstrap(null, fit.refit(reml=True))
-    small, large = penicillin
+    small, large = penicillin_pair
     with pytest.raises(mm.DataError, match="REML criteria of models with different fixed parts"):
         parametric_bootstrap(small.refit(reml=True), large.refit(reml=True))
     data = mm.load_dataset("penicillin")
@@ -342,9 +319,9 @@ def test_models_that_cannot_be_compared_are_refused(pulp, penicillin):
 
 
 def test_at_the_boundary_the_summary_leaves_out_what_does_not_hold() -> None:
-    pulp = mm.load_dataset("pulp")
-    null = mm.lmm("bright ~ 1", pulp, reml=False)
-    fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
+    pulp_pair = mm.load_dataset("pulp")
+    null = mm.lmm("bright ~ 1", pulp_pair, reml=False)
+    fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp_pair, reml=False)
     test = mm.parametric_bootstrap(null, fit, nsim=50, rng=1)
     assert not test.valid
     assert "Bartlett" not in str(test)

@@ -17,23 +17,8 @@ WITH_WALD = [
 ]
 
 
-@pytest.fixture(scope="module")
-def pulp():
-    return mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-
-
-@pytest.fixture(scope="module")
-def penicillin():
-    return mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-
-
-@pytest.fixture(scope="module")
-def sleepstudy():
-    return mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
-
-
-def test_profile_is_the_default_and_agrees_with_r(sleepstudy):
-    limits = sleepstudy.confint()
+def test_profile_is_the_default_and_agrees_with_r(sleep_fit):
+    limits = sleep_fit.confint()
     for r_name, numbers in EXACT["sleep_corr"]["exact"].items():
         found = limits.loc[r_name.replace("(Intercept)", "Intercept")]
         width = numbers["upper"] - numbers["lower"]
@@ -55,41 +40,41 @@ def test_wald_agrees_with_r(name):
 
 
 @pytest.mark.parametrize("level", [0.5, 0.99])
-def test_wald_reaches_a_normal_quantile(penicillin, level):
-    limits, table = penicillin.confint("wald", level=level), penicillin.coef_table()
+def test_wald_reaches_a_normal_quantile(penicillin_fit, level):
+    limits, table = penicillin_fit.confint("wald", level=level), penicillin_fit.coef_table()
     reach = norm.ppf((1 + level) / 2) * table["Std. Error"]
     assert np.allclose(limits["upper"], table["Estimate"] + reach, rtol=1e-12)
     assert np.allclose(limits["lower"], table["Estimate"] - reach, rtol=1e-12)
 
 
 @pytest.mark.parametrize("ddf", ["kenward-roger", "satterthwaite"])
-def test_wald_with_degrees_of_freedom_is_the_t_interval_of_the_balanced_design(penicillin, ddf):
+def test_wald_with_degrees_of_freedom_is_the_t_interval_of_the_balanced_design(penicillin_fit, ddf):
     """Differences of treatments have the t interval of the analysis of variance, 12 df."""
-    found = penicillin.confint("wald", ddf=ddf, parameters="treat[T.C]").loc["treat[T.C]"]
-    mean_square = penicillin.sigma**2
+    found = penicillin_fit.confint("wald", ddf=ddf, parameters="treat[T.C]").loc["treat[T.C]"]
+    mean_square = penicillin_fit.sigma**2
     reach = t.ppf(0.975, 12) * np.sqrt(2 * mean_square / 5)
     assert found["lower"] == pytest.approx(5 - reach, rel=1e-6)
     assert found["upper"] == pytest.approx(5 + reach, rel=1e-6)
 
 
-def test_intervals_are_nested_in_their_level(sleepstudy):
-    narrow, wide = sleepstudy.confint(level=0.8), sleepstudy.confint(level=0.95)
+def test_intervals_are_nested_in_their_level(sleep_fit):
+    narrow, wide = sleep_fit.confint(level=0.8), sleep_fit.confint(level=0.95)
     assert (wide["lower"] < narrow["lower"]).all()
     assert (wide["upper"] > narrow["upper"]).all()
 
 
-def test_parameters_are_chosen_and_kept_in_the_order_asked_for(sleepstudy):
+def test_parameters_are_chosen_and_kept_in_the_order_asked_for(sleep_fit):
     names = ["sigma", "Days", "sd_Days|Subject"]
-    assert list(sleepstudy.confint(parameters=names).index) == names
-    assert list(sleepstudy.confint("boot", parameters=names, nsim=20, rng=1).index) == names
-    assert list(sleepstudy.confint("wald", parameters="Days").index) == ["Days"]
+    assert list(sleep_fit.confint(parameters=names).index) == names
+    assert list(sleep_fit.confint("boot", parameters=names, nsim=20, rng=1).index) == names
+    assert list(sleep_fit.confint("wald", parameters="Days").index) == ["Days"]
 
 
 @pytest.mark.parametrize("kind", ["percentile", "basic", "normal"])
-def test_boot_limits_are_those_of_the_bootstrap(pulp, kind):
-    found = pulp.confint("boot", nsim=200, rng=3, kind=kind, level=0.9)
+def test_boot_limits_are_those_of_the_bootstrap(pulp_fit, kind):
+    found = pulp_fit.confint("boot", nsim=200, rng=3, kind=kind, level=0.9)
     drawn = bootstrap(
-        pulp,
+        pulp_fit,
         lambda fit: {
             "sd_Intercept|operator": fit.theta[0] * fit.sigma,
             "sigma": fit.sigma,
@@ -103,16 +88,16 @@ def test_boot_limits_are_those_of_the_bootstrap(pulp, kind):
     assert np.allclose(found, expected, rtol=1e-12)
 
 
-def test_boot_names_are_those_of_the_profile(sleepstudy):
-    boot = sleepstudy.confint("boot", nsim=50, rng=1)
-    assert list(boot.index) == list(sleepstudy.confint().index)
+def test_boot_names_are_those_of_the_profile(sleep_fit):
+    boot = sleep_fit.confint("boot", nsim=50, rng=1)
+    assert list(boot.index) == list(sleep_fit.confint().index)
     assert (boot["lower"] < boot["upper"]).all()
 
 
-def test_boot_draws_the_same_on_an_executor(sleepstudy):
-    here = sleepstudy.confint("boot", nsim=300, rng=5)
+def test_boot_draws_the_same_on_an_executor(sleep_fit):
+    here = sleep_fit.confint("boot", nsim=300, rng=5)
     with ThreadPoolExecutor(2) as executor:
-        there = sleepstudy.confint("boot", nsim=300, rng=5, executor=executor, progress=False)
+        there = sleep_fit.confint("boot", nsim=300, rng=5, executor=executor, progress=False)
     assert here.equals(there)
 
 
@@ -155,6 +140,6 @@ def test_limits_of_an_undefined_correlation_are_missing():
         ({"method": "boot", "nsim": 0}, "nsim must be a whole number of at least 1"),
     ],
 )
-def test_bad_input_is_named(pulp, arguments, message):
+def test_bad_input_is_named(pulp_fit, arguments, message):
     with pytest.raises(mm.DataError, match=message):
-        confint(pulp, **arguments)
+        confint(pulp_fit, **arguments)

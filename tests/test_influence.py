@@ -27,11 +27,6 @@ GROUPED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def pulp():
-    return mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-
-
 # --- residuals -----------------------------------------------------------------------------------
 
 
@@ -66,8 +61,8 @@ def test_residuals_and_their_scales(name, kind, kind_of_residual):
         )
 
 
-def test_pearson_residuals_are_the_scaled_residuals_of_the_summary(pulp):
-    quantiles = pulp.residuals(scaled="pearson").quantile([0, 0.25, 0.5, 0.75, 1])
+def test_pearson_residuals_are_the_scaled_residuals_of_the_summary(pulp_fit):
+    quantiles = pulp_fit.residuals(scaled="pearson").quantile([0, 0.25, 0.5, 0.75, 1])
     wanted = [-1.46662, -0.75952, -0.12435, 0.62810, 1.60124]
     np.testing.assert_allclose(quantiles, wanted, atol=5e-6)
 
@@ -113,10 +108,10 @@ def test_leverages_add_up_to_a_number_of_parameters(name, kind):
         np.testing.assert_allclose(total, fit.design.p)
 
 
-def test_leverage_of_the_balanced_one_way_layout(pulp):
-    between, within = pulp.varcorr().to_frame()["vcov"]
+def test_leverage_of_the_balanced_one_way_layout(pulp_fit):
+    between, within = pulp_fit.varcorr().to_frame()["vcov"]
     k = 5 * between / (5 * between + within)
-    np.testing.assert_allclose(pulp.leverage(), k / 5 + (1 - k) / 20, rtol=1e-12)
+    np.testing.assert_allclose(pulp_fit.leverage(), k / 5 + (1 - k) / 20, rtol=1e-12)
 
 
 # --- case deletion -------------------------------------------------------------------------------
@@ -201,11 +196,11 @@ def test_the_joint_distance_of_a_row_is_that_of_lme4():
     np.testing.assert_allclose(fit.influence().cooks_conditional, wanted, rtol=1e-12)
 
 
-def test_leaving_out_an_operator_of_pulp(pulp):
+def test_leaving_out_an_operator_of_pulp(pulp_fit):
     """In the balanced one-way layout β̂ is the mean of the other operators' means."""
-    means = pulp.design.frame.groupby("operator", observed=True)["bright"].mean()
+    means = pulp_fit.design.frame.groupby("operator", observed=True)["bright"].mean()
     others = (means.sum() - means) / 3
-    influence = pulp.influence(by="operator")
+    influence = pulp_fit.influence(by="operator")
     np.testing.assert_allclose(influence.dfbeta["Intercept"], 60.4 - others, rtol=1e-10)
     table = influence.to_frame()
     assert table.index.tolist() == list("abcd")
@@ -217,12 +212,12 @@ def test_leaving_out_an_operator_of_pulp(pulp):
     ]
 
 
-def test_influence_shows_its_table(pulp):
-    influence = pulp.influence(by="operator")
+def test_influence_shows_its_table(pulp_fit):
+    influence = pulp_fit.influence(by="operator")
     title, header, *_ = repr(influence).splitlines()
     assert title == "Influence of leaving out one level of operator at a time, θ and σ held"
     assert header.split() == influence.to_frame().columns.tolist()
-    assert "one row at a time" in pulp.influence()._repr_html_()
+    assert "one row at a time" in pulp_fit.influence()._repr_html_()
     assert "<table" in influence._repr_html_()
 
 
@@ -260,9 +255,9 @@ def test_groups_do_not_depend_on_the_order_of_rows():
         (3, "by must be the name of a column that the model uses, not 3"),
     ],
 )
-def test_bad_case_to_leave_out(pulp, by, message):
+def test_bad_case_to_leave_out(pulp_fit, by, message):
     with pytest.raises(mm.DataError, match=message):
-        pulp.influence(by=by)
+        pulp_fit.influence(by=by)
 
 
 def test_influence_needs_a_fixed_effect():
@@ -280,6 +275,6 @@ def test_influence_needs_a_fixed_effect():
         ({"scaled": True}, "scaled must be one of"),
     ],
 )
-def test_bad_choice_of_residuals(pulp, arguments, message):
+def test_bad_choice_of_residuals(pulp_fit, arguments, message):
     with pytest.raises(mm.DataError, match=message):
-        pulp.residuals(**arguments)
+        pulp_fit.residuals(**arguments)

@@ -30,11 +30,6 @@ def fit_structure(name, data=None, *, reml=True):
     return mm.lmm(s.formula, data, reml=reml, weights=s.weights, offset=s.offset)
 
 
-@pytest.fixture(scope="module")
-def pulp():
-    return mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-
-
 # --- closed forms --------------------------------------------------------------------------------
 
 
@@ -163,7 +158,7 @@ def test_criteria_count_every_parameter(name):
     np.testing.assert_allclose(fit.bic, fit.objective + np.log(48) * k)
 
 
-def test_tables_are_labelled(pulp):
+def test_tables_are_labelled(pulp_fit):
     fit = fit_structure("crossed vectors")
     names = ["Intercept", "x", "f[T.low]", "f[T.mid]", "x:f[T.low]", "x:f[T.mid]"]
     assert fit.fixef().index.tolist() == names
@@ -172,18 +167,18 @@ def test_tables_are_labelled(pulp):
     assert list(fit.ranef()) == ["g", "h"]
     assert fit.ranef()["g"].columns.tolist() == ["Intercept", "x"]
     assert fit.ranef()["g"].index.tolist() == list("abcdef")
-    assert pulp.ranef()["operator"].index.name == "operator"
+    assert pulp_fit.ranef()["operator"].index.name == "operator"
     nested = fit_structure("nested").ranef()["g:m"]
     assert nested.index.names == ["g", "m"]
 
 
 @pytest.mark.parametrize("reml", ["ML", "REML", 1, None])
-def test_reml_is_true_or_false(pulp, reml):
+def test_reml_is_true_or_false(pulp_fit, reml):
     with pytest.raises(mm.DataError, match="reml must be True or False"):
         mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"), reml=reml)
     if reml is not None:  # for a refit: as the fit was
         with pytest.raises(mm.DataError, match="reml must be True or False"):
-            pulp.refit(reml=reml)
+            pulp_fit.refit(reml=reml)
 
 
 # --- refit and simulate --------------------------------------------------------------------------
@@ -217,9 +212,9 @@ def test_refit_is_a_fit(name, reml):
         (np.arange(20) * 1j, "must be numeric|must be real numbers"),
     ],
 )
-def test_refit_to_a_bad_response_is_refused(pulp, y, message):
+def test_refit_to_a_bad_response_is_refused(pulp_fit, y, message):
     with pytest.raises(mm.DataError, match=message):
-        pulp.refit(y)
+        pulp_fit.refit(y)
 
 
 @pytest.mark.parametrize("name", ["vector", "everything", "nested", "weights", "no random term"])
@@ -239,21 +234,21 @@ def test_simulated_responses_have_the_moments_of_the_model(name):
     assert stats.kstest(whitened.ravel(), "norm").pvalue > 1e-3
 
 
-def test_simulation_is_reproducible_and_its_beginning_does_not_depend_on_its_end(pulp):
-    ten = pulp.simulate(10, rng=42)
-    np.testing.assert_array_equal(pulp.simulate(10, rng=np.random.default_rng(42)), ten)
-    np.testing.assert_array_equal(pulp.simulate(3, rng=42), ten[:3])
+def test_simulation_is_reproducible_and_its_beginning_does_not_depend_on_its_end(pulp_fit):
+    ten = pulp_fit.simulate(10, rng=42)
+    np.testing.assert_array_equal(pulp_fit.simulate(10, rng=np.random.default_rng(42)), ten)
+    np.testing.assert_array_equal(pulp_fit.simulate(3, rng=42), ten[:3])
     rng = np.random.default_rng(42)
-    in_turn = np.vstack([pulp.simulate(4, rng=rng), pulp.simulate(6, rng=rng)])
+    in_turn = np.vstack([pulp_fit.simulate(4, rng=rng), pulp_fit.simulate(6, rng=rng)])
     np.testing.assert_array_equal(in_turn, ten)
-    assert not np.array_equal(pulp.simulate(1), pulp.simulate(1))
-    assert pulp.simulate().shape == (1, 20)
+    assert not np.array_equal(pulp_fit.simulate(1), pulp_fit.simulate(1))
+    assert pulp_fit.simulate().shape == (1, 20)
 
 
-def test_simulation_draws_effects_before_errors(pulp):
+def test_simulation_draws_effects_before_errors(pulp_fit):
     z = np.random.default_rng(0).standard_normal(4 + 20)
-    wanted = pulp.beta[0] + pulp.sigma * (pulp.theta[0] * np.repeat(z[:4], 5) + z[4:])
-    np.testing.assert_allclose(pulp.simulate(1, rng=0)[0], wanted, rtol=1e-14)
+    wanted = pulp_fit.beta[0] + pulp_fit.sigma * (pulp_fit.theta[0] * np.repeat(z[:4], 5) + z[4:])
+    np.testing.assert_allclose(pulp_fit.simulate(1, rng=0)[0], wanted, rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["vector", "everything", "no random term"])
@@ -266,37 +261,43 @@ def test_conditional_simulation_draws_errors_around_the_fitted_values(name):
 
 
 @pytest.mark.parametrize("nsim", [0, -1, 1.5, True, None, "3"])
-def test_bad_number_of_simulations(pulp, nsim):
+def test_bad_number_of_simulations(pulp_fit, nsim):
     with pytest.raises(mm.DataError, match="nsim must be a whole number of at least 1"):
-        pulp.simulate(nsim)
+        pulp_fit.simulate(nsim)
 
 
 # --- a result does not change --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["design", "reml", "log", "theta", "beta", "sigma", "new"])
-def test_no_attribute_of_a_fit_can_be_set(pulp, name):
+def test_no_attribute_of_a_fit_can_be_set(pulp_fit, name):
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(pulp, name, 1)
+        setattr(pulp_fit, name, 1)
 
 
 @pytest.mark.parametrize("get", [lambda f: f.theta, lambda f: f.beta, lambda f: f.design.y])
-def test_arrays_of_a_fit_cannot_be_written_to(pulp, get):
+def test_arrays_of_a_fit_cannot_be_written_to(pulp_fit, get):
     with pytest.raises(ValueError, match="read-only"):
-        get(pulp)[0] = 99.0
+        get(pulp_fit)[0] = 99.0
 
 
-def test_tables_of_a_fit_are_the_users_own(pulp):
-    before = (pulp.vcov().copy(), pulp.ranef()["operator"].copy(), pulp.fitted.copy())
-    tables = (pulp.vcov(), pulp.ranef()["operator"], pulp.fitted, pulp.resid, pulp.fixef())
+def test_tables_of_a_fit_are_the_users_own(pulp_fit):
+    before = (pulp_fit.vcov().copy(), pulp_fit.ranef()["operator"].copy(), pulp_fit.fitted.copy())
+    tables = (
+        pulp_fit.vcov(),
+        pulp_fit.ranef()["operator"],
+        pulp_fit.fitted,
+        pulp_fit.resid,
+        pulp_fit.fixef(),
+    )
     for table in tables:
         table[:] = 99.0
-    pulp.cond_var()["operator"][0] = 99.0
-    pd.testing.assert_frame_equal(pulp.vcov(), before[0])
-    pd.testing.assert_frame_equal(pulp.ranef()["operator"], before[1])
-    pd.testing.assert_series_equal(pulp.fitted, before[2])
-    assert pulp.fixef().iloc[0] == pulp.beta[0]
-    assert (pulp.cond_var()["operator"] < 1).all()
+    pulp_fit.cond_var()["operator"][0] = 99.0
+    pd.testing.assert_frame_equal(pulp_fit.vcov(), before[0])
+    pd.testing.assert_frame_equal(pulp_fit.ranef()["operator"], before[1])
+    pd.testing.assert_series_equal(pulp_fit.fitted, before[2])
+    assert pulp_fit.fixef().iloc[0] == pulp_fit.beta[0]
+    assert (pulp_fit.cond_var()["operator"] < 1).all()
 
 
 # --- what must not matter, and what must ---------------------------------------------------------

@@ -23,18 +23,8 @@ def _closed_figures():
 
 
 @pytest.fixture(scope="module")
-def pulp():
-    return mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-
-
-@pytest.fixture(scope="module")
-def sleep():
-    return mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
-
-
-@pytest.fixture(scope="module")
-def pulp_profile(pulp):
-    return profile(pulp)
+def pulp_profile(pulp_fit):
+    return profile(pulp_fit)
 
 
 def lines(ax):
@@ -80,11 +70,11 @@ def test_every_figure_is_listed():
 
 
 @every_figure
-def test_a_figure_is_drawn_where_it_is_told_and_touches_nothing_else(name, pulp):
+def test_a_figure_is_drawn_where_it_is_told_and_touches_nothing_else(name, pulp_fit):
     _, (mine, other) = plt.subplots(1, 2)
     plt.sca(other)
     before = mpl.rcParams.copy()
-    assert FIGURES[name](pulp, mine) is mine
+    assert FIGURES[name](pulp_fit, mine) is mine
     assert mpl.rcParams == before
     assert plt.gca() is other
     assert not other.has_data()
@@ -95,22 +85,22 @@ def test_a_figure_is_drawn_where_it_is_told_and_touches_nothing_else(name, pulp)
 
 
 @every_figure
-def test_without_axes_a_figure_makes_its_own(name, pulp):
-    ax = FIGURES[name](pulp, None)
+def test_without_axes_a_figure_makes_its_own(name, pulp_fit):
+    ax = FIGURES[name](pulp_fit, None)
     assert isinstance(ax, Axes)
     assert plt.get_fignums() == [ax.figure.number]
 
 
 @every_figure
-def test_what_is_no_axes_is_refused(name, pulp):
+def test_what_is_no_axes_is_refused(name, pulp_fit):
     with pytest.raises(mm.DataError, match="ax must be a matplotlib Axes, not Figure"):
-        FIGURES[name](pulp, plt.figure())
+        FIGURES[name](pulp_fit, plt.figure())
 
 
 @every_figure
-def test_a_figure_reads_without_colour(name, pulp):
+def test_a_figure_reads_without_colour(name, pulp_fit):
     """No two labelled lines share both marker and line style."""
-    ax = FIGURES[name](pulp, None)
+    ax = FIGURES[name](pulp_fit, None)
     styles = [
         (line.get_marker(), line.get_linestyle(), line.get_linewidth() > 1.5)
         for line in ax.get_lines()
@@ -165,21 +155,21 @@ def test_interaction_leaves_empty_cells_open():
 # --- random effects ------------------------------------------------------------------------------
 
 
-def test_shrinkage_of_one_column(pulp):
-    ax = plots.shrinkage(pulp, unit="meter units")
+def test_shrinkage_of_one_column(pulp_fit):
+    ax = plots.shrinkage(pulp_fit, unit="meter units")
     order = tick_labels(ax.yaxis)
     own = lines(ax)["least squares, level by level"].get_xdata()
     modes = lines(ax)["conditional mode (BLUP)"].get_xdata()
-    np.testing.assert_array_equal(modes, pulp.ranef()["operator"].loc[order, "Intercept"])
-    np.testing.assert_array_equal(own, pulp.unpooled()["operator"].loc[order, "Intercept"])
+    np.testing.assert_array_equal(modes, pulp_fit.ranef()["operator"].loc[order, "Intercept"])
+    np.testing.assert_array_equal(own, pulp_fit.unpooled()["operator"].loc[order, "Intercept"])
     assert (np.diff(modes) > 0).all()
     np.testing.assert_allclose(own / modes, 1.3121175, rtol=1e-6)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("effect of operator (meter units)", "operator")
 
 
-def test_shrinkage_of_two_columns(sleep):
-    ax = plots.shrinkage(sleep)
-    own, modes = sleep.unpooled()["Subject"], sleep.ranef()["Subject"]
+def test_shrinkage_of_two_columns(sleep_fit):
+    ax = plots.shrinkage(sleep_fit)
+    own, modes = sleep_fit.unpooled()["Subject"], sleep_fit.ranef()["Subject"]
     np.testing.assert_array_equal(
         lines(ax)["conditional mode (BLUP)"].get_xydata(), modes.to_numpy()
     )
@@ -189,7 +179,7 @@ def test_shrinkage_of_two_columns(sleep):
     arrows = [(text.xyann, text.xy) for text in ax.texts]
     np.testing.assert_array_equal(arrows, np.stack([own, modes], axis=1))
     assert ax.get_ylabel() == "effect of Days | Subject"
-    one = plots.shrinkage(sleep, columns="Days")
+    one = plots.shrinkage(sleep_fit, columns="Days")
     np.testing.assert_array_equal(
         lines(one)["conditional mode (BLUP)"].get_xdata(), modes["Days"].sort_values()
     )
@@ -202,12 +192,12 @@ def test_shrinkage_of_two_columns(sleep):
         ("conditional", 0.127260, "conditional mode ± 1.96 conditional SD (β known)"),
     ],
 )
-def test_caterpillar_names_its_standard_errors(pulp, error, sd, words):
-    ax = plots.caterpillar(pulp, error=error)
+def test_caterpillar_names_its_standard_errors(pulp_fit, error, sd, words):
+    ax = plots.caterpillar(pulp_fit, error=error)
     [bars] = ax.containers
     points, _, [segments] = bars.lines
     np.testing.assert_array_equal(
-        points.get_xdata(), pulp.ranef()["operator"]["Intercept"].sort_values()
+        points.get_xdata(), pulp_fit.ranef()["operator"]["Intercept"].sort_values()
     )
     assert tick_labels(ax.yaxis) == list("bacd")
     for (left, right), mode in zip(
@@ -217,13 +207,14 @@ def test_caterpillar_names_its_standard_errors(pulp, error, sd, words):
     assert legend_texts(ax) == [words]
 
 
-def test_caterpillar_at_another_level(sleep):
-    ax = plots.caterpillar(sleep, column="Days", level=0.5, unit="ms per day")
+def test_caterpillar_at_another_level(sleep_fit):
+    ax = plots.caterpillar(sleep_fit, column="Days", level=0.5, unit="ms per day")
     [bars] = ax.containers
     _, _, [segments] = bars.lines
     widths = [np.ptp(segment[:, 0]) for segment in segments.get_segments()]
     np.testing.assert_allclose(
-        sorted(widths), sorted(2 * norm.ppf(0.75) * sleep.prediction_error_sd()["Subject"]["Days"])
+        sorted(widths),
+        sorted(2 * norm.ppf(0.75) * sleep_fit.prediction_error_sd()["Subject"]["Days"]),
     )
     assert ax.get_xlabel() == "effect of Days | Subject (ms per day)"
     assert "0.674" in legend_texts(ax)[0]
@@ -247,20 +238,20 @@ def test_many_levels_are_not_named():
         ("standardized", "standardized {} residual"),
     ],
 )
-def test_residuals_against_fitted_values(sleep, kind, scaled, label):
-    ax = plots.residuals_vs_fitted(sleep, kind, scaled=scaled, unit="ms")
+def test_residuals_against_fitted_values(sleep_fit, kind, scaled, label):
+    ax = plots.residuals_vs_fitted(sleep_fit, kind, scaled=scaled, unit="ms")
     points = ax.get_lines()[-1]
-    fitted = sleep.fitted if kind == "conditional" else sleep.predict(random=False)
+    fitted = sleep_fit.fitted if kind == "conditional" else sleep_fit.predict(random=False)
     np.testing.assert_array_equal(points.get_xdata(), fitted)
-    np.testing.assert_array_equal(points.get_ydata(), sleep.residuals(kind, scaled=scaled))
+    np.testing.assert_array_equal(points.get_ydata(), sleep_fit.residuals(kind, scaled=scaled))
     assert ax.get_xlabel() == f"{kind} fitted value (ms)"
     assert ax.get_ylabel() == label.format(kind)
 
 
-def test_qq_of_residuals(sleep):
-    ax = plots.qq_residuals(sleep, scaled="pearson")
+def test_qq_of_residuals(sleep_fit):
+    ax = plots.qq_residuals(sleep_fit, scaled="pearson")
     points = ax.get_lines()[-1]
-    residuals = np.sort(sleep.residuals(scaled="pearson"))
+    residuals = np.sort(sleep_fit.residuals(scaled="pearson"))
     np.testing.assert_array_equal(points.get_ydata(), residuals)
     # Blom's positions, which R's qqnorm uses up to ten points.
     np.testing.assert_allclose(
@@ -286,9 +277,9 @@ def test_band_of_a_qq_plot_holds_its_share_of_normal_values():
         assert abs(inside - 0.95) < 5 * np.sqrt(0.95 * 0.05 / draws) + 0.01
 
 
-def test_qq_of_random_effects_names_the_outer_levels(sleep):
-    ax = plots.qq_ranef(sleep, column="Days")
-    modes = sleep.ranef()["Subject"]["Days"].sort_values()
+def test_qq_of_random_effects_names_the_outer_levels(sleep_fit):
+    ax = plots.qq_ranef(sleep_fit, column="Days")
+    modes = sleep_fit.ranef()["Subject"]["Days"].sort_values()
     np.testing.assert_array_equal(ax.get_lines()[-1].get_ydata(), modes)
     named = {text.get_text(): text.xy[1] for text in ax.texts}
     assert {str(modes.index[0]), str(modes.index[-1])} <= set(named)
@@ -355,8 +346,8 @@ def test_profile_pair_of_a_grid_computed_before(pulp_profile):
 
 
 @pytest.mark.parametrize("reml", [True, False])
-def test_likelihood_surface(pulp, reml):
-    fit = pulp.refit(reml=reml)
+def test_likelihood_surface(pulp_fit, reml):
+    fit = pulp_fit.refit(reml=reml)
     ax = plots.likelihood_surface(fit, n=41)
     contours, heights = contour_heights(ax)
     objective = mm.Objective(fit.blocks, reml=reml)
@@ -407,9 +398,9 @@ def test_null_distribution_of_several_parameters_has_no_mixture():
     np.testing.assert_allclose(tail, chi2.sf(t, 3), rtol=1e-10)
 
 
-def test_null_distribution_takes_results_of_tests(pulp):
+def test_null_distribution_takes_results_of_tests(pulp_fit):
     null = mm.lmm("bright ~ 1", mm.load_dataset("pulp"), reml=False)
-    result = mm.parametric_bootstrap(null, pulp.refit(reml=False), nsim=50, rng=1)
+    result = mm.parametric_bootstrap(null, pulp_fit.refit(reml=False), nsim=50, rng=1)
     ax = plots.null_distribution(result)
     assert "50 simulated" in lines(ax)
     assert "observed, 2.568" in lines(ax)
@@ -471,19 +462,19 @@ def test_bad_data(call, message):
         (lambda _, p: plots.profile_pair(p, "sigma", "sigma"), "two different parameters"),
     ],
 )
-def test_bad_choice(pulp, pulp_profile, call, message):
+def test_bad_choice(pulp_fit, pulp_profile, call, message):
     with pytest.raises(mm.DataError, match=message):
-        call(pulp, pulp_profile)
+        call(pulp_fit, pulp_profile)
 
 
-def test_surface_needs_one_variance(sleep):
+def test_surface_needs_one_variance(sleep_fit):
     with pytest.raises(mm.DataError, match=r"has 3 covariance parameters\. Use profile_pair"):
-        plots.likelihood_surface(sleep)
+        plots.likelihood_surface(sleep_fit)
 
 
-def test_nothing_to_draw_leaves_no_figure_behind(pulp):
+def test_nothing_to_draw_leaves_no_figure_behind(pulp_fit):
     with pytest.raises(mm.DataError):
-        plots.caterpillar(pulp, column="Days")
+        plots.caterpillar(pulp_fit, column="Days")
     assert plt.get_fignums() == []
 
 

@@ -14,11 +14,6 @@ from tests.structures import STRUCTURES, simulated
 
 
 @pytest.fixture(scope="module")
-def pulp():
-    return mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-
-
-@pytest.fixture(scope="module")
 def fit():
     return mm.lmm("y ~ x + f + (x | g) + (1 | h)", simulated())
 
@@ -31,8 +26,8 @@ def rows():
 # --- known levels --------------------------------------------------------------------------------
 
 
-def test_the_operators_of_the_lecture(pulp):
-    found = pulp.predict(pd.DataFrame({"operator": list("abcd")}))
+def test_the_operators_of_the_lecture(pulp_fit):
+    found = pulp_fit.predict(pd.DataFrame({"operator": list("abcd")}))
     printed = {row["where"]: row["printed"] for row in oracle.load_printed_values()}
     assert [f"{value:.5f}" for value in found] == [printed[f"BLUP[{k}]"] for k in (1, 2, 3, 4)]
     fitted = oracle.load_lecture()["pulp_REML"]["polished"]["fitted"]
@@ -40,9 +35,9 @@ def test_the_operators_of_the_lecture(pulp):
     assert found.name == "predicted"
 
 
-def test_a_new_operator_is_predicted_by_the_population_mean(pulp):
+def test_a_new_operator_is_predicted_by_the_population_mean(pulp_fit):
     new = pd.DataFrame({"operator": ["e", "a", "e"]}, index=[7, 7, 8])
-    found = pulp.predict(new, new_levels="population")
+    found = pulp_fit.predict(new, new_levels="population")
     np.testing.assert_allclose(found, [60.4, 60.2780597, 60.4], atol=1e-6)
     assert found.index.tolist() == [7, 7, 8]
 
@@ -242,20 +237,20 @@ def test_an_unseen_level_of_what_varies_is_refused():
         fit.predict(simulated().iloc[:2].assign(f=["low", "other"]))
 
 
-def test_intervals_of_pulp_by_hand(pulp):
+def test_intervals_of_pulp_by_hand(pulp_fit):
     """An operator's mean and a new operator's, from the closed forms of a balanced layout."""
     layout = mm.oneway("bright ~ operator", mm.load_dataset("pulp"))
     parts = layout.variance_components("reml")
     between, within = parts.sigma2_group, parts.sigma2_resid
     k = between / (between + within / 5)
     new = pd.DataFrame({"operator": ["a", "e"]})
-    table = pulp.predict(new, new_levels="population", interval="confidence", level=0.9)
+    table = pulp_fit.predict(new, new_levels="population", interval="confidence", level=0.9)
     mean = (between + within / 5) / 4
     known = within / 5 * k + (1 - k) ** 2 * mean
     np.testing.assert_allclose(table["se"] ** 2, [known, mean], rtol=1e-7)
     np.testing.assert_allclose(table["upper"] - table["predicted"], 1.6448536 * table["se"])
     np.testing.assert_allclose(table["predicted"] - table["lower"], 1.6448536 * table["se"])
-    wider = pulp.predict(new, new_levels="population", interval="prediction")
+    wider = pulp_fit.predict(new, new_levels="population", interval="prediction")
     np.testing.assert_allclose(
         wider["se"] ** 2, [known + within, mean + between + within], rtol=1e-7
     )

@@ -15,11 +15,6 @@ at_every_point = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def pulp():
-    return mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-
-
 # --- closed forms: the balanced one-way layout ----------------------------------------------------
 
 
@@ -29,25 +24,25 @@ def one_way_parts(fit, n):
     return between, within, n * between / (n * between + within), fit.vcov().iloc[0, 0]
 
 
-def test_shrinkage_of_pulp(pulp):
-    between, within, k, _ = one_way_parts(pulp, n=5)
-    means = pulp.design.frame.groupby("operator", observed=True)["bright"].mean() - 60.4
-    ratio = pulp.unpooled()["operator"]["Intercept"] / pulp.ranef()["operator"]["Intercept"]
-    np.testing.assert_allclose(pulp.unpooled()["operator"]["Intercept"], means, rtol=1e-12)
+def test_shrinkage_of_pulp(pulp_fit):
+    between, within, k, _ = one_way_parts(pulp_fit, n=5)
+    means = pulp_fit.design.frame.groupby("operator", observed=True)["bright"].mean() - 60.4
+    ratio = pulp_fit.unpooled()["operator"]["Intercept"] / pulp_fit.ranef()["operator"]["Intercept"]
+    np.testing.assert_allclose(pulp_fit.unpooled()["operator"]["Intercept"], means, rtol=1e-12)
     np.testing.assert_allclose(ratio, 1 / k, rtol=1e-12)
     np.testing.assert_allclose(ratio, 1 + within / (5 * between), rtol=1e-12)
     np.testing.assert_allclose(ratio, 1.3121175, rtol=1e-6)  # the lecture prints 1.312117
 
 
-def test_the_two_variances_of_pulp(pulp):
-    between, _, k, vcov = one_way_parts(pulp, n=5)
+def test_the_two_variances_of_pulp(pulp_fit):
+    between, _, k, vcov = one_way_parts(pulp_fit, n=5)
     given_beta = between * (1 - k)
-    np.testing.assert_allclose(pulp.cond_var()["operator"], given_beta, rtol=1e-12)
+    np.testing.assert_allclose(pulp_fit.cond_var()["operator"], given_beta, rtol=1e-12)
     np.testing.assert_allclose(
-        pulp.prediction_error_var()["operator"], given_beta + k**2 * vcov, rtol=1e-12
+        pulp_fit.prediction_error_var()["operator"], given_beta + k**2 * vcov, rtol=1e-12
     )
-    np.testing.assert_allclose(pulp.cond_sd()["operator"], 0.127260, rtol=1e-5)
-    np.testing.assert_allclose(pulp.prediction_error_sd()["operator"], 0.170784, rtol=1e-5)
+    np.testing.assert_allclose(pulp_fit.cond_sd()["operator"], 0.127260, rtol=1e-5)
+    np.testing.assert_allclose(pulp_fit.prediction_error_sd()["operator"], 0.170784, rtol=1e-5)
 
 
 # --- brute force ----------------------------------------------------------------------------------
@@ -180,10 +175,10 @@ def test_without_random_terms_there_is_nothing_to_show():
 # --- bad input ------------------------------------------------------------------------------------
 
 
-def test_a_grouping_is_chosen_by_name(pulp):
-    assert grouping_of(pulp, None).name == grouping_of(pulp, "operator").name == "operator"
+def test_a_grouping_is_chosen_by_name(pulp_fit):
+    assert grouping_of(pulp_fit, None).name == grouping_of(pulp_fit, "operator").name == "operator"
     with pytest.raises(mm.DataError, match=r"no grouping 'oparator'\. Did you mean 'operator'"):
-        grouping_of(pulp, "oparator")
+        grouping_of(pulp_fit, "oparator")
     with pytest.raises(mm.DataError, match="choose a grouping with group=; the fit has g, h"):
         grouping_of(at_point("crossed", "identity"), None)
     with pytest.raises(mm.DataError, match="the fit has none"):
