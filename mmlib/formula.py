@@ -24,7 +24,7 @@ _R_FUNCTIONS = {
     "factor": "write C(x)",
     "as.factor": "write C(x)",
     "offset": "pass offset='column' to the fit",
-    "ns": "write cr(x, df=3)",
+    "ns": "write cr(x, df=4) for ns(x, 3)",
     "relevel": "order the categories of the column",
 }
 _ANSI = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
