@@ -17,6 +17,7 @@ from mmlib.checks import did_you_mean
 from mmlib.design import Design, FixedTerm
 from mmlib.display import Summary, Table
 from mmlib.errors import DataError
+from mmlib.grouping import weigh
 from mmlib.kenward_roger import adjusted_vcov, kenward_roger
 from mmlib.result import HypothesisTest
 from mmlib.satterthwaite import satterthwaite
@@ -257,8 +258,7 @@ def _sequential(design: Design, term: FixedTerm, order: Sequence[FixedTerm]) -> 
     With X = QR in that order, the term's rows of R, scaled to a diagonal of one.
     """
     columns = [column for each in order for column in each.columns]
-    X = design.X if design.weights is None else design.X * np.sqrt(design.weights)[:, None]
-    R = np.linalg.qr(X[:, columns], mode="r")
+    R = np.linalg.qr(weigh(design.root_weights, design.X[:, columns]), mode="r")
     L = np.zeros_like(R)
     L[:, columns] = R / np.diag(R)[:, None]
     return _without_rounding(L[[columns.index(column) for column in term.columns]])

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
-from scipy import sparse
 
 from mmlib.blocks import Blocks
-from mmlib.design import Design
-from mmlib.grouping import Grouping
+from mmlib.grouping import Grouping, weigh
 from mmlib.objective import LOG_2PI
-from mmlib.terms import FloatArray, lower, random_matrix
+from mmlib.optimize import NEGLIGIBLE, SMALL_COLUMN
+from mmlib.quasi_newton import DIFFERENCE_STEP
+from mmlib.terms import FloatArray, lower
 
 MAX_COLUMNS = 60
 """Columns of [Z_rest X] up to which the responses are taken together."""
@@ -29,7 +29,6 @@ MAX_PRODUCTS = 4 * 10**6
 """Numbers stored in the products C_g up to which they are."""
 
 MAX_STEPS = 40
-DIFFERENCE_STEP = 1e-5
 ONE_MAXIMUM = 3
 """Entries of θ up to which one search is enough, as random designs have shown."""
 
@@ -38,10 +37,6 @@ SMALLEST_START = 0.1
 
 SUFFICIENT = 1e-3
 """Share of the fall that the slope promises which a step must bring (Armijo)."""
-
-SMALL_COLUMN = 1e-2
-NEGLIGIBLE = 1e-10
-"""Differences in the objective below this share of its size are rounding (as in `optimize`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +58,11 @@ class ManyFits:
     converged: np.ndarray
 
 
-def suits(design: Design, blocks: Blocks) -> bool:
+def suits(blocks: Blocks) -> bool:
     """Whether the design is small enough to take its responses together."""
-    if not design.terms:
+    if not blocks.groupings:
         return False
-    first, *rest = blocks.groupings
-    columns = design.p + sum(grouping.n_effects for grouping in rest)
+    first, columns = blocks.groupings[0], blocks.q_rest + blocks.p
     pairs = first.width * (first.width + 1) // 2
     return columns <= MAX_COLUMNS and first.n_levels * pairs * columns**2 <= MAX_PRODUCTS
 
@@ -78,41 +72,29 @@ class BatchModel:
 
     Parameters
     ----------
-    design : Design
     blocks : Blocks
-        Its cross-products, for the order of the groupings.
     reml : bool
     """
 
-    def __init__(self, design: Design, blocks: Blocks, *, reml: bool) -> None:
-        self.reml = reml
-        self.dof = design.n - (design.p if reml else 0)
-        self._root_weights = None if design.weights is None else np.sqrt(design.weights)
-        self._offset = design.offset
+    def __init__(self, blocks: Blocks, *, reml: bool) -> None:
+        self.reml, self._blocks = reml, blocks
+        self.dof = blocks.n - (blocks.p if reml else 0)
         self._first, *self._later = blocks.groupings
-        self._size = sum(len(grouping.positions) for grouping in blocks.groupings)
-        self._basis, R = np.linalg.qr(self._weigh(design.X))
-        self._constant = self.dof * (1 + LOG_2PI)
-        if design.weights is not None:
-            self._constant -= float(np.log(design.weights).sum())
+        self._size = blocks.theta_size
+        self._constant = self.dof * (1 + LOG_2PI) - blocks.sum_log_weights
         if reml:
-            self._constant += 2 * float(np.log(np.abs(np.diag(R))).sum())
+            self._constant += 2 * blocks.log_det_R
         self._columns = blocks.theta_columns
         self._add_products()
 
-    def _weigh(self, columns: FloatArray) -> FloatArray:
-        return columns if self._root_weights is None else columns * self._root_weights[:, None]
-
     def _add_products(self) -> None:
         """Everything that depends neither on θ nor on y."""
-        first, S = self._first, self._first.width
-        self._Z1 = self._random_matrix(first)
-        rest = [self._random_matrix(grouping).toarray() for grouping in self._later]
-        self._dense = np.hstack([*rest, self._basis])
-        self._q = self._dense.shape[1] - self._basis.shape[1]
+        first, S, A11 = self._first, self._first.width, self._blocks.A11
+        self._q = self._blocks.q_rest
+        rest = [self._blocks.Z_rest_t.toarray().T] if self._q else []
+        self._dense = np.hstack([*rest, self._blocks.basis])
         self._T0 = self._dense.T @ self._dense
-        self._A10 = (self._Z1.T @ self._dense).reshape(first.n_levels, S, len(self._T0))
-        A11 = self._level_products()
+        self._A10 = (self._blocks.Z1t @ self._dense).reshape(first.n_levels, S, len(self._T0))
         scale = np.abs(A11).max()
         _, chosen, self._type = np.unique(
             np.round(A11 / scale, 10).reshape(first.n_levels, -1),
@@ -133,18 +115,6 @@ class BatchModel:
                 each = each + each.transpose(0, 2, 1)
             np.add.at(products[:, number], self._type, each)
         self._C = products.reshape(products.shape[0] * products.shape[1], m * m)
-
-    def _random_matrix(self, grouping: Grouping) -> sparse.csr_array:
-        values = self._weigh(grouping.model_matrix @ grouping.basis)
-        return random_matrix(grouping.codes, values, grouping.n_levels)
-
-    def _level_products(self) -> FloatArray:
-        """The blocks A_j of Z₁ᵀZ₁, shape (ℓ, S, S)."""
-        first = self._first
-        values = self._weigh(first.model_matrix @ first.basis)
-        products = np.zeros((first.n_levels, first.width, first.width))
-        np.add.at(products, first.codes, values[:, :, None] * values[:, None, :])
-        return products
 
     def fit(self, responses: FloatArray, start: FloatArray) -> ManyFits:
         """Fit every response, shape (B, n), starting from θ = `start`, shape (k,).
@@ -199,13 +169,14 @@ class BatchModel:
         return theta
 
     def _cross_products(self, responses: FloatArray) -> _Responses:
-        if self._offset is not None:
-            responses = responses - self._offset
-        residual = self._weigh(np.ascontiguousarray(responses.T))
+        if self._blocks.offset is not None:
+            responses = responses - self._blocks.offset
+        residual = weigh(self._blocks.root_weights, np.ascontiguousarray(responses.T))
+        basis = self._blocks.basis
         for _ in range(2):  # the second pass takes away what rounding left of the first
-            residual = residual - self._basis @ (self._basis.T @ residual)
+            residual = residual - basis @ (basis.T @ residual)
         first, B = self._first, len(responses)
-        z = (self._Z1.T @ residual).reshape(first.n_levels, first.width, B)
+        z = (self._blocks.Z1t @ residual).reshape(first.n_levels, first.width, B)
         m = len(self._T0)
         mixed = np.zeros((len(self._A11), len(self._pairs), m, B))
         square = np.zeros((len(self._A11), len(self._pairs), B))

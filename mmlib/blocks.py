@@ -54,14 +54,16 @@ class Blocks:
         Z₁ᵀZ_rest, where there is a second grouping.
     A00 : ndarray, shape (m, m)
         Cross-products of [Z_rest X y], m = q_rest + p + 1.
+    basis : ndarray, shape (n, p)
+        Orthonormal basis of the (weighted) columns of X.
+    Z1t, Z_rest_t : sparse array, shapes (q₁, n) and (q_rest, n)
+        Transposes of the (weighted) columns of Z; the second where there are more groupings.
     """
 
     def __init__(self, design: Design) -> None:
         self.n, self.p = design.n, design.p
-        self.root_weights = None if design.weights is None else np.sqrt(design.weights)
-        self.sum_log_weights = (
-            0.0 if design.weights is None else float(np.log(design.weights).sum())
-        )
+        self.root_weights = design.root_weights
+        self.sum_log_weights = float(np.log(design.row_weights).sum())
         self.offset = design.offset
         self.theta_size = sum(n_theta(term) for term in design.terms)
         self.groupings = gather_groupings(design.terms, self.root_weights)
@@ -70,8 +72,13 @@ class Blocks:
         self.R = np.linalg.qr(weighted_X, mode="r")
         self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
         basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
-        self._basis: FloatArray = np.ascontiguousarray(basis)
+        self.basis: FloatArray = np.ascontiguousarray(basis)
+        self._multiply()
+        self._refuse_absorbed()
+        self._set_response(design.y)
 
+    def _multiply(self) -> None:
+        """Everything that does not depend on y."""
         weighted_Z = [
             weigh(self.root_weights, grouping.model_matrix @ grouping.basis)
             for grouping in self.groupings
@@ -80,44 +87,33 @@ class Blocks:
             random_matrix(grouping.codes, values, grouping.n_levels)
             for grouping, values in zip(self.groupings, weighted_Z, strict=True)
         ]
-        rest = sparse.hstack(Z[1:], format="csr") if len(Z) > 1 else None
-        self._Z1t = Z[0].T if Z else None
-        self._Z_rest_t = None if rest is None else rest.T
-        self.q_rest = 0 if rest is None else rest.shape[1]
-        q, m = self.q_rest, self.q_rest + self.p + 1
+        q = self.q_rest = sum(grouping.n_effects for grouping in self.groupings[1:])
+        m = q + self.p + 1
         self.A00 = np.zeros((m, m))
-        self.A00[q:-1, q:-1] = basis.T @ basis
+        self.A00[q:-1, q:-1] = self.basis.T @ self.basis
         self.cross = None
-        if self._Z1t is not None:
+        if self.groupings:
             first = self.groupings[0]
+            self.Z1t = Z[0].T
             self.A11 = level_products(first.codes, weighted_Z[0], weighted_Z[0], first.n_levels)
             self.A10 = np.zeros((first.n_levels, first.width, self.p + 1))
-            self.A10[:, :, :-1] = (self._Z1t @ basis).reshape(*self.A10.shape[:2], -1)
-        if rest is not None:
+            self.A10[:, :, :-1] = (self.Z1t @ self.basis).reshape(*self.A10.shape[:2], -1)
+        if q:
+            rest = sparse.hstack(Z[1:], format="csr")
+            self.Z_rest_t = rest.T
             self.A00[:q, :q] = (rest.T @ rest).toarray()
-            self.A00[:q, q:-1] = rest.T @ basis
+            self.A00[:q, q:-1] = rest.T @ self.basis
             self.A00[q:-1, :q] = self.A00[:q, q:-1].T
-            self.cross = CrossBlock(self.groupings[0], weighted_Z[0], rest)
-        self._refuse_absorbed()
-        self._set_response(design.y)
+            self.cross = CrossBlock(first, weighted_Z[0], rest)
 
     def _refuse_absorbed(self) -> None:
         """Refuse random effects that the fixed effects already hold, level by level."""
-        q = self.q_rest
-        sizes = [np.diag(self.A00)[:q]]
-        held = [(self.A00[:q, q:-1] ** 2).sum(axis=1)]
-        if self.groupings:
-            sizes.insert(0, np.einsum("lss->ls", self.A11).ravel())
-            held.insert(0, (self.A10[:, :, :-1] ** 2).sum(axis=2).ravel())
-        size, left = np.concatenate(sizes), np.concatenate(sizes) - np.concatenate(held)
-        start = 0
-        for grouping in self.groupings:
-            span = slice(start, start + grouping.n_effects)
-            start += grouping.n_effects
+        products = zip(self.groupings, self.own_products(), self.dense_products(), strict=True)
+        for grouping, own, dense in products:
             columns = [(term, name) for term in grouping.terms for name in term.columns]
-            totals = size[span].reshape(-1, grouping.width).sum(axis=0)
-            rests = left[span].reshape(-1, grouping.width).sum(axis=0)
-            for (term, name), total, rest in zip(columns, totals, rests, strict=True):
+            totals = np.einsum("lss->s", own)
+            held = (dense[:, :, :-1] ** 2).sum(axis=(0, 2))
+            for (term, name), total, rest in zip(columns, totals, totals - held, strict=True):
                 if rest <= ABSORBED * total:
                     raise RankError(
                         f"the fixed effects already give each level of {term.group!r} its own "
@@ -128,7 +124,7 @@ class Blocks:
     def _set_response(self, y: FloatArray) -> None:
         """Everything that depends on y."""
         y = weigh(self.root_weights, y if self.offset is None else y - self.offset)
-        basis = self._basis
+        basis = self.basis
         # Two passes: the second takes away what rounding left of the projection.
         coefficients = basis.T @ y
         residual = y - basis @ coefficients
@@ -143,10 +139,10 @@ class Blocks:
         q = self.q_rest
         self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
         self.A00[-1, -1] = residual @ residual
-        if self._Z_rest_t is not None:
-            self.A00[:q, -1] = self.A00[-1, :q] = self._Z_rest_t @ residual
-        if self._Z1t is not None:
-            self.A10[:, :, -1] = (self._Z1t @ residual).reshape(self.A10.shape[:2])
+        if q:
+            self.A00[:q, -1] = self.A00[-1, :q] = self.Z_rest_t @ residual
+        if self.groupings:
+            self.A10[:, :, -1] = (self.Z1t @ residual).reshape(self.A10.shape[:2])
 
     def own_products(self) -> list[FloatArray]:
         """The diagonal blocks of ZᵀZ of each grouping, shape (ℓ, S, S)."""
@@ -194,7 +190,7 @@ class Blocks:
         """The same design with another response."""
         other = copy.copy(self)
         other.A00 = self.A00.copy()
-        if self._Z1t is not None:
+        if self.groupings:
             other.A10 = self.A10.copy()
         other._set_response(y)
         return other

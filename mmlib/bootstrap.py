@@ -64,8 +64,8 @@ class Refitter:
         self._blocks: Blocks = fit.blocks
         self._spectral = SpectralModel(fit.design) if spectral.suits(fit.design) else None
         self._batch = None
-        if self._spectral is None and batch.suits(fit.design, fit.blocks):
-            self._batch = BatchModel(fit.design, fit.blocks, reml=fit.reml)
+        if self._spectral is None and batch.suits(fit.blocks):
+            self._batch = BatchModel(fit.blocks, reml=fit.reml)
 
     @property
     def chunk(self) -> int:
@@ -229,8 +229,8 @@ def parametric_bootstrap(
     executor : concurrent.futures.Executor, optional
         Threads, processes, or a cluster (Dask: ``client.get_executor()``).
     progress : bool, callable or None
-        None shows a bar when stderr is a terminal and the run takes more than a second; a callable
-        gets (replicates drawn, nsim).
+        None shows a bar when stderr is a terminal and the run takes more than a second; True and
+        False always and never do; a callable gets (replicates drawn, nsim) after each chunk.
     resume : ParametricBootstrap, optional
         An earlier result for the same models, to which replicates are added up to `nsim`.
 

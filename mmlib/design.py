@@ -115,6 +115,16 @@ class Design:
         return len(self.fixed_names)
 
     @property
+    def row_weights(self) -> FloatArray:
+        """Prior weights, 1 in every row where none were given."""
+        return np.ones(self.n) if self.weights is None else self.weights
+
+    @property
+    def root_weights(self) -> FloatArray | None:
+        """Square roots of the prior weights, where there are any."""
+        return None if self.weights is None else np.sqrt(self.weights)
+
+    @property
     def index(self) -> pd.Index:
         """Labels of the rows used."""
         return self.frame.index

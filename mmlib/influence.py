@@ -138,7 +138,7 @@ def _check_choice(argument: str, value: object, choices: tuple[str | None, ...])
 def _residual_sd(fit: LMMResult, kind: str, *, estimated: bool) -> FloatArray:
     """Standard deviation of ε_i or (Zb + ε)_i; with `estimated`, of the residual in its place."""
     design = fit.design
-    variance = np.ones(design.n) if design.weights is None else 1 / design.weights
+    variance = 1 / design.row_weights
     if kind == "marginal":
         for term, lam in zip(design.terms, templates(design.terms, fit.theta), strict=True):
             variance = variance + ((term.model_matrix @ lam) ** 2).sum(axis=1)
@@ -216,7 +216,7 @@ def influence(fit: LMMResult, by: str | None = None) -> Influence:
 def design_rows(fit: LMMResult) -> sparse.csr_array:
     """The rows (z, x) of the fit times √w."""
     design = fit.design
-    scale = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
+    scale = np.sqrt(design.row_weights)
     effects = [(grouping.codes, grouping.model_matrix) for grouping in fit.blocks.groupings]
     return fit.effects_covariance.rows(design.X, effects, scale)
 

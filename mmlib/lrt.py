@@ -149,7 +149,7 @@ def _require_same_data(small: LMMResult, large: LMMResult) -> None:
             "the models are fitted to different responses, or to rows in another order: they "
             "cannot be compared. Fit both to the same data."
         )
-    if not np.array_equal(_row_variances(one), _row_variances(two)):
+    if not np.array_equal(one.row_weights, two.row_weights):
         raise DataError("the models have different prior weights: fit both with the same.")
 
 
@@ -230,17 +230,13 @@ def _offset(design: Design) -> FloatArray:
     return np.zeros((design.n, 1)) if design.offset is None else design.offset[:, None]
 
 
-def _row_variances(design: Design) -> FloatArray:
-    return np.ones(design.n) if design.weights is None else 1 / design.weights
-
-
 def _patterns(design: Design, left: FloatArray, right: FloatArray) -> FloatArray:
     """Each pattern that Var(y) is made of, between random vectors: one column for each.
 
     First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
     orthonormal columns of the term. Their linear relations are those of the patterns.
     """
-    residual = (left.T @ (right * _row_variances(design)[:, None])).reshape(-1, 1)
+    residual = (left.T @ (right / design.row_weights[:, None])).reshape(-1, 1)
     terms = [_term_patterns(term, left, right) for term in design.terms]
     return np.hstack([residual / np.linalg.norm(residual), *terms])
 

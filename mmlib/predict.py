@@ -155,7 +155,7 @@ def _rows_of_fit(design: Design, counted: set[str]) -> _Rows:
         index=design.index,
         X=design.X,
         offset=0.0 if design.offset is None else design.offset,
-        weights=np.ones(design.n) if design.weights is None else design.weights,
+        weights=design.row_weights,
         codes=[t.codes if t.group in counted else np.full(design.n, -1) for t in design.terms],
         values=[term.model_matrix for term in design.terms],
     )

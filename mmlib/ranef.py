@@ -159,7 +159,7 @@ def unpooled(fit: LMMResult) -> dict[str, pd.DataFrame]:
     1.3121
     """
     groupings, resid = fit.blocks.groupings, fit.resid.to_numpy()
-    weights = np.ones(fit.nobs) if fit.design.weights is None else fit.design.weights
+    weights = fit.design.row_weights
     modes = fit.ranef()
     return as_tables(
         groupings, [_least_squares(g, modes[g.name].to_numpy(), resid, weights) for g in groupings]

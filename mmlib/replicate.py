@@ -99,22 +99,10 @@ def draw(
     progress: Progress,
     resume: Draws | None,
 ) -> Draws:
-    """Draw `nsim` replicates.
+    """Draw `nsim` replicates of a task, `chunk` at a time.
 
-    Parameters
-    ----------
-    task : Task
-        Must be picklable for executors that use processes.
-    nsim, chunk : int
-    rng : Generator, int or None
-        Passed to `numpy.random.default_rng`; not used when resuming.
-    executor : concurrent.futures.Executor, optional
-        By default the chunks are drawn here, one after the other.
-    progress : bool, callable or None
-        None shows a bar when stderr is a terminal and the run takes more than a second; True and
-        False always and never do; a callable gets (drawn, nsim) after each chunk.
-    resume : Draws, optional
-        An earlier run of the same task, whose chunks are kept.
+    The task must be picklable for executors that use processes. The other arguments are those of
+    `mmlib.bootstrap.parametric_bootstrap`; the chunks of an earlier run are kept.
 
     Returns
     -------

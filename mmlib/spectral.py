@@ -26,6 +26,7 @@ from scipy.linalg import eigh
 
 from mmlib.design import Design
 from mmlib.errors import RankError
+from mmlib.grouping import weigh
 from mmlib.terms import FloatArray, IntArray, random_matrix
 
 EQUAL = 1e-10
@@ -272,9 +273,9 @@ class SpectralModel:
                 f"the spectral engine takes one scalar random term, such as (1 | group), of at "
                 f"most {MAX_RANK} unequal levels; {design.formula} has more than that."
             )
-        self._root_weights = None if design.weights is None else np.sqrt(design.weights)
+        self._root_weights = design.root_weights
         self._offset = design.offset
-        X = self._weigh(design.X)
+        X = weigh(self._root_weights, design.X)
         self._basis, R = np.linalg.qr(X)
         self._add_levels(design)
         self.spectrum = Spectrum(
@@ -285,7 +286,7 @@ class SpectralModel:
             xi=self._xi,
             xi_counts=self._xi_counts,
             log_det_X=2 * float(np.log(np.abs(np.diag(R))).sum()),
-            sum_log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
+            sum_log_weights=float(np.log(design.row_weights).sum()),
         )
         if self.spectrum.rest < 1:
             raise RankError(
@@ -293,16 +294,13 @@ class SpectralModel:
                 "nothing is left to estimate σ from; use fewer terms."
             )
 
-    def _weigh(self, columns: FloatArray) -> FloatArray:
-        return columns if self._root_weights is None else columns * self._root_weights[:, None]
-
     def _add_levels(self, design: Design) -> None:
         """Eigenvalues and eigenvectors of ZᵀP₀Z.
 
         ZᵀZ is diagonal. Among the levels with an equal entry ξ, all directions orthogonal to the
         columns of X are eigenvectors with μ = ξ; only the few others need an eigenproblem.
         """
-        Z, squares = _used_levels(design, self._root_weights)
+        Z, squares = _used_levels(design)
         order = np.argsort(squares, kind="stable")
         self._Z, squares = Z[:, order], squares[order]
         starts, self._xi_counts = _runs(squares)
@@ -369,7 +367,7 @@ class SpectralModel:
         """
         if self._offset is not None:
             responses = responses - self._offset
-        residual = self._weigh(np.ascontiguousarray(responses.T))
+        residual = weigh(self._root_weights, np.ascontiguousarray(responses.T))
         for _ in range(2):  # the second pass takes away what rounding left of the first
             residual = residual - self._basis @ (self._basis.T @ residual)
         if not len(self._mu):
@@ -393,21 +391,16 @@ def suits(design: Design) -> bool:
     """Whether a design has at most one scalar random term, and an eigenproblem of modest size."""
     if sum(term.width for term in design.terms) > 1:
         return False
-    root_weights = None if design.weights is None else np.sqrt(design.weights)
-    _, counts = _runs(np.sort(_used_levels(design, root_weights)[1]))
+    _, counts = _runs(np.sort(_used_levels(design)[1]))
     return int(np.minimum(counts, design.p).sum()) <= MAX_RANK
 
 
-def _used_levels(
-    design: Design, root_weights: FloatArray | None
-) -> tuple[sparse.csc_array, FloatArray]:
+def _used_levels(design: Design) -> tuple[sparse.csc_array, FloatArray]:
     """Weighted Z without its zero columns, and the diagonal of ZᵀZ."""
     if not design.terms:
         return sparse.csc_array((design.n, 0)), np.zeros(0)
     term = design.terms[0]
-    values = (
-        term.model_matrix if root_weights is None else term.model_matrix * root_weights[:, None]
-    )
+    values = weigh(design.root_weights, term.model_matrix)
     squares = np.bincount(term.codes, values[:, 0] ** 2, minlength=term.n_levels)
     Z = random_matrix(term.codes, values, term.n_levels).tocsc()
     used = squares > 0

@@ -5,6 +5,7 @@ import re
 import numpy as np
 from scipy.linalg import lu_factor
 
+import mmlib as mm
 from mmlib.terms import lower_triangle, templates
 from tests import oracle
 from tests.dense import random_columns
@@ -23,6 +24,16 @@ def our_term(fit, r_name):
 def one_or_more(values):
     """Return a list: R writes a vector of length one as a number."""
     return values if isinstance(values, list) else [values]
+
+
+def fit_packaged(dataset, formula, *, reml, weighted=False):
+    """Return a fit to a packaged data set, where `weighted` with random weights and offset."""
+    data = mm.load_dataset(dataset)
+    rng = np.random.default_rng(1)
+    extra = {}
+    if weighted:
+        extra = {"weights": rng.uniform(0.5, 2, len(data)), "offset": rng.normal(size=len(data))}
+    return mm.lmm(formula, data, reml=reml, **extra)
 
 
 def cases_with(key):

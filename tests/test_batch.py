@@ -6,6 +6,7 @@ import pytest
 import mmlib as mm
 from mmlib import batch
 from mmlib.batch import BatchModel
+from tests.inference import fit_packaged
 
 MODELS = {
     "correlated": ("sleepstudy", "Reaction ~ Days + (Days | Subject)"),
@@ -20,22 +21,12 @@ MODELS = {
 }
 
 
-def fitted(model: str, *, reml: bool, weighted: bool) -> mm.LMMResult:
-    dataset, formula = MODELS[model]
-    data = mm.load_dataset(dataset)
-    rng = np.random.default_rng(1)
-    extra = {}
-    if weighted:
-        extra = {"weights": rng.uniform(0.5, 2, len(data)), "offset": rng.normal(size=len(data))}
-    return mm.lmm(formula, data, reml=reml, **extra)
-
-
 @pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weights and offset"])
 @pytest.mark.parametrize("model", MODELS)
 def test_value_gradient_and_minimum_are_those_of_the_engine(model, weighted, reml):
-    fit = fitted(model, reml=reml, weighted=weighted)
-    many = BatchModel(fit.design, fit.blocks, reml=reml)
+    fit = fit_packaged(*MODELS[model], reml=reml, weighted=weighted)
+    many = BatchModel(fit.blocks, reml=reml)
     rng = np.random.default_rng(2)
     responses = fit.simulate(3, rng=rng)
     y = many._cross_products(responses)
@@ -67,9 +58,9 @@ def test_value_gradient_and_minimum_are_those_of_the_engine(model, weighted, rem
 
 
 def test_boundary_estimates_are_exact_zeros():
-    fit = fitted("crossed", reml=True, weighted=False)
+    fit = fit_packaged(*MODELS["crossed"], reml=True)
     responses = fit.simulate(200, rng=3)
-    fits = BatchModel(fit.design, fit.blocks, reml=True).fit(responses, fit.theta)
+    fits = BatchModel(fit.blocks, reml=True).fit(responses, fit.theta)
     assert fits.converged.all()
     small = (fits.theta > 0) & (fits.theta < 1e-4)
     assert not small.any()
@@ -77,16 +68,16 @@ def test_boundary_estimates_are_exact_zeros():
 
 
 def test_the_start_does_not_matter():
-    fit = fitted("crossed", reml=True, weighted=False)
+    fit = fit_packaged(*MODELS["crossed"], reml=True)
     responses = fit.simulate(300, rng=4)
-    many = BatchModel(fit.design, fit.blocks, reml=True)
+    many = BatchModel(fit.blocks, reml=True)
     one, two = many.fit(responses, fit.theta), many.fit(responses, np.array([0.0, 3.0]))
     np.testing.assert_allclose(one.objective, two.objective, atol=1e-8)
 
 
 def test_the_better_of_two_searches_counts(monkeypatch):
-    fit = fitted("three", reml=True, weighted=False)
-    many = BatchModel(fit.design, fit.blocks, reml=True)
+    fit = fit_packaged(*MODELS["three"], reml=True)
+    many = BatchModel(fit.blocks, reml=True)
     responses = fit.simulate(10, rng=7)
     expected = many.fit(responses, fit.theta)
     plain, searches = many._search, []
@@ -112,24 +103,24 @@ def test_the_unit_of_a_slope_does_not_matter():
         data = sleep.assign(time=1e3 * unit + unit * sleep["Days"])
         fit = mm.lmm("Reaction ~ time + (time | Subject)", data, reml=False)
         responses = mm.lmm("Reaction ~ Days + (Days | Subject)", sleep).simulate(20, rng=5)
-        fits = BatchModel(fit.design, fit.blocks, reml=False).fit(responses, fit.theta)
+        fits = BatchModel(fit.blocks, reml=False).fit(responses, fit.theta)
         assert fits.converged.all()
         found.append(fits.objective)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
 
 
 def test_large_designs_are_left_to_the_general_engine(monkeypatch):
-    fit = fitted("crossed", reml=True, weighted=False)
-    assert batch.suits(fit.design, fit.blocks)
+    fit = fit_packaged(*MODELS["crossed"], reml=True)
+    assert batch.suits(fit.blocks)
     monkeypatch.setattr(batch, "MAX_COLUMNS", 3)
-    assert not batch.suits(fit.design, fit.blocks)
+    assert not batch.suits(fit.blocks)
     null = mm.lmm("wear ~ material", mm.load_dataset("abrasion"))
-    assert not batch.suits(null.design, null.blocks)
+    assert not batch.suits(null.blocks)
 
 
 def test_a_breakdown_is_reported_not_raised(monkeypatch):
-    fit = fitted("crossed", reml=True, weighted=False)
-    many = BatchModel(fit.design, fit.blocks, reml=True)
+    fit = fit_packaged(*MODELS["crossed"], reml=True)
+    many = BatchModel(fit.blocks, reml=True)
 
     def break_down(*_):
         raise np.linalg.LinAlgError

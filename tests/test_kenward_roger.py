@@ -17,7 +17,7 @@ from mmlib import hypothesis_matrix, kenward_roger
 from tests import oracle
 from tests.inference import DenseKenwardRoger, cases_with, named_tests, one_or_more, our_term
 from tests.structures import STRUCTURES
-from tests.test_oracle_cases import fitted, in_our_order
+from tests.test_oracle_cases import coefficients_and_r, fitted, in_our_order
 
 # Both sides are at optima whose θ differ by 1e-6 or so, and the quantities are smooth in θ.
 AGAINST_R = 1e-6
@@ -30,19 +30,12 @@ BRUTE_FORCE = 1e-7
 
 @pytest.mark.parametrize("case_id", cases_with("KR_coef"))
 def test_coefficients_are_those_of_pbkrtest(case_id):
-    case, fit = oracle.load_case(case_id), fitted(case_id, "REML")
-    wanted = case["KR_coef"]
-    order = in_our_order(fit, wanted["names"], case.data)
-    table = fit.coef_table(ddf="kenward-roger")
-    np.testing.assert_allclose(table["Std. Error"], np.array(wanted["se"])[order], rtol=AGAINST_R)
-    np.testing.assert_allclose(table["df"], np.array(wanted["ddf"])[order], rtol=AGAINST_R)
-    np.testing.assert_allclose(
-        table["t value"], np.array(wanted["t"])[order], rtol=AGAINST_R, atol=1e-6
-    )
+    _, table, wanted = coefficients_and_r(case_id, "KR_coef", "kenward-roger")
+    np.testing.assert_allclose(table["Std. Error"], wanted["se"], rtol=AGAINST_R)
+    np.testing.assert_allclose(table["df"], wanted["ddf"], rtol=AGAINST_R)
+    np.testing.assert_allclose(table["t value"], wanted["t"], rtol=AGAINST_R, atol=1e-6)
     # A p-value of 1e-30 carries the relative error of t many times over.
-    np.testing.assert_allclose(
-        table["Pr(>|t|)"], np.array(wanted["p"])[order], rtol=1e-4, atol=1e-12
-    )
+    np.testing.assert_allclose(table["Pr(>|t|)"], wanted["p"], rtol=1e-4, atol=1e-12)
 
 
 @pytest.mark.parametrize("case_id", cases_with("KR_coef"))

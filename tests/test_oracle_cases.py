@@ -100,6 +100,14 @@ def in_our_order(fit, names, data):
     return [places[r_column(name, data)] for name in fit.design.fixed_names]
 
 
+def coefficients_and_r(case_id, key, ddf):
+    """Return a REML fit, its t tests, and R's entry `key` about them, in our order."""
+    case, fit = oracle.load_case(case_id), fitted(case_id, "REML")
+    r_table = dict(case[key])
+    order = in_our_order(fit, r_table.pop("names"), case.data)
+    return fit, fit.coef_table(ddf=ddf), {k: np.array(v)[order] for k, v in r_table.items()}
+
+
 def entry_names(term):
     """Return lme4's names of a term's part of θ: column by column of the lower triangle."""
     columns = [r_column(name, pd.DataFrame()) for name in term.columns]

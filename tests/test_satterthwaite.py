@@ -12,7 +12,7 @@ from tests import oracle
 from tests.inference import DenseSatterthwaite, cases_with, named_tests, one_or_more, our_term
 from tests.structures import STRUCTURES
 from tests.test_kenward_roger import many_rows, no_batches, outcome, random_design, seeds
-from tests.test_oracle_cases import fitted, in_our_order
+from tests.test_oracle_cases import coefficients_and_r, fitted
 
 # lmerTest differentiates numerically, by Richardson's extrapolation: six to eight digits.
 AGAINST_R = 1e-6
@@ -27,14 +27,9 @@ __all__ = ["no_batches"]  # a fixture
 
 @pytest.mark.parametrize("case_id", cases_with("satterthwaite_coef"))
 def test_coefficients_are_those_of_lmertest(case_id):
-    case, fit = oracle.load_case(case_id), fitted(case_id, "REML")
-    wanted = case["satterthwaite_coef"]
-    order = in_our_order(fit, wanted["names"], case.data)
-    table = fit.coef_table(ddf="satterthwaite")
-    np.testing.assert_allclose(table["df"], np.array(wanted["df"])[order], rtol=AGAINST_R)
-    np.testing.assert_allclose(
-        table["Pr(>|t|)"], np.array(wanted["p"])[order], rtol=1e-4, atol=1e-12
-    )
+    fit, table, wanted = coefficients_and_r(case_id, "satterthwaite_coef", "satterthwaite")
+    np.testing.assert_allclose(table["df"], wanted["df"], rtol=AGAINST_R)
+    np.testing.assert_allclose(table["Pr(>|t|)"], wanted["p"], rtol=1e-4, atol=1e-12)
     plain = fit.coef_table()
     assert table[plain.columns].equals(plain)
 

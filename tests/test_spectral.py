@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import mmlib as mm
 from mmlib import spectral
 from mmlib.spectral import SpectralModel, Spectrum
+from tests.inference import fit_packaged
 
 MODELS = {
     "balanced": ("pulp", "bright ~ 1 + (1 | operator)"),
@@ -74,14 +75,8 @@ def test_balanced_one_way_has_the_closed_forms(levels, each, ratio, seed):
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weights and offset"])
 @pytest.mark.parametrize("model", MODELS)
 def test_refits_agree_with_the_general_engine(model, weighted, reml):
-    dataset, formula = MODELS[model]
-    data = mm.load_dataset(dataset)
-    rng = np.random.default_rng(1)
-    extra = {}
-    if weighted:
-        extra = {"weights": rng.uniform(0.5, 2, len(data)), "offset": rng.normal(size=len(data))}
-    fit = mm.lmm(formula, data, reml=reml, **extra)
-    responses = fit.simulate(4, rng=rng)
+    fit = fit_packaged(*MODELS[model], reml=reml, weighted=weighted)
+    responses = fit.simulate(4, rng=2)
     profile = SpectralModel(fit.design).fit(responses, reml=reml)
     refits = [fit.refit(y) for y in responses]
     np.testing.assert_allclose(

@@ -55,28 +55,23 @@ def bootstrap_refits(task, data):
 
 
 def kenward_roger(task, data):
-    model = fit(task, data)
-
-    def run():
-        model.with_kenward_roger(data)
-        return _f_test(model.anova("kenward_roger"), task["term"])
-
-    return run
+    return _f_test(task, data, "kenward_roger")
 
 
 def satterthwaite(task, data):
+    return _f_test(task, data, "satterthwaite")
+
+
+def _f_test(task, data, method):
     model = fit(task, data)
 
     def run():
-        model.with_satterthwaite(data)
-        return _f_test(model.anova("satterthwaite"), task["term"])
+        getattr(model, f"with_{method}")(data)
+        table = model.anova(method)
+        row = table.terms.index(task["term"])
+        return {"F": table.f_value[row], "df": table.den_df[row]}
 
     return run
-
-
-def _f_test(table, term):
-    row = table.terms.index(term)
-    return {"F": table.f_value[row], "df": table.den_df[row]}
 
 
 def profile_intervals(task, data):
