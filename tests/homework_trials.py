@@ -27,9 +27,13 @@ class Trial:
     solved: list[tuple[str, Outcome, Outcome]]  # label, outcomes of the solution and of the check
 
 
-def run_trial(chapter: Chapter, folder: Path, timeout: int = 300) -> Trial:
-    """Run the student's notebook, then each wrong answer and each solution with its check."""
+def run_trial(chapter: Chapter, client: NotebookClient, folder: Path) -> Trial:
+    """Run the student's notebook, then each wrong answer and each solution with its check.
+
+    The client's kernel may have run other notebooks: it forgets their names first.
+    """
     notebook = write_notebook(chapter, Edition.STUDENT)
+    notebook.cells.insert(0, new_code_cell(f"%reset -f\n%xmode Minimal\n%cd -q {folder}"))
     unsolved = [cell for cell in notebook.cells if cell.cell_type == "code"]
     wrong, solved = [], []
     added = []
@@ -50,13 +54,8 @@ def run_trial(chapter: Chapter, folder: Path, timeout: int = 300) -> Trial:
     notebook.cells += added
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-    NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
-        allow_errors=True,
-        resources={"metadata": {"path": str(folder)}},
-    ).execute()
+    client.nb = notebook
+    client.execute(cleanup_kc=False)
     return Trial(
         [(_is_check(cell), _outcome(cell)) for cell in unsolved],
         [(label, hint, _outcome(cell)) for label, hint, cell in wrong],

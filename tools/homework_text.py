@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import ClassVar
 
 from docutils.parsers.rst import Directive
@@ -85,6 +86,7 @@ class References:
         raise HomeworkError(f"the role {{{role}}} has no plain form in tools/homework_text.py")
 
 
+@cache
 def parser() -> MarkdownIt:
     """Return the parser by which the site reads the book."""
     return create_md_parser(MdParserConfig(enable_extensions=EXTENSIONS), RendererHTML)

@@ -17,11 +17,6 @@ from homework_text import HomeworkError
 HOMEWORK = ROOT / "homework"
 
 
-@pytest.fixture(scope="module")
-def chapters():
-    return read_book()
-
-
 def committed(folder):
     kept = ("student/*.ipynb", "solution/*.ipynb", "course/*", "course/source/*/*")
     found = [path for pattern in kept for path in folder.glob(pattern) if path.is_file()]

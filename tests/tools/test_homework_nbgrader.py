@@ -13,7 +13,6 @@ from nbgrader.api import Gradebook
 import homework
 import mmlib as mm
 from execute import ROOT
-from homework_chapter import read_book
 from homework_students import read_own_data
 
 pytestmark = pytest.mark.slow
@@ -22,9 +21,9 @@ CHAPTER = "01-pulp"
 SOLVED = ["ex-pulp-allocation", "ex-pulp-size"]  # what the half-done submission has
 
 
-@pytest.fixture(scope="module")
-def chapter():
-    return next(chapter for chapter in read_book() if chapter.name == CHAPTER)
+@pytest.fixture
+def chapter(chapters):
+    return next(chapter for chapter in chapters if chapter.name == CHAPTER)
 
 
 def nbgrader(course: Path, *arguments: str) -> None:
