@@ -56,7 +56,8 @@ def lmm(
     ----------
     formula : str
         ``"y ~ fixed + (expr | group)"`` in lme4's notation; without a random term the model is an
-        ordinary linear one.
+        ordinary linear one. An effect varies by a grouping in one term only: ``(1 | g) + (1 + x | g)``
+        is refused, as only the sum of the two variances of the intercept could be estimated.
     data : DataFrame
         One row for each observation. Rows with missing values are left out and counted.
     reml : bool, default True

@@ -173,7 +173,7 @@ def check_identifiable(term: RandomTerm) -> None:
 
 
 def refuse_same_effects(one: RandomTerm, other: RandomTerm) -> None:
-    """Refuse two groupings that divide the rows alike and let the same column vary.
+    """Refuse two terms whose groupings divide the rows alike and that let the same column vary.
 
     Raises
     ------
@@ -181,11 +181,15 @@ def refuse_same_effects(one: RandomTerm, other: RandomTerm) -> None:
         If there are such columns: only the sum of their variances could be estimated.
     """
     shared = [name for name in one.columns if name in other.columns]
-    if one.group == other.group or one.n_levels != other.n_levels or not shared:
+    if one.n_levels != other.n_levels or not shared:
         return
     pairs = np.unique(one.codes * other.n_levels + other.codes)
-    if len(pairs) == one.n_levels:
-        raise RankError(
-            f"{one.group!r} and {other.group!r} divide the rows in the same way: the variances of "
-            f"{', '.join(shared)} in {one.part} and {other.part} cannot be told apart; keep one."
-        )
+    if len(pairs) > one.n_levels:
+        return
+    names, same = ", ".join(shared), ""
+    if one.group != other.group:
+        same = f"{one.group!r} and {other.group!r} divide the rows in the same way: "
+    raise RankError(
+        f"{same}the variances of {names} in {one.part} and {other.part} cannot be told apart; keep "
+        f"{names} in one of them."
+    )

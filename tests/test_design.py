@@ -574,6 +574,22 @@ def test_a_grouping_of_ten_thousand_levels_is_welcome():
 # --- groupings that are the same -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("random", "message"),
+    [
+        ("(1 | g) + (1 | g)", r"of Intercept in \(1 \| g\) and \(1 \| g\) cannot be told apart"),
+        ("(1 + x | g) + (1 | g)", r"keep Intercept in one of them"),
+        ("(x | g) + (x || g)", r"keep Intercept in one of them"),
+        ("(0 + x + z | g) + (0 + z + x | g)", r"variances of x, z in"),
+        ("(1 | g/m) + (1 | g)", r"\(1 \| g\) and \(1 \| g\)"),
+        ("(1 | g:m) + (1 | h) + (1 | m:g)", r"'g:m' and 'm:g' divide the rows in the same way"),
+    ],
+)
+def test_effects_that_stand_in_two_terms_are_refused(data, random, message):
+    with pytest.raises(mm.RankError, match=message):
+        mm.build_design(f"y ~ x + {random}", data)
+
+
 def test_two_names_for_one_grouping_are_refused(data):
     twin = data.assign(twin=data["g"].map(lambda name: f"the {name}"))
     with pytest.raises(mm.RankError, match="'g' and 'twin' divide the rows in the same way"):

@@ -61,8 +61,8 @@ def test_predictions_for_the_data_are_the_fitted_values(name):
         "y ~ C(f, contr.sum) * x + (0 + f | h)",
         "log(y + 100) ~ x + (1 | g)",
         "y ~ x + I(2 * x) + f + (1 | g)",
-        "y ~ 1 + (1 | g) + (x | g) + (1 | h)",
-        "y ~ x + (1 | g) + (1 | g)",
+        "y ~ 1 + (1 | g) + (0 + x | g) + (1 | h)",
+        "y ~ f + (f || g)",
         "y ~ i + (1 | i)",
     ],
 )
