@@ -20,6 +20,7 @@ BOOK = "Mixed Models in Python"
 PREVIEW = "_static/preview.png"
 _PX_PER_PT = 4 / 3
 _LENGTH = re.compile(r"^([\d.]+)(pt|px|)$")
+_BOUND = re.compile(r"(?<=\d) (?=%)|(?<=[Cc]hapter) (?=\d)")
 
 # What the theme and the extensions copy into the site and no page uses.
 _UNUSED = (
@@ -193,6 +194,14 @@ def svg_size(path: Path) -> tuple[float, float] | None:
     return (float(box[2]), float(box[3])) if len(box) == 4 else None
 
 
+def bind_numbers(html: BeautifulSoup, _: Page) -> None:
+    """Keep a number and its per cent sign, a chapter and its number, on one line."""
+    for article in html.select("article.bd-article"):
+        for text in article.find_all(string=_BOUND):
+            if text.find_parent(["pre", "code"]) is None:
+                text.replace_with(_BOUND.sub("\N{NO-BREAK SPACE}", text))
+
+
 def drop_leftovers(html: BeautifulSoup, _: Page) -> None:
     """Remove what has no use here: a place for advertisements, a second and third viewport."""
     for tag in html.select("#ethical-ad-placement, .pst-async-banner-revealer"):
@@ -253,6 +262,7 @@ _REPAIRS = (
     open_solutions_natively,
     load_only_what_is_used,
     size_images,
+    bind_numbers,
     drop_leftovers,
     describe,
 )

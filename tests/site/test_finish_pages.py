@@ -115,6 +115,17 @@ def test_images_get_their_size(site):
     assert (image["width"], image["height"]) == ("96", "49")
 
 
+def test_numbers_stay_with_their_sign(site):
+    html = finished(
+        site,
+        "<article class='bd-article'><p>At 5 % of <a>chapter 4</a>, 7 %2</p>"
+        "<pre>5 % of chapter 4</pre></article><p>5 %</p>",
+    )
+    inside, outside = html.select("p")
+    assert inside.text == "At 5\xa0% of chapter\xa04, 7\xa0%2"
+    assert (html.pre.text, outside.text) == ("5 % of chapter 4", "5 %")
+
+
 def test_icons_are_drawn_and_their_script_is_gone(site):
     html = finished(site, "<i class='theme-switch fa-solid fa-sun fa-lg' data-mode='light'></i>")
     assert html.select_one("svg.icon.theme-switch.fa-lg[data-mode=light] > path")["d"] == "M1"
