@@ -15,7 +15,7 @@ from scipy import special
 from mmlib import batch, spectral
 from mmlib.batch import BatchModel, ManyFits
 from mmlib.blocks import Blocks
-from mmlib.checks import check_level, require_count
+from mmlib.checks import check_level, require_count, require_fit
 from mmlib.display import Summary, Table
 from mmlib.errors import DataError
 from mmlib.lrt import LikelihoodRatioTest, lrt
@@ -408,6 +408,8 @@ class BootstrapResult:
     @property
     def se(self) -> pd.Series:
         """Standard deviation of the replicates: the bootstrap's standard error."""
+        if len(self.replicates) < 2:
+            return self._series(np.full(len(self.names), np.nan), "se")
         return self._series(self.replicates.std(axis=0, ddof=1), "se")
 
     @property
@@ -538,6 +540,7 @@ def bootstrap(
     (1, 2)
     """
     nsim = require_count("nsim", nsim)
+    require_fit(fit)
     names, observed = _observed_statistic(fit, statistic)
     earlier = _earlier(resume, BootstrapResult)
     if resume is not None and not (

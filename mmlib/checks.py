@@ -23,28 +23,31 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(by_folded[folded]) for folded in nearest)}?"
 
 
-def require_frame(data: object) -> pd.DataFrame:
+def require_frame(data: object, what: str = "data") -> pd.DataFrame:
     """Return `data` if it is a DataFrame with at least one row and with unique column names.
 
     Raises
     ------
     DataError
-        If it is anything else.
+        If it is anything else; `what` is the argument's name.
     """
     if not isinstance(data, pd.DataFrame):
+        wrap = f"{what}.to_pandas()" if hasattr(data, "to_pandas") else "pandas.DataFrame(...)"
+        kind = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
         raise DataError(
-            f"data must be a pandas DataFrame, not {type(data).__name__}; "
-            "wrap it with pandas.DataFrame(...)."
+            f"{what} must be a pandas DataFrame, not {kind.removeprefix('builtins.')}; pass {wrap}."
         )
     if data.empty:
-        raise DataError(f"data has {len(data)} rows and {data.shape[1]} columns: nothing to fit.")
+        raise DataError(
+            f"{what} has {len(data)} rows and {data.shape[1]} columns: nothing to work with."
+        )
     if not data.columns.is_unique:
         twice = sorted({str(name) for name in data.columns[data.columns.duplicated()]})
-        raise DataError(f"data has more than one column named {', '.join(twice)}; rename them.")
+        raise DataError(f"{what} has more than one column named {', '.join(twice)}; rename them.")
     return data
 
 
-def require_columns(data: pd.DataFrame, names: Iterable[str]) -> None:
+def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data") -> None:
     """Check that every name is a column of `data`.
 
     Raises
@@ -55,9 +58,13 @@ def require_columns(data: pd.DataFrame, names: Iterable[str]) -> None:
     known = [str(column) for column in data.columns]
     for name in names:
         if name not in data.columns:
+            hint = did_you_mean(name, known)
+            if name in data.index.names:
+                hint = f" It is in the index: pass {what}.reset_index()."
+            elif name in known:
+                hint = " A column's name must be text: rename the columns."
             raise DataError(
-                f"data has no column {name!r}.{did_you_mean(name, known)} "
-                f"Its columns are {', '.join(known)}."
+                f"{what} has no column {name!r}.{hint} Its columns are {', '.join(known)}."
             )
 
 
@@ -158,3 +165,47 @@ def normal_quantile(level: float) -> float:
     """The z with P(|Z| ≤ z) = `level`, which must be a possible coverage."""
     check_level(level)
     return float(ndtri((1 + level) / 2))
+
+
+def as_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """Return the generator that an argument `rng` stands for.
+
+    Raises
+    ------
+    DataError
+        If `numpy.random.default_rng` does not take it.
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"rng must be a numpy Generator, a whole number not below 0, or None, not {rng!r}."
+        ) from None
+
+
+def require_fit(*fits: object) -> None:
+    """Check that arguments are fits.
+
+    Raises
+    ------
+    DataError
+        If one is anything else.
+    """
+    for fit in fits:
+        if not hasattr(fit, "design"):
+            raise DataError(f"a fit is needed, as mmlib.lmm(...) returns it, not {fit!r:.60}.")
+
+
+def require_own_rows(what: str, values: object, index: pd.Index) -> None:
+    """Check that a Series has the index of the rows that it is meant for.
+
+    Raises
+    ------
+    DataError
+        If it has another; `what` names it in the message.
+    """
+    if isinstance(values, pd.Series) and not values.index.equals(index):
+        raise DataError(
+            f"{what} is a Series whose index is not that of the data, so its rows may be others; "
+            "pass .to_numpy() if their order is right."
+        )

@@ -159,8 +159,8 @@ def _boot(
     if kind not in ("percentile", "basic", "normal"):
         raise DataError(f"kind must be 'percentile', 'basic' or 'normal', not {kind!r}.")
     drawn = bootstrap(fit, _finite_estimates, **options)
-    limits = [_of_one(drawn, name).confint(level, method=kind) for name in chosen]
-    return pd.concat(limits)
+    ends = {name: _of_one(drawn, name).confint(level, method=kind).to_numpy()[0] for name in chosen}
+    return pd.DataFrame.from_dict(ends, orient="index", columns=["lower", "upper"])
 
 
 def _finite_estimates(fit: LMMResult) -> dict[str, float]:

@@ -15,7 +15,13 @@ from formulaic import ModelSpec
 from formulaic.errors import DataMismatchWarning, FormulaicError
 from numpy.typing import ArrayLike
 
-from mmlib.checks import as_numbers, as_response, require_columns, require_frame
+from mmlib.checks import (
+    as_numbers,
+    as_response,
+    require_columns,
+    require_frame,
+    require_own_rows,
+)
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.formula import (
     MixedFormula,
@@ -291,6 +297,7 @@ def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | Non
             f"{argument} must have one number for each of the {len(data)} rows of data; "
             f"it has shape {numbers.shape}."
         )
+    require_own_rows(argument, values, data.index)
     if np.nanmax(np.abs(numbers), initial=0.0) > MAX_VALUE:
         raise DataError(f"{argument} has values beyond {MAX_VALUE:g}, too large; change the unit.")
     return numbers
@@ -302,6 +309,8 @@ def _positive(weights: FloatArray | None) -> FloatArray | None:
             f"weights must be positive, but {np.count_nonzero(weights <= 0)} are zero or negative; "
             "drop the rows that should not count."
         )
+    if weights is not None and (weights < 1 / MAX_VALUE).any():
+        raise DataError(f"weights has values below {1 / MAX_VALUE:g}, too small; change the unit.")
     return weights
 
 
@@ -390,13 +399,19 @@ def _model_matrix(
     _refuse_huge_factors(expression, frame)
     values, spec = evaluate(expression, frame)
     names = tuple(spec.column_names)
-    unusable = np.flatnonzero(~(np.abs(values) < MAX_VALUE).all(axis=0))
-    if len(unusable):
-        bad = ", ".join(names[column] for column in unusable)
-        raise DataError(
-            f"{bad} in the {role} {text!r} has infinite, undefined or too large values "
-            f"(beyond {MAX_VALUE:g}); look at the data, the transformation or the units."
-        )
+    largest = np.abs(values).max(axis=0, initial=0.0)
+    too_large = ~(largest < MAX_VALUE)
+    too_small = (largest > 0) & (largest < 1 / MAX_VALUE)
+    for unusable, what in (
+        (too_large, f"infinite, undefined or too large values (beyond {MAX_VALUE:g})"),
+        (too_small, f"too small values (all below {1 / MAX_VALUE:g})"),
+    ):
+        if unusable.any():
+            bad = ", ".join(names[column] for column in np.flatnonzero(unusable))
+            raise DataError(
+                f"{bad} in the {role} {text!r} has {what}; look at the data, the transformation or "
+                "the units."
+            )
     return values, names, spec
 
 
@@ -414,14 +429,47 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, Any]:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("error", DataMismatchWarning)
             matrix = expression.get_model_matrix(
-                frame, context={}, output="numpy", na_action="ignore"
+                _in_floats(expression, frame), context={}, output="numpy", na_action="ignore"
             )
-    except DataMismatchWarning as mismatch:
-        raise DataError(f"the new data do not match those of the fit: {mismatch}") from None
+    except DataMismatchWarning:
+        raise DataError(_unseen_levels(expression, frame)) from None
     except FormulaicError as error:
         reason = str(error).split("[", 1)[-1].rstrip("]")
         raise FormulaError(f"Cannot evaluate {expression}: {reason}") from None
     return np.asarray(matrix, dtype=float).reshape(len(frame), -1), matrix.model_spec
+
+
+def _unseen_levels(spec: ModelSpec, frame: pd.DataFrame) -> str:
+    """What is wrong with new data that have levels of a factor which the fit has not."""
+    for code, names in factors_of(spec.formula):
+        known = spec.encoder_state.get(code, (None, {}))[1].get("categories", ())
+        for name in names:
+            unseen = [str(level) for level in frame[name].unique() if level not in known]
+            if len(known) and unseen:
+                return (
+                    f"column {name!r} of the new data has level(s) the fit has not seen: "
+                    f"{', '.join(unseen[:3])}; it has estimates for "
+                    f"{', '.join(map(str, known[:12]))} only."
+                )
+    return "the new data have levels of a factor that the fit has not seen."
+
+
+def _in_floats(expression: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """Whole numbers that are computed with as floats, which do not overflow.
+
+    What is also a factor's label stays whole, but large.
+    """
+    computed: set[str] = set()
+    labels: set[str] = set()
+    for term in getattr(expression, "formula", expression):
+        for code, names in factors_of([term]):
+            if code.startswith("C("):
+                labels |= names
+            elif len(term.factors) > 1 or names != {code}:
+                computed |= names
+    whole = [name for name in computed if frame[name].dtype.kind in "iu"]
+    types = {name: "int64" if name in labels else "float64" for name in whole}
+    return frame.astype(types) if whole else frame
 
 
 def _independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:

@@ -21,7 +21,7 @@ from scipy import special
 from scipy.optimize import brentq
 
 from mmlib.blocks import Blocks
-from mmlib.checks import require_count
+from mmlib.checks import as_generator, require_count, require_fit
 from mmlib.design import Design
 from mmlib.errors import DataError
 from mmlib.lrt import lrt
@@ -62,7 +62,7 @@ class ExactTest(HypothesisTest):
 
     def draw(self, nsim: int, *, rng: np.random.Generator | int | None = None) -> FloatArray:
         """Draw statistics from the null distribution, for a picture of it."""
-        return self._null.draw(require_count("nsim", nsim), np.random.default_rng(rng))
+        return self._null.draw(require_count("nsim", nsim), as_generator(rng))
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,7 @@ def exact_lrt(
     (2.5684, 0.022609)
     """
     nsim = require_count("nsim", nsim)
+    require_fit(null, fit)
     if null.design.terms:
         raise DataError(
             f"the null model {null.design.formula} has a random term; exact_lrt compares a model "
@@ -282,6 +283,7 @@ def exact_rlrt(
     (3.4701, 0.022609)
     """
     nsim = require_count("nsim", nsim)
+    require_fit(fit)
     tested = _named_term(fit, term)
     if not fit.reml:
         raise DataError("exact_rlrt needs a REML fit; use fit.refit(reml=True).")
@@ -320,7 +322,7 @@ def _test(
         notes += ("The statistic is a rising function of an F ratio: no simulation is needed.",)
     else:
         with single_threaded():
-            sample = distribution.draw(nsim, np.random.default_rng(rng))
+            sample = distribution.draw(nsim, as_generator(rng))
         threshold = statistic - ROUNDING * (1 + statistic)
         pvalue = (1 + int(np.count_nonzero(sample >= threshold))) / (nsim + 1)
         mcse = float(np.sqrt(pvalue * (1 - pvalue) / nsim))

@@ -102,6 +102,11 @@ def parse_formula(text: str) -> MixedFormula:
     response, right = sides
     if "|" in _outside_quotes(response):
         raise FormulaError(f"The response {response!r} of {text!r} has a bar in it; {_HINT}.")
+    if any(depth == 0 and response[place] in "+-*/^:%" for place, depth in _scan(response)):
+        raise FormulaError(
+            f"The response {response!r} of {text!r} would be read as terms, not as arithmetic: "
+            f"write I({response.replace('^', '**')})."
+        )
     fixed: list[str] = []
     random: list[RandomPart] = []
     for sign, chunk in _summands(right, text):
@@ -140,6 +145,11 @@ def parse_with_formulaic(expression: str) -> Any:
     except SyntaxError:
         raise _unreadable(expression) from None
     except FormulaicError as error:
+        if "`.` operator" in str(error):
+            raise FormulaError(
+                f"Cannot read {expression!r} in the formula: the dot of R, for all other columns, "
+                "has no meaning here; name the columns."
+            ) from None
         reason = _ANSI.sub("", str(error)).strip().splitlines()[0]
         raise FormulaError(f"Cannot read {expression!r} in the formula: {reason}") from None
 

@@ -9,6 +9,7 @@ deviation is held by fixing the length of a row, a correlation by fixing its fir
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +57,13 @@ class Parameter:
 
 
 def parameters(fit: LMMResult) -> list[Parameter]:
-    """Standard deviations and correlations, term after term, then σ and the fixed effects."""
+    """Standard deviations and correlations, term after term, then σ and the fixed effects.
+
+    Raises
+    ------
+    DataError
+        If two have the same name, as σ and a column called ``sigma`` would.
+    """
     found = []
     for number, term in enumerate(fit.varcorr().terms):
         for i, name in enumerate(term.columns):
@@ -69,6 +76,10 @@ def parameters(fit: LMMResult) -> list[Parameter]:
     found.append(Parameter("sigma", "sigma", fit.sigma))
     for column, (name, beta) in enumerate(zip(fit.design.fixed_names, fit.beta, strict=True)):
         found.append(Parameter(name, "fixed", float(beta), (column,)))
+    counts = Counter(parameter.name for parameter in found)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise DataError(f"two parameters are called {twice[0]!r}: rename the column of the data.")
     return found
 
 

@@ -11,7 +11,7 @@ from formulaic.errors import FormulaicError
 from formulaic.utils.constraints import LinearConstraints
 from numpy.typing import ArrayLike
 
-from mmlib.checks import did_you_mean
+from mmlib.checks import did_you_mean, require_fit
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.terms import FloatArray
 
@@ -83,6 +83,7 @@ def hypothesis_matrix(
     >>> hypothesis_matrix(fit, "treat").description
     'treat[T.B] = 0, treat[T.C] = 0, treat[T.D] = 0'
     """
+    require_fit(fit)
     names = fit.design.fixed_names
     if not names:
         raise DataError("the fit has no fixed effects, so there is no hypothesis about them.")

@@ -226,7 +226,7 @@ def _cases(fit: LMMResult, by: str) -> tuple[IntArray, pd.Index]:
     if not isinstance(by, str):
         raise DataError(f"by must be the name of a column that the model uses, not {by!r}.")
     factors = [by] if by in frame.columns else by.split(":")
-    require_columns(frame, factors)
+    require_columns(frame, factors, "the model")
     return group_codes(frame, factors)
 
 

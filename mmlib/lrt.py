@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import chdtrc
 
+from mmlib.checks import require_fit
 from mmlib.design import Design
 from mmlib.errors import DataError
 from mmlib.result import HypothesisTest
@@ -97,6 +98,7 @@ def lrt(small: LMMResult, large: LMMResult) -> LikelihoodRatioTest:
     >>> round(test.statistic, 4), round(test.pvalue, 3), round(test.pvalue_mixture, 4)
     (2.5684, 0.109, 0.0545)
     """
+    require_fit(small, large)
     _require_same_data(small, large)
     _require_same_criterion(small, large)
     inner, outer = _in_common_coordinates(small.design, large.design)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
 from mmlib.blocks import Blocks
-from mmlib.checks import as_response, require_count
+from mmlib.checks import as_generator, as_response, require_count, require_own_rows
 from mmlib.design import Design, build_design
 from mmlib.display import Summary
 from mmlib.errors import DataError
@@ -56,7 +56,7 @@ def lmm(
     ----------
     formula : str
         ``"y ~ fixed + (expr | group)"`` in lme4's notation; without a random term the model is an
-        ordinary linear one. An effect varies by a grouping in one term only: ``(1 | g) + (1 + x | g)``
+        ordinary linear one. An effect varies by a grouping in one term only: ``(1 | g) + (x | g)``
         is refused, as only the sum of the two variances of the intercept could be estimated.
     data : DataFrame
         One row for each observation. Rows with missing values are left out and counted.
@@ -424,6 +424,7 @@ class LMMResult:
                     f"y must have one value for each of the {self.nobs} rows of the fit; "
                     f"it has shape {values.shape}."
                 )
+            require_own_rows("y", y, self.design.index)
             response = as_response(pd.Series(values, name="y"))
             design = dataclasses.replace(self.design, y=response)
             return _fit(design, self.blocks.with_response(response), reml=reml)
@@ -455,7 +456,7 @@ class LMMResult:
         ndarray, shape (nsim, nobs)
         """
         nsim = require_count("nsim", nsim)
-        rng = np.random.default_rng(rng)
+        rng = as_generator(rng)
         terms = () if conditional else self.design.terms
         sizes = [term.n_levels * term.width for term in terms]
         draws = self.sigma * rng.standard_normal((nsim, sum(sizes) + self.nobs))

@@ -42,6 +42,8 @@ class Objective:
     """
 
     def __init__(self, design: Design | Blocks, *, reml: bool = True) -> None:
+        if not isinstance(design, Design | Blocks):
+            raise DataError(f"design must be what build_design returns, not {design!r:.60}.")
         self.blocks = design if isinstance(design, Blocks) else Blocks(design)
         self.reml = reml
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)

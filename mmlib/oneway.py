@@ -445,6 +445,8 @@ def _parse(formula: str) -> tuple[str, str]:
             "for example 'bright ~ operator'. Larger models are for mmlib.lmm."
         )
     response, factor = (name.strip("`") for name in match.groups())
+    if response == factor:
+        raise FormulaError(f"{formula!r} has one column on both sides; name a factor on the right.")
     return response, factor
 
 

@@ -132,7 +132,7 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     point = search.snap(search.rectify(point))
     theta = search.to_theta(point.x)
     theta.setflags(write=False)
-    factor = objective.factorize(theta)
+    factor = objective.blocks.factorize(theta)
     if not converged and factor.rss <= NEARLY_EXACT * objective.blocks.total_ss:
         raise DataError(
             "the random effects can fit the response exactly, so the likelihood has no maximum; "

@@ -321,6 +321,7 @@ def caterpillar(
     >>> caterpillar(fit).get_legend().get_texts()[0].get_text()
     'conditional mode ± 1.96 prediction-error SD (β estimated)'
     """
+    modes, column, name = _effects(fit, group, column)
     kinds = {
         "prediction": ("prediction-error SD (β estimated)", fit.prediction_error_sd),
         "conditional": ("conditional SD (β known)", fit.cond_sd),
@@ -329,7 +330,6 @@ def caterpillar(
         raise DataError(f"error must be 'prediction' or 'conditional', not {error!r}.")
     what, standard_deviations = kinds[error]
     reach = normal_quantile(level)
-    modes, column, name = _effects(fit, group, column)
     order = np.argsort(modes.to_numpy(), kind="stable")
     places = np.arange(len(order))
     sd = standard_deviations()[name][column].to_numpy()[order]
@@ -679,6 +679,7 @@ def likelihood_surface(
             "likelihood_surface draws a fit with one random term of one column; "
             f"this one has {len(fit.theta)} covariance parameters. Use profile_pair."
         )
+    n = require_count("n", n, least=3)
     fits = {"ML": fit.refit(reml=False), "REML": fit.refit(reml=True)}
     objective = Objective(fit.blocks, reml=fit.reml)
 

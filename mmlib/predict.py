@@ -162,14 +162,14 @@ def _rows_of_fit(design: Design, counted: set[str]) -> _Rows:
 
 
 def _new_rows(design: Design, new: pd.DataFrame, counted: set[str], new_levels: str) -> _Rows:
-    require_frame(new)
+    require_frame(new, "new")
     texts = [design.formula.fixed, *(part.expr for part in design.formula.random)]
     coded = set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
     groupings = {
         name for part in design.formula.random for name in part.factors if part.group in counted
     }
     offset = {design.offset_column} if design.offset_column else set()
-    require_columns(new, sorted(coded | groupings | offset))
+    require_columns(new, sorted(coded | groupings | offset), "new")
     design.check_types(new, sorted(coded))
     new = usable_columns(new, sorted(coded))
     values = [evaluate(term._spec, new)[0] for term in design.terms]

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from mmlib.checks import did_you_mean, normal_quantile
+from mmlib.checks import did_you_mean, normal_quantile, require_count, require_fit
 from mmlib.errors import DataError
 from mmlib.held import HeldObjective, Parameter, parameters
 from mmlib.terms import FloatArray
@@ -56,8 +56,8 @@ def profile(fit: LMMResult) -> Profile:
     >>> profile(fit).confint(parameters=["sigma"]).round(4).to_numpy().tolist()
     [[38.2301, 67.6577]]
     """
-    fit = fit.refit(reml=False) if fit.reml else fit
-    return Profile(fit)
+    require_fit(fit)
+    return Profile(fit.refit(reml=False) if fit.reml else fit)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,10 +92,14 @@ class Profile:
     def zeta(self, parameter: str, value: float) -> float:
         """Signed root ζ of the rise of the objective when `parameter` is held at `value`."""
         curve = self._curve(parameter)
-        if not curve.lowest <= value <= curve.highest:
+        try:
+            possible = curve.lowest <= value <= curve.highest
+        except TypeError:
+            possible = False
+        if not possible:
             raise DataError(
                 f"{parameter} must lie between {curve.lowest:g} and {curve.highest:g}, "
-                f"not at {value:g}."
+                f"not at {value!r}."
             )
         with single_threaded():
             return curve.zeta(value)
@@ -132,7 +136,7 @@ class Profile:
         DataFrame
             Columns ``value`` and ``zeta``, n rows.
         """
-        curve = self._curve(parameter)
+        curve, n = self._curve(parameter), require_count("n", n, least=2)
         with single_threaded():
             values = np.linspace(*curve.interval(normal_quantile(level)), n)
             zetas = [curve.zeta(value) for value in values]

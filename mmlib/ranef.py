@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.checks import did_you_mean
+from mmlib.checks import did_you_mean, require_fit
 from mmlib.errors import DataError
 from mmlib.factor import Factor
 from mmlib.grouping import Grouping
@@ -191,6 +191,7 @@ def grouping_of(fit: LMMResult, group: str | None) -> Grouping:
     DataError
         If there is none, or more than one to choose from.
     """
+    require_fit(fit)
     known: Mapping[str, Grouping] = {g.name: g for g in fit.blocks.groupings}
     names = ", ".join(known) or "none"
     if group is None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mmlib.checks import as_generator
 from mmlib.errors import MMError
 from mmlib.threads import single_threaded
 
@@ -141,7 +142,7 @@ def _begin(
 ) -> Draws:
     if resume is None:
         # Drawing the seed, instead of spawning, also serves generators that cannot spawn.
-        entropy = np.random.default_rng(rng).integers(2**32, size=4, dtype=np.uint32)
+        entropy = as_generator(rng).integers(2**32, size=4, dtype=np.uint32)
         return Draws(np.random.SeedSequence(entropy.tolist()), nsim, chunk, {})
     draws = Draws(resume.seed, nsim, chunk, {})
     for number, outcome in resume.chunks.items():

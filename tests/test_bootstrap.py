@@ -318,11 +318,14 @@ def test_models_that_cannot_be_compared_are_refused(pulp_pair, penicillin_pair):
         parametric_bootstrap(small, other)
 
 
-def test_at_the_boundary_the_summary_leaves_out_what_does_not_hold() -> None:
-    pulp_pair = mm.load_dataset("pulp")
-    null = mm.lmm("bright ~ 1", pulp_pair, reml=False)
-    fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp_pair, reml=False)
-    test = mm.parametric_bootstrap(null, fit, nsim=50, rng=1)
+def test_one_replicate_has_no_standard_error(pulp_pair):
+    result = bootstrap(pulp_pair[1], sigma, nsim=1, rng=1)
+    assert np.isnan(result.se["statistic"])
+    assert "nan" in str(result)
+
+
+def test_at_the_boundary_the_summary_leaves_out_what_does_not_hold(pulp_pair):
+    test = parametric_bootstrap(*pulp_pair, nsim=50, rng=1)
     assert not test.valid
     assert "Bartlett" not in str(test)
     assert "PBtest" in str(test)

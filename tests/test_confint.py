@@ -124,6 +124,13 @@ def test_limits_of_an_undefined_correlation_are_missing():
     assert limits.loc["cor_x.Intercept|operator"].isna().all()
 
 
+@pytest.mark.parametrize("method", ["profile", "wald", "boot"])
+def test_no_parameters_have_no_intervals(pulp_fit, method):
+    options = {"nsim": 2, "rng": 1} if method == "boot" else {}
+    limits = confint(pulp_fit, method, parameters=[], **options)
+    assert limits.shape == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -203,9 +203,9 @@ def test_nothing_left_is_named(data, column, arguments):
 def test_any_index_is_carried_along(data, index):
     labelled = data.set_index(index)
     labelled.iloc[4, 0] = np.nan
-    design = mm.build_design(FORMULA, labelled, weights=data["w"])
+    design = mm.build_design(FORMULA, labelled, weights=data["w"].to_numpy())
     same_model(design, mm.build_design(FORMULA, data.drop(index=4)))
-    fit = mm.lmm(FORMULA, labelled, weights=data["w"])
+    fit = mm.lmm(FORMULA, labelled, weights=labelled["w"])
     kept = np.arange(N) != 4
     for values in (fit.fitted, fit.resid):
         pd.testing.assert_index_equal(values.index, index[kept])
@@ -396,9 +396,9 @@ def test_a_scale_of_columns_does_not_make_them_dependent(data):
     [
         ({"y": [1, 2]}, "must be a pandas DataFrame, not dict"),
         (None, "must be a pandas DataFrame, not NoneType"),
-        (np.ones((3, 2)), "must be a pandas DataFrame, not ndarray"),
-        (pd.DataFrame(), "0 rows and 0 columns: nothing to fit"),
-        (simulated().iloc[:0], "0 rows and 10 columns: nothing to fit"),
+        (np.ones((3, 2)), "must be a pandas DataFrame, not numpy.ndarray"),
+        (pd.DataFrame(), "0 rows and 0 columns: nothing to work with"),
+        (simulated().iloc[:0], "0 rows and 10 columns: nothing to work with"),
         (pd.concat([simulated(), simulated()[["x"]]], axis=1), "more than one column named x"),
     ],
 )
@@ -426,7 +426,6 @@ OBJECTS = pd.Series([1, "a", 2.5] * (N // 3), dtype=object)
         ("y ~ x + (1 | g)", "y", 1.0, r"response 'y' is constant \(1 in every row\)"),
         ("y ~ x + (1 | g)", "y", [np.inf, *range(N - 1)], "response 'y' has 1 infinite"),
         ("log(y) ~ x + (1 | g)", "y", np.arange(-5.0, N - 5), r"log\(y\).*infinite, undefined"),
-        ("y + z ~ x + (1 | g)", "x", 1.0, r"response 'y \+ z' must be one numeric column"),
         ("f ~ x + (1 | g)", "x", 1.0, "response 'f' must be numeric"),
         ("C(i) ~ x + (1 | g)", "x", 1.0, r"response 'C\(i\)' must be one numeric column"),
         # the fixed part
@@ -439,7 +438,10 @@ OBJECTS = pd.Series([1, "a", 2.5] * (N // 3), dtype=object)
         ("y ~ log(x) + (1 | g)", "x", 0.0, r"log\(x\) in the fixed part 'log\(x\)' has infinite"),
         ("y ~ log(x) + (1 | g)", "x", -1.0, r"log\(x\) in the fixed part 'log\(x\)' has infinite"),
         ("y ~ exp(x) + (1 | g)", "x", 1e6, r"exp\(x\) in the fixed part"),
+        ("y ~ x + (1 | g)", "x", 1e150, r"x in the fixed part 'x' has infinite, .* too large"),
+        ("y ~ x + (1 | g)", "x", 1e-150, r"x in the fixed part 'x' has too small values"),
         # a random term
+        ("y ~ 1 + (x | g)", "x", np.arange(N) * 1e-300, "x in the random term .* has too small"),
         ("y ~ 1 + (x | g)", "x", [np.inf, *range(N - 1)], r"x in the random term '\(x \| g\)'"),
         ("y ~ 1 + (log(x) | g)", "x", -1.0, r"log\(x\) in the random term"),
         ("y ~ 1 + (x | g)", "x", OBJECTS, "'x' is of type object"),
@@ -451,6 +453,33 @@ OBJECTS = pd.Series([1, "a", 2.5] * (N // 3), dtype=object)
 def test_bad_column_is_named(data, formula, column, values, message):
     with pytest.raises(mm.DataError, match=message):
         mm.build_design(formula, data.assign(**{column: values}))
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ I(x**2) + (1 | g)",
+        "y ~ x:i + (1 | g)",
+        "y ~ x * i + (I(x**2) | g)",
+        "y ~ C(i) + I(i**3) + (1 | g)",
+        "I(x - 200) ~ i + (1 | g)",
+    ],
+)
+@pytest.mark.parametrize("kind", ["int8", "uint8", "Int8"])
+def test_whole_numbers_do_not_overflow(data, formula, kind):
+    small = data.assign(x=np.arange(N) * 2, i=data["i"] * 30).astype({"x": kind, "i": kind})
+    wide = small.astype({"x": "int64", "i": "int64"})
+    one, two = mm.lmm(formula, small), mm.lmm(formula, wide)
+    np.testing.assert_array_equal(one.design.X, two.design.X)
+    np.testing.assert_array_equal(one.design.y, two.design.y)
+    assert one.design.fixed_names == two.design.fixed_names
+    np.testing.assert_allclose(one.predict(small), two.fitted, rtol=1e-9)
+
+
+def test_high_powers_of_whole_numbers_do_not_overflow(data):
+    year = data.assign(x=2000 + data["i"])
+    design = mm.build_design("y ~ I(x**6) + (1 | g)", year)
+    np.testing.assert_allclose(design.X[:, 1], year["x"].astype(float) ** 6)
 
 
 def test_one_level_of_a_factor_that_is_combined_with_another_does_no_harm(data):
@@ -479,10 +508,12 @@ def test_expression_that_fails_is_named(data, formula, message):
 @pytest.mark.parametrize("argument", ["weights", "offset"])
 def test_numbers_by_name_or_by_position(data, argument):
     wanted = data["w"].to_numpy()
-    shuffled = pd.Series(wanted, index=np.arange(N)[::-1])
-    for values in ("w", wanted, wanted.tolist(), tuple(wanted), data["w"], shuffled):
+    for values in ("w", wanted, wanted.tolist(), tuple(wanted), data["w"]):
         design = mm.build_design("y ~ (1 | g)", data, **{argument: values})
         np.testing.assert_array_equal(getattr(design, argument), wanted)
+    shuffled = pd.Series(wanted, index=np.arange(N)[::-1])
+    with pytest.raises(mm.DataError, match=f"{argument} is a Series whose index is not that of"):
+        mm.build_design("y ~ (1 | g)", data, **{argument: shuffled})
 
 
 @pytest.mark.parametrize("argument", ["weights", "offset"])
@@ -513,6 +544,11 @@ def test_weights_must_be_positive(data, bad):
     weights = np.where(data.index < 3, bad, 1.0)
     with pytest.raises(mm.DataError, match="must be positive, but 3 are zero or negative"):
         mm.build_design("y ~ x + (1 | g)", data, weights=weights)
+
+
+def test_weights_too_small_to_compute_with_are_refused(data):
+    with pytest.raises(mm.DataError, match="weights has values below 1e-100, too small"):
+        mm.build_design("y ~ x + (1 | g)", data, weights=np.full(N, 1e-320))
 
 
 # --- too many parameters -------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """What a mixed-model formula may look like, and what the message says when it may not."""
 
+import re
+
 import pytest
 
 import mmlib as mm
@@ -192,6 +194,34 @@ def test_malformed_formula_is_named(formula, message):
 )
 def test_columns_used(expression, columns):
     assert columns_used(parse_with_formulaic(expression)) == columns
+
+
+@pytest.mark.parametrize(
+    ("response", "instead"),
+    [
+        ("y - z", "I(y - z)"),
+        ("y + z", "I(y + z)"),
+        ("y / 10", "I(y / 10)"),
+        ("y^2", "I(y**2)"),
+        ("-y", "I(-y)"),
+        ("log(y) - 1", "I(log(y) - 1)"),
+        ("`my - y` * 2", "I(`my - y` * 2)"),
+    ],
+)
+def test_arithmetic_in_the_response_is_refused(response, instead):
+    """As terms, y - z would be y, and so would y ** 2."""
+    with pytest.raises(mm.FormulaError, match=re.escape(f"write {instead}.")):
+        mm.parse_formula(f"{response} ~ x")
+
+
+@pytest.mark.parametrize("response", ["`my - y`", "log(y + 1)", "I(y - z)", "np.log(y)"])
+def test_arithmetic_in_brackets_and_names_is_a_response(response):
+    assert mm.parse_formula(f"{response} ~ x").response == response
+
+
+def test_the_dot_of_r_is_explained():
+    with pytest.raises(mm.FormulaError, match=r"the dot of R.*name the columns"):
+        parse_with_formulaic("x + .")
 
 
 def test_a_hat_inside_a_function_is_refused():

@@ -85,6 +85,12 @@ def test_a_walk_along_a_profile_misses_nothing_that_a_fresh_start_finds(seed):
             assert rise <= fresh.value - fit.objective + 1e-6
 
 
+def test_two_parameters_of_one_name_are_refused():
+    data = simulated().rename(columns={"x": "sigma"})
+    with pytest.raises(mm.DataError, match="two parameters are called 'sigma'"):
+        parameters(mm.lmm("y ~ sigma + (1 | g)", data))
+
+
 def test_sigma_cannot_be_zero(fit):
     held, _, _ = hold(fit, ["sigma"])
     assert held.minimum([0.0]).value == np.inf

@@ -110,6 +110,11 @@ def test_theta_that_is_no_sensible_number_is_refused(entry):
         mm.Objective(STRUCTURES["scalar"].design())([entry])
 
 
+def test_what_is_no_design_is_refused():
+    with pytest.raises(mm.DataError, match="design must be what build_design returns, not 'y ~ x'"):
+        mm.Objective("y ~ x")
+
+
 @pytest.mark.parametrize("sigma", [0.0, -1.0, np.nan, np.inf])
 def test_sigma_must_be_positive(sigma):
     with pytest.raises(mm.DataError, match="sigma must be positive"):

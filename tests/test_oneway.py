@@ -395,6 +395,11 @@ def test_results_are_frozen_and_print(pulp):
     assert pulp.variance_components("reml").icc == pytest.approx(0.39053537)
 
 
+def test_one_column_on_both_sides_is_refused():
+    with pytest.raises(mm.FormulaError, match="'bright ~ bright' has one column on both sides"):
+        mm.oneway("bright ~ bright", mm.load_dataset("pulp"))
+
+
 @pytest.mark.parametrize(
     "formula",
     ["bright", "bright ~", "~ operator", "bright ~ operator + 1", "bright ~ (1 | operator)",

@@ -168,7 +168,7 @@ def test_a_zero_variance_among_others_is_exactly_zero():
 # --- units and origins ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor", [1e-8, 1e-3, 1e3, 1e8])
+@pytest.mark.parametrize("factor", [1e-90, 1e-8, 1e-3, 1e3, 1e8, 1e90])
 @pytest.mark.parametrize("formula", ["y ~ x + (x | g)", "y ~ x + (x || g)", "y ~ x + (0 + x | g)"])
 def test_the_unit_of_a_slope_does_not_matter(formula, factor):
     data = simulated()

@@ -276,7 +276,7 @@ def test_bad_level_of_an_interval(fit, rows, level):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": None}, "no column 'x'"),
+        ({"x": None}, "new has no column 'x'"),
         ({"f": None}, "no column 'f'"),
         ({"g": None}, "no column 'g'"),
         ({"x": np.nan}, "column 'x' of the new data has 3 missing"),
@@ -284,7 +284,10 @@ def test_bad_level_of_an_interval(fit, rows, level):
         ({"x": np.inf}, "column 'x' of the new data has 3 missing or infinite"),
         ({"x": "text"}, "column 'x' of the new data"),
         ({"f": 3.0}, "column 'f' of the new data"),
-        ({"f": ["low", "other", "mid"]}, "other"),
+        (
+            {"f": ["low", "other", "mid"]},
+            "column 'f' of the new data has level.* not seen: other; it has estimates for high",
+        ),
         ({"g": ["a", "new", "newer"]}, "grouping 'g' has level.* not seen: new, newer; pass"),
         ({"g": [np.nan, "a", "b"]}, "grouping 'g' has level.* not seen: nan"),
         ({"h": 3}, "grouping 'h' has level.* not seen: 3"),

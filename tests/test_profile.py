@@ -203,7 +203,9 @@ def test_a_correlation_keeps_its_sign_after_a_visit_to_its_limits() -> None:
             lambda p: p.zeta("sd_Intercept|operator", -0.1),
             "must lie between 0 and inf, not at -0.1",
         ),
+        (lambda p: p.zeta("sigma", "wide"), "must lie between 0 and inf, not at 'wide'"),
         (lambda p: p.grid("nothing"), "there is no parameter 'nothing'"),
+        (lambda p: p.grid("sigma", n=1), "n must be a whole number of at least 2, not 1"),
     ],
 )
 def test_bad_input_is_named(pulp: Profile, call, message: str) -> None:
