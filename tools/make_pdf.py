@@ -3,8 +3,8 @@
     python tools/make_pdf.py                 _build/html → _build/pdf/mixed-models-in-python.pdf
     python tools/make_pdf.py SITE OUTPUT     from and to elsewhere
 
-The book is printed twice. The first print tells on which page everything lies, and the second has
-those numbers in its table of contents.
+The book is printed twice. The first print tells on which page everything lies; these numbers are
+written into the table of contents for the second.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ Promise.all([MathJax.startup.promise, document.fonts.ready, ...pictures]).then(
     .map(e => e.textContent).join("; ")),
   error => done(String(error)));
 """
+_NUMBER = """
+for (const link of document.querySelectorAll(".contents a, .solution-link"))
+  link.querySelector("b").textContent = arguments[0][link.getAttribute("href").slice(1)];
+"""
 _OPTIONS = {
     "printBackground": True,
     "preferCSSPageSize": True,
@@ -53,15 +57,18 @@ def make_pdf(site: Path, output: Path) -> int:
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     page = output.with_suffix(".html")
+    page.write_text(one_page(site, output.parent), encoding="utf-8")
     numbers: dict[str, int] = {}
     with chromium() as browser:
+        _open(browser, page)
         for _ in range(3):
-            page.write_text(one_page(site, output.parent, numbers), encoding="utf-8")
-            output.write_bytes(_print(browser, page))
+            printed = browser.execute_cdp_cmd("Page.printToPDF", _OPTIONS)
+            output.write_bytes(base64.b64decode(printed["data"]))
             before, numbers = numbers, page_numbers(output)
             if numbers == before:
                 page.unlink()
                 return len(PdfReader(output).pages)
+            browser.execute_script(_NUMBER, numbers)
     raise PrintError("the page numbers of the contents do not settle")
 
 
@@ -75,11 +82,10 @@ def page_numbers(pdf: Path) -> dict[str, int]:
     }
 
 
-def _print(browser: Chrome, page: Path) -> bytes:
+def _open(browser: Chrome, page: Path) -> None:
     browser.get(page.as_uri())
     if problem := browser.execute_async_script(_READY):
         raise PrintError(f"a formula or a picture of the book cannot be printed: {problem}")
-    return base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", _OPTIONS)["data"])
 
 
 def main(arguments: list[str] | None = None) -> int:

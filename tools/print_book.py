@@ -7,7 +7,6 @@ below the other, solutions move to an appendix, and links lead to places within 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -36,8 +35,11 @@ class _Page:
         return f"{self.name}--{fragment}" if fragment else self.name
 
 
-def one_page(site: Path, folder: Path, numbers: Mapping[str, int] | None = None) -> str:
+def one_page(site: Path, folder: Path) -> str:
     """Return the whole book as one page of HTML.
+
+    In the table of contents, and beside the exercises, each link has an empty `<b>` for the number
+    of the page that it leads to.
 
     Parameters
     ----------
@@ -45,9 +47,6 @@ def one_page(site: Path, folder: Path, numbers: Mapping[str, int] | None = None)
         The built site.
     folder : Path
         Where the page will lie; images and scripts are named from there.
-    numbers : mapping of str to int, optional
-        The page of each anchor, as printed. They stand in the table of contents and beside the
-        exercises; the first time round there are none.
 
     Raises
     ------
@@ -58,10 +57,7 @@ def one_page(site: Path, folder: Path, numbers: Mapping[str, int] | None = None)
     html = BeautifulSoup("", "html.parser")
     articles = [_article(page, pages, folder) for page in pages]
     solutions = _take_solutions(html, articles)
-    contents = _contents(html, [*articles, solutions], numbers or {})
-    for reference in [tag for article in articles for tag in article.select("a.solution-link")]:
-        number = (numbers or {}).get(str(reference["href"])[1:])
-        reference.string = f"Solution: page {number}" if number else "Solution"
+    contents = _contents(html, [*articles, solutions])
     parts = [str(part) for part in (articles[0], contents, *articles[1:], solutions)]
     return _PAGE.format(
         book=BOOK,
@@ -164,6 +160,7 @@ def _take_solutions(html: BeautifulSoup, articles: list[Tag]) -> Tag:
         section.append(html.new_tag("h2", string=title))
         for solution in solutions:
             link = html.new_tag("a", attrs={"class": "solution-link", "href": f"#{solution['id']}"})
+            link.extend(["Solution: page ", html.new_tag("b")])
             solution.replace_with(link)
             solution.name = "div"
             if solution.summary:
@@ -173,8 +170,8 @@ def _take_solutions(html: BeautifulSoup, articles: list[Tag]) -> Tag:
     return appendix
 
 
-def _contents(html: BeautifulSoup, articles: list[Tag], numbers: Mapping[str, int]) -> Tag:
-    """Return the table of contents: chapters and their sections, each with its page."""
+def _contents(html: BeautifulSoup, articles: list[Tag]) -> Tag:
+    """Return the table of contents: chapters and their sections."""
     contents = html.new_tag("nav", attrs={"class": "contents", "id": "contents"})
     contents.append(html.new_tag("h1", string="Contents"))
     for article in articles[1:]:
@@ -183,6 +180,6 @@ def _contents(html: BeautifulSoup, articles: list[Tag], numbers: Mapping[str, in
             anchor = str(section["id"]) if section and section.get("id") else str(article["id"])
             line = html.new_tag("a", attrs={"class": heading.name, "href": f"#{anchor}"})
             line.append(html.new_tag("span", string=heading.get_text()))
-            line.append(html.new_tag("b", string=str(numbers.get(anchor, ""))))
+            line.append(html.new_tag("b"))
             contents.append(line)
     return contents

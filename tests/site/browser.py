@@ -110,13 +110,13 @@ def read(
     reading.formulas = browser.execute_script(
         "return document.querySelectorAll('mjx-container').length"
     )
-    for look in reversed(looks):
+    for look in looks:
         put_on(browser, look)
         report = browser.execute_script(EXAMINE, look.width)
         reading.complaints += [f"{look.name}: {k}: {each}" for k in report for each in report[k]]
     if not (all_of_it or os.environ.get("AXE") == "all"):
         browser.execute_script(WITHOUT_REPETITION)
-    for look in looks:
+    for look in reversed(looks):
         put_on(browser, look)
         reading.complaints += [f"{look.name}: {each}" for each in axe(browser, look.rules)]
     reading.complaints += [
@@ -148,9 +148,14 @@ def put_on(browser: Chrome, look: Look) -> None:
 
 def axe(browser: Chrome, rules: str = EVERYTHING) -> list[str]:
     """Run axe-core on the page as it stands, and name each element that breaks a rule."""
+    load_axe(browser)
+    return list(browser.execute_async_script(RUN_AXE % rules))
+
+
+def load_axe(browser: Chrome) -> None:
+    """Load axe-core into the page, once."""
     if not browser.execute_script("return 'axe' in window"):
         browser.execute_script(AXE)
-    return list(browser.execute_async_script(RUN_AXE % rules))
 
 
 def weight(site: Path, below: str, reading: Reading) -> int:

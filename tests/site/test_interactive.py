@@ -11,7 +11,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
 import mmlib as mm
-from tests.site.browser import AXE, LOOKS, put_on
+from tests.site.browser import LOOKS, WITHOUT_REPETITION, load_axe, put_on
 from tests.site.test_use import press, settle, severe
 from tools.finish_pages import read_pages
 from tools.sphinx_interactive import FIGURES, add_scripts, interactive_figures
@@ -34,6 +34,7 @@ def open_figure(site: Path, browser: Chrome, name: str) -> Chrome:
         browser.get_log("browser")
         browser.get(address)
         settle(browser)
+        browser.execute_script(WITHOUT_REPETITION)
     browser.execute_script(
         "const host = document.querySelector('.interactive');"
         "host.querySelector('button').click();"
@@ -74,7 +75,7 @@ def marks(browser: Chrome, style: str = "") -> np.ndarray:
 
 def axe_within(browser: Chrome) -> list[str]:
     """Run axe-core on the figure alone; `test_browser` runs it on the whole page."""
-    browser.execute_script(AXE)
+    load_axe(browser)
     return browser.execute_async_script(
         "const done = arguments[0];"
         "axe.run('.interactive', {preload: false}).then(({passes, violations}) =>"

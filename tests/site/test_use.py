@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from tests.site.browser import LOOKS, axe, put_on
+from tests.site.browser import LOOKS, WITHOUT_REPETITION, axe, put_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -43,14 +43,13 @@ def focused(browser: Chrome, script: str) -> object:
 
 
 @pytest.fixture
-def chapter(site, browser) -> Chrome:
-    """Open a chapter from disk, in daylight, with nothing remembered."""
+def chapter(site, browser) -> Iterator[Chrome]:
+    """Open a chapter from disk, in daylight; forget in the end what the page has remembered."""
     put_on(browser, LIGHT)
     browser.get((site / "book" / "01-pulp.html").as_uri())
-    browser.execute_script("localStorage.clear(); sessionStorage.clear()")
-    browser.refresh()
     settle(browser)
-    return browser
+    yield browser
+    browser.execute_script("localStorage.clear(); sessionStorage.clear()")
 
 
 def test_the_first_tab_leads_past_the_sidebar(chapter):
@@ -154,6 +153,7 @@ def test_code_is_copied_by_its_button(chapter):
 
 def test_sidebars_open_on_a_phone_and_close_by_keyboard(chapter):
     put_on(chapter, PHONE)
+    chapter.execute_script(WITHOUT_REPETITION)
     for side, toggle in (("primary", ".primary-toggle"), ("secondary", ".secondary-toggle")):
         dialog = f"document.getElementById('pst-{side}-sidebar-modal')"
         chapter.find_element(By.CSS_SELECTOR, toggle).click()
