@@ -1,5 +1,6 @@
 """Settings for every test: how nbval runs the chapters and what it accepts as the same output."""
 
+import gc
 from typing import Any
 
 from nbval.kernel import RunningKernel
@@ -23,3 +24,8 @@ def _execute(kernel: RunningKernel, code: str, allow_stdin: bool | None = None) 
 
 IPyNbCell.compare_outputs = _compare
 RunningKernel.execute_cell_input = _execute
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected, which is much and stays, out of every search for garbage."""
+    gc.freeze()
