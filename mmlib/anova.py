@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from mmlib.checks import did_you_mean
+from mmlib.checks import require_choice, require_fit
 from mmlib.design import Design, FixedTerm
 from mmlib.display import Summary, Table
 from mmlib.errors import DataError
@@ -149,9 +149,9 @@ def anova(
     >>> anova(fit).to_frame().round(4).loc["treat"].tolist()
     [70.0, 23.3333, 3.0, 12.0, 1.2389, 0.3387]
     """
-    _require_ddf(ddf, allow_none=True)
-    if type not in tuple(_TYPES) or isinstance(type, bool):
-        raise DataError(f"type must be 1, 2 or 3, not {type!r}.")
+    require_fit(fit)
+    require_choice("ddf", ddf, tuple(_METHODS))
+    require_choice("type", type, tuple(_TYPES))
     matrices = term_hypotheses(fit.design, type=type)
     if not matrices:
         raise DataError(
@@ -190,7 +190,7 @@ def coef_tests(fit: LMMResult, *, ddf: Literal["kenward-roger", "satterthwaite"]
     >>> coef_tests(fit, ddf="kenward-roger").loc["treat[T.C]"].round(4).tolist()
     [5.0, 2.7447, 12.0, 1.8217, 0.0935]
     """
-    _require_ddf(ddf, allow_none=False)
+    require_choice("ddf", ddf, ("kenward-roger", "satterthwaite"))
     if ddf == "kenward-roger" and not fit.reml:
         raise DataError(
             "the estimates are by maximum likelihood, but Kenward and Roger's standard errors are "
@@ -237,15 +237,6 @@ def term_hypotheses(design: Design, *, type: Literal[1, 2, 3]) -> dict[str, Floa
         else:
             matrices[term.name] = _averaged(functions, term, higher)
     return matrices
-
-
-def _require_ddf(ddf: str | None, *, allow_none: bool) -> None:
-    known = [name for name in _METHODS if name]
-    if ddf not in known and not (allow_none and ddf is None):
-        raise DataError(
-            f"ddf must be {' or '.join(map(repr, known))}{' or None' * allow_none}, not {ddf!r}."
-            f"{did_you_mean(str(ddf), known)}"
-        )
 
 
 def _contains(other: FixedTerm, term: FixedTerm) -> bool:

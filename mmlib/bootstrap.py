@@ -15,7 +15,7 @@ from scipy import special
 from mmlib import batch, spectral
 from mmlib.batch import BatchModel, ManyFits
 from mmlib.blocks import Blocks
-from mmlib.checks import check_level, require_count, require_fit
+from mmlib.checks import check_level, require_choice, require_count, require_fit
 from mmlib.display import Summary, Table
 from mmlib.errors import DataError
 from mmlib.lrt import LikelihoodRatioTest, lrt
@@ -298,12 +298,13 @@ class _LikelihoodRatio:
 
     def __call__(self, rng: np.random.Generator, size: int) -> FloatArray:
         responses = self.truth.simulate(size, rng=rng)
-        low, high = self.small(responses), self.large(responses)
-        slack = WORSE * (1 + np.abs(low.objective))
-        self.large.again(responses, high, np.flatnonzero(high.objective > low.objective + slack))
-        statistics = low.objective - high.objective
-        statistics[statistics < -slack] = np.nan
-        statistics[statistics < ROUNDING * (1 + np.abs(low.objective))] = 0.0
+        high, low = self.large(responses), self.small.criterion(self.small(responses))
+        size_of_low = 1 + np.abs(low)
+        worse = self.large.criterion(high) > low + WORSE * size_of_low
+        self.large.again(responses, high, np.flatnonzero(worse))
+        statistics = low - self.large.criterion(high)
+        statistics[statistics < -WORSE * size_of_low] = np.nan
+        statistics[statistics < ROUNDING * size_of_low] = 0.0
         return statistics
 
 
@@ -447,16 +448,15 @@ class BootstrapResult:
         Davison and Hinkley (1997), Bootstrap Methods and their Application, chapter 5.
         """
         check_level(level)
+        require_choice("method", method, ("percentile", "basic", "normal"))
         tails = np.array([1 - level, 1 + level]) / 2
         if method == "normal":
             centre = self.observed - self.bias.to_numpy()
             limits = centre + np.outer(special.ndtri(tails), self.se.to_numpy())
-        elif method in ("percentile", "basic"):
+        else:
             limits = np.quantile(self.replicates, tails, axis=0)
             if method == "basic":
                 limits = 2 * self.observed - limits[::-1]
-        else:
-            raise DataError(f"method must be percentile, basic or normal, not {method!r}.")
         return pd.DataFrame(limits.T, index=list(self.names), columns=["lower", "upper"])
 
     def summary(self) -> Summary:

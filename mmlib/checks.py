@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 
@@ -147,6 +147,19 @@ def require_count(name: str, value: object, *, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise DataError(f"{name} must be a whole number of at least {least}, not {value!r}.")
     return int(value)
+
+
+def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Check that `value` is one of `choices`, for the argument `name`.
+
+    Raises
+    ------
+    DataError
+        If it is not.
+    """
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        *most, last = map(repr, choices)
+        raise DataError(f"{name} must be {', '.join(most)} or {last}, not {value!r}.")
 
 
 def check_level(level: object) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from mmlib.bootstrap import BootstrapResult, bootstrap
-from mmlib.checks import check_level, did_you_mean, normal_quantile
+from mmlib.checks import check_level, did_you_mean, normal_quantile, require_choice
 from mmlib.errors import DataError
 from mmlib.held import parameters
 from mmlib.profile import profile
@@ -103,8 +103,7 @@ def confint(
     [[59.925, 60.875]]
     """
     check_level(level)
-    if method not in ("profile", "wald", "boot"):
-        raise DataError(f"method must be 'profile', 'wald' or 'boot', not {method!r}.")
+    require_choice("method", method, ("profile", "wald", "boot"))
     _require_own_options(method, ddf, boot)
     wanted = [parameters] if isinstance(parameters, str) else parameters
     if method == "profile":
@@ -156,8 +155,7 @@ def _boot(
     **options: Any,
 ) -> pd.DataFrame:
     chosen = _chosen(names, [parameter.name for parameter in parameters(fit)])
-    if kind not in ("percentile", "basic", "normal"):
-        raise DataError(f"kind must be 'percentile', 'basic' or 'normal', not {kind!r}.")
+    require_choice("kind", kind, ("percentile", "basic", "normal"))
     drawn = bootstrap(fit, _finite_estimates, **options)
     ends = {name: _of_one(drawn, name).confint(level, method=kind).to_numpy()[0] for name in chosen}
     return pd.DataFrame.from_dict(ends, orient="index", columns=["lower", "upper"])

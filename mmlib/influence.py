@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.linalg import lapack, solve_triangular
 
-from mmlib.checks import require_columns
+from mmlib.checks import require_choice, require_columns
 from mmlib.errors import DataError
 from mmlib.ranef import EffectsCovariance
 from mmlib.terms import FloatArray, IntArray, group_codes, templates
@@ -116,8 +116,8 @@ def residuals(
     >>> round(float(fit.residuals(scaled="pearson").max()), 5)
     1.60124
     """
-    _check_choice("kind", kind, ("conditional", "marginal"))
-    _check_choice("scaled", scaled, (None, "pearson", "standardized"))
+    require_choice("kind", kind, ("conditional", "marginal"))
+    require_choice("scaled", scaled, ("pearson", "standardized", None))
     design = fit.design
     if kind == "conditional":
         values = fit.resid.to_numpy()
@@ -126,13 +126,6 @@ def residuals(
     if scaled is not None:
         values = values / _residual_sd(fit, kind, estimated=scaled == "standardized")
     return pd.Series(values, index=design.index, name="resid")
-
-
-def _check_choice(argument: str, value: object, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        raise DataError(
-            f"{argument} must be one of {', '.join(map(repr, choices))}, not {value!r}."
-        )
 
 
 def _residual_sd(fit: LMMResult, kind: str, *, estimated: bool) -> FloatArray:

@@ -16,7 +16,13 @@ import numpy as np
 import pandas as pd
 from scipy import special  # scipy.stats has the same functions, but takes long to import
 
-from mmlib.checks import as_response, check_level, require_columns, require_frame
+from mmlib.checks import (
+    as_response,
+    check_level,
+    require_choice,
+    require_columns,
+    require_frame,
+)
 from mmlib.errors import DataError, FormulaError
 
 __all__ = ["ExactVarianceTest", "OneWayLayout", "VarianceComponents", "oneway"]
@@ -249,8 +255,7 @@ class OneWayLayout:
         >>> round(layout.variance_components("ml").sigma2_group, 5)
         0.04575
         """
-        if method not in _METHODS:
-            raise DataError(f"method must be one of {', '.join(_METHODS)}, not {method!r}.")
+        require_choice("method", method, _METHODS)
         if method == "anova":
             return self._components(method, (self.msa - self.mse) / self.n0, self.mse)
         per_level = self._common_count(f"the closed form of {method.upper()}")

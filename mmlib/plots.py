@@ -21,6 +21,7 @@ from scipy.stats import beta as beta_distribution
 from mmlib.checks import (
     as_numbers,
     normal_quantile,
+    require_choice,
     require_columns,
     require_count,
     require_frame,
@@ -326,8 +327,7 @@ def caterpillar(
         "prediction": ("prediction-error SD (β estimated)", fit.prediction_error_sd),
         "conditional": ("conditional SD (β known)", fit.cond_sd),
     }
-    if error not in kinds:
-        raise DataError(f"error must be 'prediction' or 'conditional', not {error!r}.")
+    require_choice("error", error, tuple(kinds))
     what, standard_deviations = kinds[error]
     reach = normal_quantile(level)
     order = np.argsort(modes.to_numpy(), kind="stable")

@@ -13,6 +13,7 @@ from mmlib.checks import (
     as_numbers,
     did_you_mean,
     normal_quantile,
+    require_choice,
     require_columns,
     require_frame,
 )
@@ -103,10 +104,8 @@ def predict(
     0    60.2781  59.5887  60.9674  0.3517
     1    60.4000  59.5308  61.2692  0.4435
     """
-    if new_levels not in ("error", "population"):
-        raise DataError(f"new_levels must be 'error' or 'population', not {new_levels!r}.")
-    if interval not in (None, *INCLUDED):
-        raise DataError(f"interval must be 'confidence' or 'prediction', not {interval!r}.")
+    require_choice("new_levels", new_levels, ("error", "population"))
+    require_choice("interval", interval, (*INCLUDED, None))
     counted = _counted(fit.design, random)
     if new is None:
         rows = _rows_of_fit(fit.design, counted)

@@ -183,8 +183,8 @@ def test_display():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ddf": "kenward"}, "Did you mean 'kenward-roger'"),
-        ({"ddf": 3}, "ddf must be 'kenward-roger' or 'satterthwaite' or None, not 3"),
+        ({"ddf": "kenward"}, "ddf must be 'kenward-roger', .* not 'kenward'"),
+        ({"ddf": 3}, "ddf must be 'kenward-roger', 'satterthwaite' or None, not 3"),
         ({"type": 4}, "type must be 1, 2 or 3, not 4"),
         ({"type": "III"}, "type must be 1, 2 or 3"),
         ({"type": True}, "type must be 1, 2 or 3"),
@@ -202,5 +202,5 @@ def test_nothing_but_an_intercept_is_refused():
 
 
 def test_a_coefficient_table_needs_a_known_method():
-    with pytest.raises(mm.DataError, match="Did you mean 'satterthwaite'"):
+    with pytest.raises(mm.DataError, match="'kenward-roger' or 'satterthwaite', not"):
         fitted("penicillin_rcbd", "REML").coef_table(ddf="satterthwait")

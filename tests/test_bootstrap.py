@@ -13,6 +13,7 @@ from mmlib.bootstrap import Refitter, bootstrap, parametric_bootstrap
 from mmlib.exact import exact_rlrt
 from mmlib.replicate import BootstrapError
 from tests.oracle import load_bootstrap_lrt, load_data, load_lecture, translate
+from tests.structures import simulated
 
 module = importlib.import_module("mmlib.bootstrap")  # mm.bootstrap is the function
 ORACLE = {name: case for name, case in load_bootstrap_lrt().items() if name != "versions"}
@@ -299,6 +300,18 @@ def test_nsim_must_be_a_positive_whole_number(pulp_pair, nsim):
         parametric_bootstrap(*pulp_pair, nsim=nsim)
     with pytest.raises(mm.DataError, match="nsim must be a whole number"):
         bootstrap(pulp_pair[1], sigma, nsim=nsim)
+
+
+def test_the_unit_of_a_predictor_does_not_matter_by_reml():
+    """The REML criteria of models that span the same means may differ by a constant."""
+    data = simulated(n=120)
+    large = mm.lmm("y ~ I(100 * x) + (1 | g) + (1 | h)", data)
+    one, two = (
+        parametric_bootstrap(mm.lmm(f"y ~ {x} + (1 | g)", data), large, nsim=40, rng=1)
+        for x in ("I(100 * x)", "x")
+    )
+    np.testing.assert_allclose(one.sample, two.sample, atol=1e-7)
+    assert one.pvalue == two.pvalue
 
 
 def test_models_that_cannot_be_compared_are_refused(pulp_pair, penicillin_pair):

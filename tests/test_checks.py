@@ -46,6 +46,13 @@ def test_a_column_that_is_there_under_another_guise_is_found():
         checks.require_columns(frame, ["5"])
 
 
+@pytest.mark.parametrize("value", ["Wald", True, 1.0, None, ["wald"], np.ones(2)])
+def test_what_is_no_choice_is_refused(value):
+    checks.require_choice("method", "wald", ("wald", 1))
+    with pytest.raises(mm.DataError, match="method must be 'wald', 'boot' or 1, not"):
+        checks.require_choice("method", value, ("wald", "boot", 1))
+
+
 @pytest.mark.parametrize("rng", ["a", -1, 1.5, [-1]])
 def test_what_is_no_generator_is_refused(rng):
     with pytest.raises(mm.DataError, match="rng must be a numpy Generator"):

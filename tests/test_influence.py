@@ -270,9 +270,9 @@ def test_influence_needs_a_fixed_effect():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "deviance"}, "kind must be one of 'conditional', 'marginal', not 'deviance'"),
-        ({"scaled": "standardised"}, "scaled must be one of None, 'pearson', 'standardized'"),
-        ({"scaled": True}, "scaled must be one of"),
+        ({"kind": "deviance"}, "kind must be 'conditional' or 'marginal', not 'deviance'"),
+        ({"scaled": "standardised"}, "scaled must be 'pearson', 'standardized' or None"),
+        ({"scaled": True}, "scaled must be"),
     ],
 )
 def test_bad_choice_of_residuals(pulp_fit, arguments, message):

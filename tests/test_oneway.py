@@ -474,7 +474,7 @@ def test_closed_forms_refuse_an_unbalanced_layout_and_name_lmm(ask):
 
 
 def test_unknown_methods_and_levels_are_refused(pulp):
-    with pytest.raises(mm.DataError, match="anova, ml, reml, not 'ML'"):
+    with pytest.raises(mm.DataError, match="method must be 'anova', 'ml' or 'reml', not 'ML'"):
         pulp.variance_components("ML")
     for level in (0, 1, 95, -0.5, np.nan):
         with pytest.raises(mm.DataError, match="between 0 and 1"):

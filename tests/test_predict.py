@@ -260,7 +260,7 @@ def test_intervals_of_pulp_by_hand(pulp_fit):
 
 @pytest.mark.parametrize("interval", ["both", True, 0.95])
 def test_bad_kind_of_interval(fit, rows, interval):
-    with pytest.raises(mm.DataError, match="interval must be 'confidence' or 'prediction'"):
+    with pytest.raises(mm.DataError, match="interval must be 'confidence', 'prediction' or None"):
         fit.predict(rows, interval=interval)
 
 
