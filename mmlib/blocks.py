@@ -195,6 +195,18 @@ class Blocks:
         other._set_response(y)
         return other
 
+    def gram(self, weights: FloatArray) -> FloatArray:
+        """Σ_j A_j0ᵀ W_j A_j0 for symmetric weights W_j, shape (ℓ, S, S): shape of A00."""
+        q = self.q_rest
+        weighted = weights @ self.A10
+        gram = np.empty_like(self.A00)
+        gram[q:, q:] = np.tensordot(self.A10, weighted, axes=((0, 1), (0, 1)))
+        if self.cross is not None:
+            gram[:q, :q] = self.cross.gram(weights)
+            gram[:q, q:] = self.cross.project(weighted)
+            gram[q:, :q] = gram[:q, q:].T
+        return gram
+
     def factorize(self, theta: FloatArray) -> Factor:
         """Blocked Cholesky factor of Ω(θ)."""
         return Factor(self, [g.to_scaled(g.template(theta)) for g in self.groupings])

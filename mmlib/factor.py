@@ -50,12 +50,7 @@ class Factor:
             self.log_det_Z = _log_det(F)
             self.N = lam @ np.linalg.inv(F)
             self.W = self.N @ lam.T
-            WD = self.W @ blocks.A10
-            T[q:, q:] -= np.tensordot(blocks.A10, WD, axes=((0, 1), (0, 1)))
-            if blocks.cross is not None:
-                T[:q, :q] -= blocks.cross.gram(self.W)
-                T[:q, q:] -= blocks.cross.project(WD)
-                T[q:, :q] = T[:q, q:].T
+            T -= blocks.gram(self.W)
         self.TB = self._columns_times(T)
         S = self._times_rows(self.TB)
         S.flat[: q * len(S) : len(S) + 1] += 1.0

@@ -83,7 +83,7 @@ class Information:
         self._size = self._q + self._p
         self._T = self._blocks.A00.copy()
         if self._blocks.groupings:
-            self._T -= self._gram(self._factor.W)
+            self._T -= self._blocks.gram(self._factor.W)
             self._shrink = np.eye(len(self._factor.W[0])) - self._blocks.A11 @ self._factor.W
             self._inner = self._shrink @ self._blocks.A11
         self._K = self._kernel(reml=True)
@@ -124,7 +124,7 @@ class Information:
         first, E = groupings[0], patterns(groupings[0])
         outer = self._shrink @ self._factor.level_adjoint(K) @ self._shrink.transpose(0, 2, 1)
         weights = self._shrink.transpose(0, 2, 1) @ E[:, None] @ self._shrink
-        H = np.array([self._gram(each)[:size, :size] for each in weights])
+        H = np.array([self._blocks.gram(each)[:size, :size] for each in weights])
         HK = H @ K
         single[first.positions] = np.einsum("st,rst->r", (self._inner - outer).sum(axis=0), E)
         pairs = np.tensordot(self._inner, self._inner - 2 * outer, axes=(0, 0))
@@ -159,18 +159,6 @@ class Information:
     def _kernel(self, *, reml: bool) -> FloatArray:
         """K, of order q_rest for V⁻¹ and q_rest + p for P."""
         return self._factor.congruence(self._factor.inverse(self._size if reml else self._q))
-
-    def _gram(self, weights: FloatArray) -> FloatArray:
-        """Σ_j A_j0ᵀ W_j A_j0 for symmetric weights W_j, shape (ℓ, S, S): shape of A00."""
-        blocks, q = self._blocks, self._q
-        weighted = weights @ blocks.A10
-        gram = np.empty_like(blocks.A00)
-        gram[q:, q:] = np.tensordot(blocks.A10, weighted, axes=((0, 1), (0, 1)))
-        if blocks.cross is not None:
-            gram[:q, :q] = blocks.cross.gram(weights)
-            gram[:q, q:] = blocks.cross.project(weighted)
-            gram[q:, :q] = gram[:q, q:].T
-        return gram
 
     def _seen_by_groups(self, columns: FloatArray) -> list[FloatArray]:
         """ZᵀV₁⁻¹Z₀ times `columns` of shape (≤ m, c): for each grouping shape (ℓ, S, c)."""
