@@ -29,3 +29,8 @@ RunningKernel.execute_cell_input = _execute
 def pytest_collection_finish() -> None:
     """Leave what was collected, which is much and stays, out of every search for garbage."""
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let hypothesis, which may be imported for the summary only, see all that there is."""
+    gc.unfreeze()
