@@ -76,10 +76,10 @@ class Refitter:
     def __call__(self, responses: FloatArray) -> ManyFits:
         """Fit every response, shape (B, n)."""
         if self._spectral is not None:
-            profile = self._spectral.fit(responses, reml=self.reml)
-            theta = np.sqrt(profile.lam)[:, None][:, : self._blocks.theta_size]
-            found = np.isfinite(profile.objective)
-            return ManyFits(theta, profile.objective, np.where(found, 0.0, np.inf), found)
+            maxima = self._spectral.fit(responses, reml=self.reml)
+            theta = np.sqrt(maxima.lam)[:, None][:, : self._blocks.theta_size]
+            found = np.isfinite(maxima.objective)
+            return ManyFits(theta, maxima.objective, np.where(found, 0.0, np.inf), found)
         if self._batch is not None:
             fits = self._batch.fit(responses, self._start)
             self.again(responses, fits, np.flatnonzero(~fits.converged))

@@ -1,4 +1,4 @@
-"""Models with at most one scalar random term: exact profiles of many responses at once.
+"""Models with at most one scalar random term: the exact maxima for many responses at once.
 
 For y = Xβ + Zb + ε, b ~ N(0, λσ²I), the residual sum of squares profiled over β is, at every λ,
 
@@ -49,7 +49,7 @@ BLOCK = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Profile:
+class Maxima:
     """The largest likelihood of each response.
 
     Attributes
@@ -109,7 +109,7 @@ class Spectrum:
         counts = [self.rest, *self.mu_counts]
         return np.stack([rng.chisquare(count, nsim) for count in counts])
 
-    def maximize(self, energies: FloatArray, *, reml: bool) -> Profile:
+    def maximize(self, energies: FloatArray, *, reml: bool) -> Maxima:
         """Find the largest of all local maxima of the likelihood over λ ≥ 0.
 
         Parameters
@@ -120,7 +120,7 @@ class Spectrum:
 
         Returns
         -------
-        Profile
+        Maxima
         """
         lam = np.zeros(energies.shape[1])
         gain = np.zeros(energies.shape[1])
@@ -135,7 +135,7 @@ class Spectrum:
             lam[exact] = gain[exact] = np.nan
             null = dof * (1 + np.log(2 * np.pi * total / dof))
         constant = (self.log_det_X if reml else 0.0) - self.sum_log_weights
-        return Profile(lam, gain, null + constant - gain)
+        return Maxima(lam, gain, null + constant - gain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,8 +262,8 @@ class SpectralModel:
     >>> import mmlib as mm
     >>> design = mm.build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
     >>> model = SpectralModel(design)
-    >>> profile = model.fit(design.y[None], reml=False)
-    >>> profile.objective.round(6), profile.gain.round(4)
+    >>> maxima = model.fit(design.y[None], reml=False)
+    >>> maxima.objective.round(6), maxima.gain.round(4)
     (array([16.511675]), array([2.5684]))
     """
 
@@ -382,7 +382,7 @@ class SpectralModel:
             parts = np.vstack([sizes / self._xi[self._free, None], parts])
         return np.vstack([np.einsum("ib,ib->b", rest, rest), self._gather @ parts])
 
-    def fit(self, responses: FloatArray, *, reml: bool) -> Profile:
+    def fit(self, responses: FloatArray, *, reml: bool) -> Maxima:
         """Fit every response, shape (B, n), by ML or REML."""
         return self.spectrum.maximize(self.energies(responses), reml=reml)
 
