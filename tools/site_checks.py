@@ -37,7 +37,7 @@ def foreign_loads(site: Path) -> list[str]:
     complaints = [
         f"{_name(page, site)}: {tag.name} loads {tag[_LOADS[tag.name]]}"
         for page, html in _pages(site)
-        for tag in html.select(", ".join(_LOADS))
+        for tag in html.find_all(list(_LOADS))
         if re.match(r"(?:https?:)?//", str(tag.get(_LOADS[tag.name], "")))
     ]
     complaints += [
@@ -167,11 +167,11 @@ def _name(path: Path, site: Path) -> str:
 
 
 def _anchors(html: BeautifulSoup) -> set[str]:
-    return {str(tag[key]) for key in ("id", "name") for tag in html.select(f"[{key}]")}
+    return {str(tag[key]) for tag in html.find_all(True) for key in ("id", "name") if key in tag.attrs}
 
 
 def _addresses(html: BeautifulSoup) -> Iterator[str]:
-    for tag in html.select(", ".join(["a", *_LOADS])):
+    for tag in html.find_all(["a", *_LOADS]):
         address = str(tag.get(_LOADS.get(tag.name, "href"), ""))
         parts = urlsplit(address)
         if address and not parts.scheme and not parts.netloc:

@@ -90,7 +90,7 @@ def test_missing_venv_module_is_named_with_what_to_install(project: Path) -> Non
 
 
 def test_no_network_is_said_in_one_line_by_pip(project: Path) -> None:
-    line = only_line(set_up(project, PIP_INDEX_URL=UNREACHABLE))
+    line = only_line(set_up(project, PIP_INDEX_URL=UNREACHABLE, PIP_RETRIES="1"))
     assert line.startswith("setup: no network")
     assert not (project / ".venv" / "complete.txt").exists()
 
