@@ -167,7 +167,9 @@ def _name(path: Path, site: Path) -> str:
 
 
 def _anchors(html: BeautifulSoup) -> set[str]:
-    return {str(tag[key]) for tag in html.find_all(True) for key in ("id", "name") if key in tag.attrs}
+    return {
+        str(tag[key]) for tag in html.find_all(True) for key in ("id", "name") if key in tag.attrs
+    }
 
 
 def _addresses(html: BeautifulSoup) -> Iterator[str]:
