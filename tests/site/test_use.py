@@ -164,8 +164,10 @@ def test_sidebars_open_on_a_phone_and_close_by_keyboard(chapter):
 
 
 def results(browser: Chrome) -> list[str]:
+    """Return what was found, once the search has said how much, which moves the list."""
     return browser.execute_script(
-        "return [...document.querySelectorAll('#search-results li > a')].map(a => a.href)"
+        "return document.querySelector('#search-results .search-summary')?.textContent"
+        " ? [...document.querySelectorAll('#search-results li > a')].map(a => a.href) : []"
     )
 
 
