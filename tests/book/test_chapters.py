@@ -1,5 +1,6 @@
 """Every chapter of the book: its text, its executed notebook and its place in the contents."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -33,6 +34,21 @@ def test_the_contents_list_every_page_once():
     expected = {name.removesuffix(".md") for name in pages - chapters}
     expected |= {name.removesuffix(".md") + ".ipynb" for name in chapters}
     assert sorted(listed) == sorted(expected)
+
+
+def test_chapters_are_called_by_their_numbers():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [Path(entry["file"]).stem for entry in toc["parts"][0]["chapters"]]
+    assert [int(name[:2]) for name in chapters] == list(range(1, len(chapters) + 1))
+    calls = [
+        (path.name, int(number), name)
+        for path in (ROOT / "book").rglob("*.md")
+        for number, name in re.findall(
+            r"[Cc]hapter\s+(\d+)(?:: \{doc\}`|\s+<)([\w-]+)", path.read_text(encoding="utf-8")
+        )
+    ]
+    assert len(calls) > 2 * len(chapters)
+    assert [call for call in calls if chapters[call[1] - 1] != call[2]] == []
 
 
 def _files(entries: list[dict]) -> list[str]:
