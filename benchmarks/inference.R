@@ -1,15 +1,13 @@
 # Time R's inference on one case, as measure.py times the Python packages:
 #   Rscript inference.R DATA.csv FACTORS BUDGET ACTION FORMULA NULL REML NSIM TERM
-# FACTORS is a comma-separated list. Prints one line of JSON after each stage.
-arguments <- commandArgs(TRUE)
-budget <- as.numeric(arguments[3])
+# Prints one line of JSON after each stage.
+script <- sub("--file=", "", grep("--file=", commandArgs(), value = TRUE), fixed = TRUE)
+source(file.path(dirname(gsub("~+~", " ", script, fixed = TRUE)), "timed.R"))
 action <- arguments[4]
 model <- as.formula(arguments[5])
 reml <- arguments[7] == "True"
 nsim <- as.numeric(arguments[8])
 term <- arguments[9]
-max_repeats <- 30
-quietly <- function(expression) suppressWarnings(suppressMessages(expression))
 packages <- c(
   "lme4", bootstrap_test = "pbkrtest", kenward_roger = "pbkrtest", satterthwaite = "lmerTest",
   exact_lrt = "RLRsim", exact_rlrt = "RLRsim"
@@ -17,25 +15,6 @@ packages <- c(
 needed <- unname(packages[names(packages) %in% c("", action)])
 for (package in needed) suppressPackageStartupMessages(library(package, character.only = TRUE))
 lmer <- lme4::lmer
-
-# One warm-up, then repeats within the budget; a first run longer than it is the measurement.
-timed <- function(run) {
-  wall <- cpu <- numeric(0)
-  while (length(wall) < max_repeats && (length(wall) < 2 || sum(wall) < budget)) {
-    cpu_started <- sum(proc.time()[c(1, 2, 4, 5)], na.rm = TRUE)
-    started <- as.numeric(Sys.time())
-    answer <- quietly(run())
-    wall <- c(wall, as.numeric(Sys.time()) - started)
-    cpu <- c(cpu, sum(proc.time()[c(1, 2, 4, 5)], na.rm = TRUE) - cpu_started)
-    if (length(wall) == 1 && wall > budget) break
-  }
-  kept <- if (length(wall) > 1) -1 else 1
-  cat(sprintf(
-    '{"run": {"seconds": %.9f, "best": %.9f, "cpu": %.9f, "repeats": %d}, "answer": {%s}}\n',
-    median(wall[kept]), min(wall[kept]), mean(cpu[kept]), length(wall[kept]),
-    paste(sprintf('"%s": %.10g', names(answer), unlist(answer)), collapse = ", ")
-  ))
-}
 
 # The lecture's loop: PBmodcomp takes no null model without random effects.
 bootstrap_by_refits <- function(fit, null, observed) {
@@ -48,8 +27,7 @@ bootstrap_by_refits <- function(fit, null, observed) {
 
 versions <- paste(sapply(needed, function(name) paste(name, packageVersion(name))), collapse = ", ")
 cat(sprintf('{"version": "%s, R %s"}\n', versions, getRversion()))
-factors <- strsplit(arguments[2], ",")[[1]]
-data <- read.csv(arguments[1], colClasses = setNames(rep("factor", length(factors)), factors))
+data <- read_data()
 fit <- quietly(lmer(model, data, REML = reml))
 has_null <- nchar(arguments[6]) > 0
 if (has_null) {
@@ -58,7 +36,7 @@ if (has_null) {
   null <- if (null_is_mixed) lmer(null_formula, data, REML = reml) else lm(null_formula, data)
 }
 
-timed(switch(action,
+run <- timed(switch(action,
   bootstrap_test = if (null_is_mixed) {
     function() {
       table <- PBmodcomp(fit, null, nsim = nsim, cl = 1)$test
@@ -89,3 +67,5 @@ timed(switch(action,
     )
   }
 ))
+answer <- paste(sprintf('"%s": %.10g', names(run$result), unlist(run$result)), collapse = ", ")
+cat(sprintf('{"run": %s, "answer": {%s}}\n', run$numbers, answer))

@@ -23,6 +23,9 @@ PULP_P = 0.022609
 PENICILLIN_P = 0.34868
 """The bootstrap p-value of penicillin's treatments, ± 0.00015, from ten million draws."""
 
+TOLD = ("action", "formula", "null", "reml", "nsim", "term")
+"""What a program is told of a case; inference.R takes it in this order."""
+
 SIMULATED = 5
 """Monte-Carlo standard errors by which a simulated answer may be off."""
 
@@ -75,8 +78,7 @@ class Inference:
 
     def task(self) -> dict[str, Any]:
         """What the peers' modules need to know."""
-        names = ("action", "formula", "null", "reml", "nsim", "term")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in TOLD}
 
 
 def unbalanced_pulp() -> pd.DataFrame:

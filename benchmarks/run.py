@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import scipy
 from cases import CASES, NEW_RESPONSE, Case
-from inference import INFERENCE, Inference, as_text, verdicts
+from inference import INFERENCE, TOLD, Inference, as_text, verdicts
 
 import mmlib as mm
 from mmlib.display import Table
@@ -221,8 +221,7 @@ def command(package: str, program: str, task_file: Path) -> list[str]:
     factors = ",".join(task["factors"])
     common = [task["data"], factors, str(task["budget"])]
     if "action" in task:
-        names = ("action", "formula", "null", "reml", "nsim", "term")
-        return [program, str(HERE / "inference.R"), *common, *(str(task[name]) for name in names)]
+        return [program, str(HERE / "inference.R"), *common, *(str(task[name]) for name in TOLD)]
     responses = [task["response"], task["new_response"]]
     return [program, str(HERE / "lme4.R"), *common, task["formula"], *responses]
 
