@@ -63,7 +63,7 @@ class Blocks:
     def __init__(self, design: Design) -> None:
         self.n, self.p = design.n, design.p
         self.root_weights = design.root_weights
-        self.sum_log_weights = float(np.log(design.row_weights).sum())
+        self.sum_log_weights = design.sum_log_weights
         self.offset = design.offset
         self.theta_size = sum(n_theta(term) for term in design.terms)
         self.groupings = gather_groupings(design.terms, self.root_weights)

@@ -131,6 +131,11 @@ class Design:
         return None if self.weights is None else np.sqrt(self.weights)
 
     @property
+    def sum_log_weights(self) -> float:
+        """Sum of the logarithms of the prior weights, 0 where none were given."""
+        return 0.0 if self.weights is None else float(np.log(self.weights).sum())
+
+    @property
     def index(self) -> pd.Index:
         """Labels of the rows used."""
         return self.frame.index

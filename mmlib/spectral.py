@@ -286,7 +286,7 @@ class SpectralModel:
             xi=self._xi,
             xi_counts=self._xi_counts,
             log_det_X=2 * float(np.log(np.abs(np.diag(R))).sum()),
-            sum_log_weights=float(np.log(design.row_weights).sum()),
+            sum_log_weights=design.sum_log_weights,
         )
         if self.spectrum.rest < 1:
             raise RankError(
