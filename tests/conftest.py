@@ -33,18 +33,15 @@ def sleep_fit():
 @pytest.fixture(scope="session")
 def pulp_pair():
     """Without and with operators, by maximum likelihood."""
-    data = mm.load_dataset("pulp")
-    return (
-        mm.lmm("bright ~ 1", data, reml=False),
-        mm.lmm("bright ~ 1 + (1 | operator)", data, reml=False),
-    )
+    return pair("pulp", "bright ~ 1", "bright ~ 1 + (1 | operator)")
 
 
 @pytest.fixture(scope="session")
 def penicillin_pair():
     """Without and with treatments, by maximum likelihood."""
-    data = mm.load_dataset("penicillin")
-    return (
-        mm.lmm("yield ~ 1 + (1 | blend)", data, reml=False),
-        mm.lmm("yield ~ treat + (1 | blend)", data, reml=False),
-    )
+    return pair("penicillin", "yield ~ 1 + (1 | blend)", "yield ~ treat + (1 | blend)")
+
+
+def pair(dataset, small, large):
+    data = mm.load_dataset(dataset)
+    return tuple(mm.lmm(formula, data, reml=False) for formula in (small, large))

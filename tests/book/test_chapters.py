@@ -26,8 +26,12 @@ def test_every_notebook_has_a_source():
     assert [path for path in notebooks if path.with_suffix(".md") not in SOURCES] == []
 
 
-def test_the_contents_list_every_page_once():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def toc():
+    return yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+
+
+def test_the_contents_list_every_page_once(toc):
     listed = [toc["root"], *_files(toc.get("parts", toc.get("chapters", [])))]
     pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "book").rglob("*.md")}
     chapters = {path.relative_to(ROOT).as_posix() for path in SOURCES}
@@ -36,8 +40,7 @@ def test_the_contents_list_every_page_once():
     assert sorted(listed) == sorted(expected)
 
 
-def test_chapters_are_called_by_their_numbers():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+def test_chapters_are_called_by_their_numbers(toc):
     chapters = [Path(entry["file"]).stem for entry in toc["parts"][0]["chapters"]]
     assert [int(name[:2]) for name in chapters] == list(range(1, len(chapters) + 1))
     calls = [
