@@ -15,22 +15,22 @@ setup: ## Make .venv with everything pinned (PYTHON=python3.12 chooses the inter
 	@$(PYTHON) tools/setup_env.py
 
 book: setup ## Set everything up and build the book; ends with where it lies
-	@$(RUN) tools/build_site.py $(if $(ADDRESS),--address $(ADDRESS))
+	@$(RUN) -m tools.site.build $(if $(ADDRESS),--address $(ADDRESS))
 
 test: setup ## Set everything up and run all tests, notebooks included (ARGS="-k pulp" narrows)
 	$(RUN) -m pytest $(ARGS)
 
 site: setup ## Build the book's site in _build/html (ADDRESS=https://... gives links their previews)
-	@$(RUN) tools/build_site.py $(if $(ADDRESS),--address $(ADDRESS))
+	@$(RUN) -m tools.site.build $(if $(ADDRESS),--address $(ADDRESS))
 
 pdf: site ## Build the site and print it into one PDF in _build/pdf; needs Chromium
-	@$(RUN) tools/make_pdf.py
+	@$(RUN) -m tools.site.pdf
 
 execute: setup ## Run chapters and write their notebooks (CHAPTERS="book/01-pulp.md" narrows)
-	$(RUN) tools/execute.py $(CHAPTERS)
+	$(RUN) -m tools.book.execute $(CHAPTERS)
 
 verify: setup ## Check every number of the lecture and write the page that lists them
-	$(RUN) tools/verify.py $(ARGS)
+	$(RUN) -m tools.book.verify $(ARGS)
 
 serve: setup ## Show the built site on this machine (PORT=8000)
 	$(RUN) -m http.server --bind localhost --directory _build/html $(or $(PORT),8000)
@@ -51,13 +51,13 @@ typecheck: setup ## Check the types of mmlib and tools
 	$(RUN) -m mypy
 
 bench: setup ## Time mmlib beside other packages (ARGS="--quick", ARGS=--help tells more)
-	$(RUN) benchmarks/run.py $(ARGS)
+	$(RUN) -m benchmarks.run $(ARGS)
 
 calibrate: setup ## Simulate the size of every test for the book (long; resumes when interrupted)
-	$(RUN) tools/calibrate.py $(ARGS)
+	$(RUN) -m tools.book.calibrate $(ARGS)
 
 homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own data for each student)
-	$(RUN) tools/homework.py $(if $(STUDENTS),--students "$(STUDENTS)" --salt "$(SALT)")
+	$(RUN) -m tools.homework.build $(if $(STUDENTS),--students "$(STUDENTS)" --salt "$(SALT)")
 
 pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 takes newer versions)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

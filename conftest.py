@@ -6,7 +6,7 @@ from typing import Any
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
-from tools.output_tolerance import without_noise
+from tools.book.tolerance import without_noise
 
 _compare_exactly = IPyNbCell.compare_outputs
 

@@ -30,7 +30,7 @@ from cases import CASES, NEW_RESPONSE, Case
 from inference import INFERENCE, TOLD, Inference, as_text, verdicts
 
 import mmlib as mm
-from mmlib.display import Table
+from mmlib.results.display import Table
 
 HERE = Path(__file__).parent
 PEERS_VENV = HERE / ".venv"

@@ -7,25 +7,33 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mmlib.anova import AnovaTable, anova
-from mmlib.bootstrap import BootstrapResult, ParametricBootstrap, bootstrap, parametric_bootstrap
 from mmlib.datasets import DatasetInfo, dataset_info, list_datasets, load_dataset
-from mmlib.design import Design, build_design
+from mmlib.design.build import Design, build_design
+from mmlib.design.formula import MixedFormula, parse_formula
+from mmlib.design.terms import RandomTerm
+from mmlib.engine.objective import Objective
 from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
-from mmlib.exact import ExactTest, exact_lrt, exact_rlrt
-from mmlib.formula import MixedFormula, parse_formula
-from mmlib.hypothesis import Hypothesis, hypothesis_matrix
-from mmlib.influence import Influence
-from mmlib.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
-from mmlib.lrt import LikelihoodRatioTest, lrt
-from mmlib.model import ConvergenceWarning, LMMResult, lmm
-from mmlib.objective import Objective
-from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
-from mmlib.profile import Profile, profile
-from mmlib.replicate import BootstrapError, BootstrapWarning
-from mmlib.result import HypothesisTest
-from mmlib.satterthwaite import satterthwaite
-from mmlib.varcorr import VarCorr
+from mmlib.inference.anova import AnovaTable, anova
+from mmlib.inference.bootstrap import (
+    BootstrapResult,
+    ParametricBootstrap,
+    bootstrap,
+    parametric_bootstrap,
+)
+from mmlib.inference.exact import ExactTest, exact_lrt, exact_rlrt
+from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
+from mmlib.inference.joint_profile import JointProfile, joint_profile
+from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
+from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.profile import Profile, profile
+from mmlib.inference.replicate import BootstrapError, BootstrapWarning
+from mmlib.inference.report import HypothesisTest
+from mmlib.inference.satterthwaite import satterthwaite
+from mmlib.model import LMMResult, lmm
+from mmlib.oneway import ExactVarianceTest, OneWayLayout, VarianceComponents, oneway
+from mmlib.results.fit import ConvergenceWarning
+from mmlib.results.influence import Influence
+from mmlib.results.varcorr import VarCorr
 
 if TYPE_CHECKING:
     from mmlib import plots
@@ -43,10 +51,12 @@ __all__ = [
     "DatasetInfo",
     "Design",
     "ExactTest",
+    "ExactVarianceTest",
     "FormulaError",
     "Hypothesis",
     "HypothesisTest",
     "Influence",
+    "JointProfile",
     "KenwardRogerTest",
     "LMMResult",
     "LikelihoodRatioTest",
@@ -56,6 +66,7 @@ __all__ = [
     "OneWayLayout",
     "ParametricBootstrap",
     "Profile",
+    "RandomTerm",
     "RankError",
     "VarCorr",
     "VarianceComponents",
@@ -67,6 +78,7 @@ __all__ = [
     "exact_lrt",
     "exact_rlrt",
     "hypothesis_matrix",
+    "joint_profile",
     "kenward_roger",
     "list_datasets",
     "lmm",
@@ -86,3 +98,8 @@ def __getattr__(name: str) -> ModuleType:
     if name == "plots":
         return import_module("mmlib.plots")
     raise AttributeError(f"module 'mmlib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, and nothing else."""
+    return __all__

@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from mmlib.checks import did_you_mean
+from mmlib.design.checks import did_you_mean
 from mmlib.errors import DatasetError
 
 __all__ = ["Column", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import special  # scipy.stats has the same functions, but takes long to import
 
-from mmlib.checks import (
+from mmlib.design.checks import (
     as_response,
     check_level,
     require_choice,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import mmlib as mm
-from tests import oracle
-from tests.dense import Dense, positions
-from tests.structures import STRUCTURES, simulated
+from tests.helpers import oracle
+from tests.helpers.dense import Dense, positions
+from tests.helpers.structures import STRUCTURES, simulated
 
 BALANCED = {
     "pulp": ("bright ~ 1 + (1 | operator)", "bright ~ operator"),

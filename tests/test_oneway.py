@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 import mmlib as mm
-from tests import oracle
+from tests.helpers import oracle
 
 LECTURE = oracle.load_lecture()
 BALANCED = {"pulp": "bright ~ operator", "dyestuff": "Yield ~ Batch", "rail": "travel ~ Rail"}

@@ -7,8 +7,9 @@ import nbformat
 import pytest
 import yaml
 
-from tools.execute import CHAPTERS, ROOT, read_chapter
-from tools.notebook_checks import all_complaints
+from tools import ROOT
+from tools.book.checks import all_complaints
+from tools.book.execute import CHAPTERS, read_chapter
 
 SOURCES = sorted(ROOT.glob(CHAPTERS))
 

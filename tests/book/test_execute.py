@@ -1,4 +1,4 @@
-"""`tools/execute.py`: the same bytes each time, and never half a notebook."""
+"""`tools/book/execute.py`: the same bytes each time, and never half a notebook."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tools.execute import ChapterError, execute, main, read_chapter, save
+from tools.book.execute import ChapterError, execute, main, read_chapter, save
 
 SAMPLE = Path(__file__).parent / "fixtures" / "01-sample.md"
 HEADER = SAMPLE.read_text(encoding="utf-8").split("# A sample")[0]

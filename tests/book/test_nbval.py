@@ -13,7 +13,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import mmlib
-from tools.execute import ROOT, execute, save
+from tools import ROOT
+from tools.book.execute import execute, save
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mmlib as mm
-from tests import oracle
+from tests.helpers import oracle
 
 
 def fixed_matrix(case):

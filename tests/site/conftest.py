@@ -11,8 +11,8 @@ from threading import Thread
 import pytest
 from selenium.webdriver import Chrome
 
-from tools.build_site import build
-from tools.chromium import MISSING, chromium, is_installed
+from tools.site.build import build
+from tools.site.chromium import MISSING, chromium, is_installed
 
 
 @pytest.fixture(scope="session")

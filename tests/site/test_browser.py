@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 
-from tests.site.browser import LOOKS, read, weight
-from tools.build_site import ROOT
-from tools.finish_pages import read_pages
+from tests.helpers.browser import LOOKS, read, weight
+from tools import ROOT
+from tools.site.repair import read_pages
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

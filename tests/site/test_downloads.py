@@ -8,8 +8,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 import mmlib as mm
-from tools.build_site import ROOT
-from tools.homework_chapter import read_book
+from tools import ROOT
+from tools.homework.chapter import read_book
 
 pytestmark = pytest.mark.site
 

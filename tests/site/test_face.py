@@ -10,21 +10,21 @@ from docutils.parsers.rst import directives
 from packaging.version import Version
 
 import mmlib as mm
-from tools import make_preview, sphinx_versions
-from tools.build_site import ROOT
+from tools import ROOT
+from tools.site import preview, versions
 
 
 def test_the_picture_of_the_front_page_is_the_one_that_mmlib_gives():
     committed = (ROOT / "book" / "_static" / "front.svg").read_text(encoding="utf-8")
-    assert committed == make_preview.front(), "run `python tools/make_preview.py`"
+    assert committed == preview.front(), "run `python -m tools.site.preview`"
 
 
 def test_the_picture_changes_with_the_data(monkeypatch):
     changed = mm.load_dataset("pulp")
     changed.loc[0, "bright"] += 0.1
-    before = make_preview.front()
+    before = preview.front()
     monkeypatch.setattr(mm, "load_dataset", lambda _: changed)
-    assert make_preview.front() != before
+    assert preview.front() != before
 
 
 def test_the_picture_for_messengers_has_their_size():
@@ -40,7 +40,7 @@ def test_the_version_in_the_colophon_is_the_projects():
 
 @pytest.fixture
 def _versions():
-    directives.register_directive("versions", sphinx_versions.Versions)
+    directives.register_directive("versions", versions.Versions)
 
 
 @pytest.mark.usefixtures("_versions")
@@ -59,8 +59,8 @@ def test_a_package_that_is_not_there_is_an_error():
 
 
 def test_the_commit_is_named_or_its_absence_told(tmp_path):
-    assert sphinx_versions.commit(tmp_path) == "not built from a git checkout"
+    assert versions.commit(tmp_path) == "not built from a git checkout"
     git = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "First"], check=True)
-    assert re.fullmatch(r"[0-9a-f]{7,} of \d{4}-\d\d-\d\d", sphinx_versions.commit(tmp_path))
+    assert re.fullmatch(r"[0-9a-f]{7,} of \d{4}-\d\d-\d\d", versions.commit(tmp_path))

@@ -11,10 +11,9 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
 import mmlib as mm
-from tests.site.browser import LOOKS, WITHOUT_REPETITION, load_axe, put_on
-from tests.site.test_use import press, settle, severe
-from tools.finish_pages import read_pages
-from tools.sphinx_interactive import FIGURES, add_scripts, interactive_figures
+from tests.helpers.browser import LOOKS, WITHOUT_REPETITION, load_axe, press, put_on, settle, severe
+from tools.site.interactive import FIGURES, add_scripts, interactive_figures
+from tools.site.repair import read_pages
 
 browser_test = [pytest.mark.browser, pytest.mark.slow]
 PAGES = {

@@ -8,9 +8,9 @@ import pytest
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
 
-from tools.chromium import MISSING, is_installed
-from tools.make_pdf import PrintError, main, make_pdf, page_numbers
-from tools.print_book import one_page
+from tools.site.chromium import MISSING, is_installed
+from tools.site.one_page import one_page
+from tools.site.pdf import PrintError, main, make_pdf, page_numbers
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -116,7 +116,7 @@ def top_of_outline(reader: PdfReader) -> list[tuple[str, int]]:
 def test_the_whole_book_is_printed(site, tmp_path, monkeypatch):
     pages = []
     monkeypatch.setattr(
-        "tools.make_pdf.one_page", lambda *where: pages.append(one_page(*where)) or pages[0]
+        "tools.site.pdf.one_page", lambda *where: pages.append(one_page(*where)) or pages[0]
     )
     pdf = tmp_path / "book.pdf"
     count = make_pdf(site, pdf)

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from tools.build_site import ROOT
+from tools import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 

@@ -1,8 +1,7 @@
 """What readers do with the site, by mouse and by keyboard, in a real browser."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,31 +10,20 @@ import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from tests.site.browser import LOOKS, WITHOUT_REPETITION, axe, put_on
+from tests.helpers.browser import (
+    LOOKS,
+    WITHOUT_REPETITION,
+    axe,
+    press,
+    put_on,
+    settle,
+    severe,
+    wait,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LIGHT, DARK, PHONE = LOOKS
-
-
-def wait(condition: Callable, seconds: float = 20) -> object:
-    """Wait for something that comes true, and return it."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.05)
-    return found
-
-
-def settle(browser: Chrome) -> None:
-    """Wait until the maths is there, which moves things."""
-    browser.execute_async_script(
-        "(window.MathJax?.startup?.promise ?? Promise.resolve()).then(() => arguments[0]())"
-    )
-
-
-def press(browser: Chrome, *keys: str) -> None:
-    ActionChains(browser).send_keys(*keys).perform()
 
 
 def focused(browser: Chrome, script: str) -> object:
@@ -185,10 +173,6 @@ def search(browser: Chrome, address: str) -> None:
     browser.find_element(By.CSS_SELECTOR, "#search-results li > a").click()
     marked = wait(lambda: browser.find_elements(By.CSS_SELECTOR, "article span.highlighted"))
     assert "brightness" in marked[0].get_attribute("textContent").lower()
-
-
-def severe(browser: Chrome) -> list[dict]:
-    return [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def test_search_from_disk(site, browser):

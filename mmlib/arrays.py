@@ -1,0 +1,44 @@
+"""Types of arrays, and the small algebra that every floor above shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.intp]]
+
+ROUNDING = 1e-13
+"""Entries of a template below this share of their row are zeros with rounding."""
+
+
+def weigh(root_weights: FloatArray | None, columns: FloatArray) -> FloatArray:
+    """Rows times √w."""
+    if root_weights is None:
+        return columns
+    return columns * (root_weights if columns.ndim == 1 else root_weights[:, None])
+
+
+def random_matrix(codes: IntArray, values: FloatArray, n_levels: int) -> sparse.csr_array:
+    """The sparse matrix Z of one grouping: row i has ``values[i]`` in the columns of its level."""
+    n, width = values.shape
+    indices = codes[:, None] * width + np.arange(width)
+    pointers = np.arange(0, n * width + 1, width)
+    shape = (n, n_levels * width)
+    return sparse.csr_array((values.ravel(), indices.ravel(), pointers), shape=shape)
+
+
+def lower_triangle(size: int) -> tuple[IntArray, IntArray]:
+    """Rows and columns of a lower triangle, column by column: the order of θ within a term."""
+    column, row = np.triu_indices(size)
+    return row, column
+
+
+def lower(template: FloatArray) -> FloatArray:
+    """The lower-triangular template with a non-negative diagonal that has the same covariance."""
+    triangle = np.asarray(np.linalg.qr(template.T, mode="r"))
+    result = triangle.T * np.where(np.diag(triangle) < 0, -1.0, 1.0)
+    result[np.abs(result) <= ROUNDING * np.linalg.norm(result, axis=1, keepdims=True)] = 0.0
+    return result

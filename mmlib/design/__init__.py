@@ -1,0 +1,1 @@
+"""From a formula and a table to arrays: y, X, and the random terms."""

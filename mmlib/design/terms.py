@@ -1,0 +1,167 @@
+"""One random term: which rows belong to which level, and what varies between the levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from mmlib.arrays import FloatArray, IntArray, lower_triangle, random_matrix
+from mmlib.design.formula import RandomPart
+from mmlib.errors import DataError, FormulaError, RankError
+
+
+@dataclass(frozen=True, eq=False)
+class RandomTerm:
+    """A random term ``(expr | group)`` applied to data.
+
+    Attributes
+    ----------
+    part : RandomPart
+        The term as the formula has it.
+    columns : tuple of str
+        Names of the S columns of `expr`, such as ``("Intercept", "Days")``.
+    levels : Index, length ℓ
+        The levels that occur, a MultiIndex for a combination of columns.
+    codes : ndarray of int, shape (n,)
+        Position of each row's level in `levels`.
+    model_matrix : ndarray, shape (n, S)
+        The model matrix of `expr`.
+    """
+
+    part: RandomPart
+    columns: tuple[str, ...]
+    levels: pd.Index
+    codes: IntArray
+    model_matrix: FloatArray
+    _spec: Any = field(repr=False)
+
+    @property
+    def group(self) -> str:
+        """Name of the grouping."""
+        return self.part.group
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels ℓ."""
+        return len(self.levels)
+
+    @property
+    def width(self) -> int:
+        """Number of columns S."""
+        return len(self.columns)
+
+    @cached_property
+    def Z(self) -> sparse.csr_array:
+        """Model matrix of the random effects, shape (n, ℓ·S), the S effects of a level adjacent."""
+        return random_matrix(self.codes, self.model_matrix, self.n_levels)
+
+    def locate(self, data: pd.DataFrame) -> IntArray:
+        """Position of each row's level in `levels`; −1 for a level that the fit has not seen."""
+        if len(self.part.factors) == 1:
+            labels: pd.Index = pd.Index(data[self.part.factors[0]])
+        else:
+            labels = pd.MultiIndex.from_frame(data[list(self.part.factors)])
+        return self.levels.get_indexer(labels)
+
+
+def n_theta(term: RandomTerm) -> int:
+    """Number of entries of θ that belong to a term of S columns: S(S+1)/2."""
+    size = term.width
+    return size * (size + 1) // 2
+
+
+def templates(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray]:
+    """The template λ of each term, shape (S, S): θ fills the lower triangles, term after term."""
+    lambdas = []
+    ends = np.cumsum([n_theta(term) for term in terms], dtype=int)
+    for term, entries in zip(terms, np.split(theta, ends)[: len(terms)], strict=True):
+        lam = np.zeros((term.width, term.width))
+        lam[lower_triangle(len(lam))] = entries
+        lambdas.append(lam)
+    return lambdas
+
+
+def group_codes(data: pd.DataFrame, factors: Sequence[str]) -> tuple[IntArray, pd.Index]:
+    """Code the combinations of `factors` that occur, in the order of their levels.
+
+    Raises
+    ------
+    DataError
+        If fewer than two levels occur, or a column holds objects that cannot be levels.
+    """
+    parts = [_levels_of(data[name]) for name in factors]
+    cell = np.zeros(len(data), dtype=np.intp)
+    for part in parts:
+        cell = cell * len(part.categories) + part.codes
+    occurring, codes = np.unique(cell, return_inverse=True)
+    positions = np.unravel_index(occurring, [len(part.categories) for part in parts])
+    labels = [
+        part.categories.take(position) for part, position in zip(parts, positions, strict=True)
+    ]
+    if len(occurring) < 2:
+        only = ":".join(str(label[0]) for label in labels)
+        raise DataError(
+            f"grouping {':'.join(factors)!r} has one level ({only!r}): a variance between levels "
+            "needs at least two; leave the random term out or use another grouping."
+        )
+    if len(factors) == 1:
+        return codes, labels[0].rename(factors[0])
+    return codes, pd.MultiIndex.from_arrays(labels, names=list(factors))
+
+
+def _levels_of(column: pd.Series) -> pd.Categorical:
+    try:
+        return pd.Categorical(column)
+    except TypeError:
+        raise DataError(
+            f"grouping column {column.name!r} holds objects that cannot be told apart as levels; "
+            "use text, numbers or a category."
+        ) from None
+
+
+def check_identifiable(term: RandomTerm) -> None:
+    """Refuse a term whose effects cannot be told from the residual.
+
+    Raises
+    ------
+    RankError
+        If there are as many random effects as rows.
+    """
+    n, width = term.model_matrix.shape
+    if width == 0:
+        raise FormulaError(f"The random term {term.part} has no column.")
+    if term.n_levels * width >= n:
+        what = "levels" if width == 1 else f"random effects ({term.n_levels} levels × {width})"
+        raise RankError(
+            f"{term.part} has {term.n_levels * width} {what} for {n} rows: its variance cannot be "
+            "told from the residual variance; use a coarser grouping or fewer columns."
+        )
+
+
+def refuse_same_effects(one: RandomTerm, other: RandomTerm) -> None:
+    """Refuse two terms whose groupings divide the rows alike and that let the same column vary.
+
+    Raises
+    ------
+    RankError
+        If there are such columns: only the sum of their variances could be estimated.
+    """
+    shared = [name for name in one.columns if name in other.columns]
+    if one.n_levels != other.n_levels or not shared:
+        return
+    pairs = np.unique(one.codes * other.n_levels + other.codes)
+    if len(pairs) > one.n_levels:
+        return
+    names, same = ", ".join(shared), ""
+    if one.group != other.group:
+        same = f"{one.group!r} and {other.group!r} divide the rows in the same way: "
+    raise RankError(
+        f"{same}the variances of {names} in {one.part} and {other.part} cannot be told apart; keep "
+        f"{names} in one of them."
+    )

@@ -1,0 +1,422 @@
+"""Fit one design to many responses at once: the refits of a bootstrap.
+
+Only y differs between the refits, but each has its own θ. So every step of the blocked Cholesky
+factorization (see `mmlib.blocks`) is done for all responses together, as arrays whose first axis
+runs over the responses. Two facts make a step cheap. Levels of the first grouping with the same
+cross-products A_j share W_j = λ(λᵀA_jλ + I)⁻¹λᵀ, so that a balanced design has only one. And the
+matrix left after the elimination, T = A00 − Σ_g ⟨W_g, C_g⟩, is linear in the W_g, with products C_g
+that are added up once. As in `mmlib.optimize`, the search works in scaled columns of Z.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from mmlib.arrays import FloatArray, lower, weigh
+from mmlib.engine.blocks import Blocks
+from mmlib.engine.grouping import Grouping
+from mmlib.engine.objective import LOG_2PI
+from mmlib.engine.optimize import NEGLIGIBLE, SMALL_COLUMN
+from mmlib.engine.quasi_newton import DIFFERENCE_STEP
+
+MAX_COLUMNS = 60
+"""Columns of [Z_rest X] up to which the responses are taken together."""
+
+MAX_PRODUCTS = 4 * 10**6
+"""Numbers stored in the products C_g up to which they are."""
+
+MAX_STEPS = 40
+ONE_MAXIMUM = 3
+"""Entries of θ up to which one search is enough, as random designs have shown."""
+
+SMALLEST_START = 0.1
+"""At a diagonal entry of zero the slope is zero, so a search must start away from it."""
+
+SUFFICIENT = 1e-3
+"""Share of the fall that the slope promises which a step must bring (Armijo)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ManyFits:
+    """Minimum of the objective for each response.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (B, k)
+    objective : ndarray, shape (B,)
+    expected_decrease : ndarray, shape (B,)
+        What is still to gain, by the quadratic model at `theta`.
+    converged : ndarray of bool, shape (B,)
+    """
+
+    theta: FloatArray
+    objective: FloatArray
+    expected_decrease: FloatArray
+    converged: np.ndarray
+
+
+def suits(blocks: Blocks) -> bool:
+    """Whether the design is small enough to take its responses together."""
+    if not blocks.groupings:
+        return False
+    first, columns = blocks.groupings[0], blocks.q_rest + blocks.p
+    pairs = first.width * (first.width + 1) // 2
+    return columns <= MAX_COLUMNS and first.n_levels * pairs * columns**2 <= MAX_PRODUCTS
+
+
+class BatchModel:
+    """A design with random terms, ready to be fitted to many responses.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    reml : bool
+    """
+
+    def __init__(self, blocks: Blocks, *, reml: bool) -> None:
+        self.reml, self._blocks = reml, blocks
+        self.dof = blocks.n - (blocks.p if reml else 0)
+        self._first, *self._later = blocks.groupings
+        self._size = blocks.theta_size
+        self._constant = self.dof * (1 + LOG_2PI) - blocks.sum_log_weights
+        if reml:
+            self._constant += 2 * blocks.log_det_R
+        self._columns = blocks.theta_columns
+        self._add_products()
+
+    def _add_products(self) -> None:
+        """Everything that depends neither on θ nor on y."""
+        first, S, A11 = self._first, self._first.width, self._blocks.A11
+        self._q = self._blocks.q_rest
+        rest = [self._blocks.Z_rest_t.toarray().T] if self._q else []
+        self._dense = np.hstack([*rest, self._blocks.basis])
+        self._T0 = self._dense.T @ self._dense
+        self._A10 = (self._blocks.Z1t @ self._dense).reshape(first.n_levels, S, len(self._T0))
+        scale = np.abs(A11).max()
+        _, chosen, self._type = np.unique(
+            np.round(A11 / scale, 10).reshape(first.n_levels, -1),
+            axis=0,
+            return_index=True,
+            return_inverse=True,
+        )
+        self._A11 = A11[chosen]
+        self._type_counts = np.bincount(self._type)
+        self._pairs = list(combinations_with_replacement(range(S), 2))
+        self._left = np.array([s for s, _ in self._pairs])
+        self._right = np.array([t for _, t in self._pairs])
+        m = len(self._T0)
+        products = np.zeros((len(self._A11), len(self._pairs), m, m))
+        for number, (s, t) in enumerate(self._pairs):
+            each = self._A10[:, s, :, None] * self._A10[:, t, None, :]
+            if s != t:
+                each = each + each.transpose(0, 2, 1)
+            np.add.at(products[:, number], self._type, each)
+        self._C = products.reshape(products.shape[0] * products.shape[1], m * m)
+
+    def fit(self, responses: FloatArray, start: FloatArray) -> ManyFits:
+        """Fit every response, shape (B, n), starting from θ = `start`, shape (k,).
+
+        Where θ is long, and the likelihood may have several maxima, a second search starts from
+        where that of a single fit does, and the better of the two counts.
+        """
+        y = self._cross_products(responses)
+        fits = self._search(y, self.to_scaled(start))
+        if self._size <= ONE_MAXIMUM:
+            return fits
+        other = self._search(y, self._identity())
+        gained = other.objective < fits.objective - NEGLIGIBLE * (1 + np.abs(other.objective))
+        better = other.converged & (gained | ~fits.converged)
+        for name in ("theta", "objective", "expected_decrease", "converged"):
+            getattr(fits, name)[better] = getattr(other, name)[better]
+        return fits
+
+    def _search(self, y: _Responses, scaled: FloatArray) -> ManyFits:
+        with np.errstate(all="ignore"):
+            try:
+                search = _Newton(self, y, scaled)
+                search.run()
+            except np.linalg.LinAlgError:  # one singular matrix stops them all
+                nothing = np.full(len(y.total), np.inf)
+                theta = np.zeros((len(y.total), self._size))
+                return ManyFits(theta, nothing, nothing.copy(), nothing < 0)
+        theta = self.to_theta(search.scaled)
+        return ManyFits(theta, search.value, search.decrease, search.converged)
+
+    def _identity(self) -> FloatArray:
+        """The scaled entries at which every template is the identity."""
+        scaled = np.zeros(self._size)
+        scaled[[column[0] for column in self._columns]] = 1.0
+        return scaled
+
+    def to_scaled(self, theta: FloatArray) -> FloatArray:
+        """Entries of the templates for the scaled columns of Z, shape (k,), at one θ."""
+        scaled = np.empty(self._size)
+        for grouping in (self._first, *self._later):
+            lam = lower(grouping.to_scaled(grouping.template(theta)))
+            scaled[grouping.positions] = lam[grouping.theta_rows, grouping.theta_columns]
+        return scaled
+
+    def to_theta(self, scaled: FloatArray) -> FloatArray:
+        """Inverse of `to_scaled`, for each response: shape (B, k)."""
+        theta = np.empty_like(scaled)
+        for grouping in (self._first, *self._later):
+            lam = grouping.basis @ self._template(grouping, scaled)
+            lam = np.abs(lam) if grouping.width == 1 else np.array([lower(each) for each in lam])
+            theta[:, grouping.positions] = lam[:, grouping.theta_rows, grouping.theta_columns]
+        return theta
+
+    def _cross_products(self, responses: FloatArray) -> _Responses:
+        if self._blocks.offset is not None:
+            responses = responses - self._blocks.offset
+        residual = weigh(self._blocks.root_weights, np.ascontiguousarray(responses.T))
+        basis = self._blocks.basis
+        for _ in range(2):  # the second pass takes away what rounding left of the first
+            residual = residual - basis @ (basis.T @ residual)
+        first, B = self._first, len(responses)
+        z = (self._blocks.Z1t @ residual).reshape(first.n_levels, first.width, B)
+        m = len(self._T0)
+        mixed = np.zeros((len(self._A11), len(self._pairs), m, B))
+        square = np.zeros((len(self._A11), len(self._pairs), B))
+        for number, (s, t) in enumerate(self._pairs):
+            each = self._A10[:, s, :, None] * z[:, t, None, :]
+            both = z[:, s] * z[:, t]
+            if s != t:
+                each = each + self._A10[:, t, :, None] * z[:, s, None, :]
+                both = 2 * both
+            np.add.at(mixed[:, number], self._type, each)
+            np.add.at(square[:, number], self._type, both)
+        return _Responses(
+            dense=(self._dense.T @ residual).T,
+            total=np.einsum("ib,ib->b", residual, residual),
+            mixed=np.ascontiguousarray(mixed.reshape(len(self._C), m, B).transpose(2, 0, 1)),
+            square=np.ascontiguousarray(square.reshape(-1, B).T),
+        )
+
+    def value_and_gradient(
+        self, scaled: FloatArray, y: _Responses
+    ) -> tuple[FloatArray, FloatArray]:
+        """Objective, shape (B,), and gradient, shape (B, k); NaN where it breaks down."""
+        N, W, log_det = self._eliminate_first(scaled)
+        w = W[:, :, self._left, self._right].reshape(len(scaled), -1)
+        m = len(self._T0)
+        T = self._T0 - (w @ self._C).reshape(len(scaled), m, m)
+        t = y.dense - np.einsum("bg,bgm->bm", w, y.mixed)
+        total = y.total - np.einsum("bg,bg->b", w, y.square)
+        later = self._later_templates(scaled)
+        TB, S, s = self._scale(T, t, later)
+        value, S_bar, s_bar, total_bar = self._solve(S, s, total)
+
+        gradient = np.zeros((len(scaled), self._size))
+        T_bar, t_bar = S_bar, s_bar
+        if self._q:
+            slope = 2 * (TB @ S_bar + t[:, :, None] * s_bar[:, None, :])
+            self._later_gradient(slope, gradient)
+            T_bar = later @ S_bar @ np.swapaxes(later, 1, 2)
+            t_bar = np.einsum("bij,bj->bi", later, s_bar)
+        w_bar = -(T_bar.reshape(len(scaled), m * m) @ self._C.T)
+        w_bar -= 2 * np.einsum("bgm,bm->bg", y.mixed, t_bar) + y.square * total_bar[:, None]
+        self._first_gradient(w_bar.reshape(*W.shape[:2], -1), N, W, gradient)
+        return value + log_det, gradient
+
+    def _eliminate_first(self, scaled: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """N = λF⁻¹ and W = Nλᵀ of each type of level, shape (B, G, S, S), and Σ log|F|."""
+        lam = self._template(self._first, scaled)[:, None]
+        lam_t = np.swapaxes(lam, -1, -2)
+        F = lam_t @ self._A11 @ lam + np.eye(self._first.width)
+        N = lam @ np.linalg.inv(F)
+        return N, N @ lam_t, np.log(np.linalg.det(F)) @ self._type_counts
+
+    def _scale(
+        self, T: FloatArray, t: FloatArray, later: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """TB, S = BᵀTB + I and s = Bᵀt, where B applies the templates of the later groupings."""
+        if not self._q:
+            return T, T, t
+        TB = T @ later
+        S = np.swapaxes(later, 1, 2) @ TB
+        effects = np.arange(self._q)
+        S[:, effects, effects] += 1
+        return TB, S, (t[:, None] @ later)[:, 0]
+
+    def _solve(
+        self, S: FloatArray, s: FloatArray, total: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """The objective without Σ log|F|, and its derivatives in S, s and `total`."""
+        q = self._q
+        inverse = np.linalg.inv(S)
+        coefficients = np.einsum("bij,bj->bi", inverse, s)
+        rss = total - np.einsum("bi,bi->b", s, coefficients)
+        value = self.dof * np.log(np.where(rss > 0, rss, np.nan) / self.dof) + self._constant
+        S_bar = np.zeros_like(S)
+        if self.reml:
+            value += np.linalg.slogdet(S)[1]
+            S_bar += inverse
+        elif q:
+            value += np.linalg.slogdet(S[:, :q, :q])[1]
+            S_bar[:, :q, :q] = np.linalg.inv(S[:, :q, :q])
+        total_bar = self.dof / rss
+        s_bar = -coefficients * total_bar[:, None]
+        S_bar -= coefficients[:, :, None] * s_bar[:, None, :]
+        return value, S_bar, s_bar, total_bar
+
+    def _first_gradient(
+        self, w_bar: FloatArray, N: FloatArray, W: FloatArray, gradient: FloatArray
+    ) -> None:
+        """Fill in the slope in the first template, from the derivatives in the pairs of W."""
+        W_bar = np.zeros_like(W)
+        W_bar[:, :, self._left, self._right] += w_bar / 2
+        W_bar[:, :, self._right, self._left] += w_bar / 2
+        direct = self._type_counts[:, None, None] * (self._A11 @ N) + W_bar @ N
+        slope = 2 * (direct - self._A11 @ W @ W_bar @ N).sum(axis=1)
+        first = self._first
+        gradient[:, first.positions] = slope[:, first.theta_rows, first.theta_columns]
+
+    @staticmethod
+    def _template(grouping: Grouping, scaled: FloatArray) -> FloatArray:
+        """The template λ of a grouping for each response, shape (B, S, S)."""
+        lam = np.zeros((len(scaled), grouping.width, grouping.width))
+        lam[:, grouping.theta_rows, grouping.theta_columns] = scaled[:, grouping.positions]
+        return lam
+
+    def _later_templates(self, scaled: FloatArray) -> FloatArray:
+        """The matrix that applies the templates of the later groupings, shape (B, m, m)."""
+        scaling = np.zeros((len(scaled), len(self._T0), len(self._T0)))
+        start = 0
+        for grouping in self._later:
+            lam, width = self._template(grouping, scaled), grouping.width
+            corners = start + np.arange(grouping.n_levels) * width
+            for s in range(width):
+                for t in range(s + 1):
+                    scaling[:, corners + s, corners + t] = lam[:, s, t, None]
+            start += grouping.n_effects
+        fixed = np.arange(self._q, len(self._T0))
+        scaling[:, fixed, fixed] = 1.0
+        return scaling
+
+    def _later_gradient(self, slope: FloatArray, gradient: FloatArray) -> None:
+        """Add up the slope in the entries of each later template."""
+        start = 0
+        for grouping in self._later:
+            corners = start + np.arange(grouping.n_levels) * grouping.width
+            for position, s, t in zip(
+                grouping.positions, grouping.theta_rows, grouping.theta_columns, strict=True
+            ):
+                gradient[:, position] = slope[:, corners + s, corners + t].sum(axis=1)
+            start += grouping.n_effects
+
+
+@dataclass(frozen=True, eq=False)
+class _Responses:
+    """Cross-products of B responses with the design; the first axis runs over the responses."""
+
+    dense: FloatArray
+    total: FloatArray
+    mixed: FloatArray
+    square: FloatArray
+
+    def __getitem__(self, rows: np.ndarray) -> _Responses:
+        return _Responses(self.dense[rows], self.total[rows], self.mixed[rows], self.square[rows])
+
+
+class _Newton:
+    """Newton's method for all responses together, each with its own step and its own end.
+
+    The Hessian comes from differences of the gradient; negative curvatures are turned round, so
+    that a step leads away from saddles, and a step that does not descend is halved.
+    """
+
+    def __init__(self, model: BatchModel, y: _Responses, start: FloatArray) -> None:
+        self._model, self._y = model, y
+        start = start.copy()
+        diagonal = [column[0] for column in model._columns]
+        start[diagonal] = np.maximum(start[diagonal], SMALLEST_START)
+        self.scaled = np.tile(start, (len(y.total), 1))
+        self.value, self.gradient = model.value_and_gradient(self.scaled, y)
+        self.decrease = np.full(len(self.scaled), np.inf)
+        self.converged = np.zeros(len(self.scaled), dtype=bool)
+
+    def run(self) -> None:
+        """Search until every response is at a minimum, or cannot move."""
+        active = np.flatnonzero(np.isfinite(self.value))
+        for _ in range(MAX_STEPS):
+            active = self._step(active)
+            if not len(active):
+                break
+        self._rectify()
+        self._snap()
+
+    def _step(self, rows: np.ndarray) -> np.ndarray:
+        """One Newton step of the responses `rows`; those that are not yet at a minimum."""
+        y, scaled, gradient = self._y[rows], self.scaled[rows], self.gradient[rows]
+        hessian = self._hessian(y, scaled, gradient)
+        usable = np.flatnonzero(np.isfinite(hessian).all(axis=(1, 2)))
+        rows, gradient = rows[usable], gradient[usable]
+        curvature, directions = np.linalg.eigh(hessian[usable])
+        largest = np.abs(curvature).max(axis=1, keepdims=True)
+        slopes = np.einsum("bij,bi->bj", directions, gradient)
+        steep = np.maximum(np.abs(curvature), 1e-7 * largest)
+        step = -np.einsum("bij,bj->bi", directions, slopes / steep)
+        decrease = np.sum(slopes**2 / steep, axis=1) / 2
+        saddle = curvature[:, 0] < -1e-6 * largest[:, 0]
+        flat = decrease <= 1e-13 * (1 + np.abs(self.value[rows]))
+        self.decrease[rows] = decrease
+        self.converged[rows] = flat & ~saddle
+        step[flat & saddle] = 0.1 * directions[flat & saddle, :, 0]
+        going = ~self.converged[rows]
+        moved = self._search(rows[going], step[going])
+        return rows[going][moved]
+
+    def _hessian(self, y: _Responses, scaled: FloatArray, gradient: FloatArray) -> FloatArray:
+        hessian = np.empty((*scaled.shape, scaled.shape[1]))
+        for k in range(scaled.shape[1]):
+            shifted = scaled.copy()
+            shifted[:, k] += DIFFERENCE_STEP
+            slope = self._model.value_and_gradient(shifted, y)[1]
+            hessian[:, k] = (slope - gradient) / DIFFERENCE_STEP
+        return (hessian + hessian.transpose(0, 2, 1)) / 2
+
+    def _search(self, rows: np.ndarray, step: FloatArray) -> np.ndarray:
+        """Take each step, halved until the objective falls enough; False where it never does."""
+        scaled = self.scaled[rows]
+        longest = (1 + np.linalg.norm(scaled, axis=1)) / np.linalg.norm(step, axis=1)
+        step = step * np.minimum(1, longest)[:, None]
+        slope = np.einsum("bi,bi->b", self.gradient[rows], step)
+        moved = np.zeros(len(rows), dtype=bool)
+        for _ in range(12):
+            waiting = np.flatnonzero(~moved)
+            if not len(waiting):
+                break
+            trial, old = scaled[waiting] + step[waiting], self.value[rows[waiting]]
+            value, gradient = self._model.value_and_gradient(trial, self._y[rows[waiting]])
+            # Without a demand on the fall, a point could jump to and fro across a valley.
+            better = value <= old + SUFFICIENT * slope[waiting] + 1e-12 * np.abs(old)
+            chosen = rows[waiting[better]]
+            self.scaled[chosen] = trial[better]
+            self.value[chosen], self.gradient[chosen] = value[better], gradient[better]
+            moved[waiting[better]] = True
+            step[waiting] /= 2
+            slope[waiting] /= 2
+        return moved
+
+    def _rectify(self) -> None:
+        """Flip the columns whose diagonal entry is negative; the objective does not change."""
+        for column in self._model._columns:
+            flip = np.where(self.scaled[:, column[0]] < 0, -1.0, 1.0)
+            self.scaled[:, column] *= flip[:, None]
+
+    def _snap(self) -> None:
+        """Set small columns, and small diagonal entries, to zero unless the objective objects."""
+        for column in self._model._columns:
+            for entries in (column, column[:1]):
+                size = np.abs(self.scaled[:, entries]).max(axis=1)
+                rows = np.flatnonzero((size > 0) & (size < SMALL_COLUMN))
+                if not len(rows):
+                    continue
+                trial = self.scaled[rows]
+                trial[:, entries] = 0.0
+                value, _ = self._model.value_and_gradient(trial, self._y[rows])
+                kept = value <= self.value[rows] + NEGLIGIBLE * (1 + np.abs(value))
+                self.scaled[rows[kept]], self.value[rows[kept]] = trial[kept], value[kept]

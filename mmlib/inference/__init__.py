@@ -1,0 +1,1 @@
+"""Tests and intervals: where p-values are made."""

@@ -1,0 +1,665 @@
+"""The parametric bootstrap: test two nested models, or study any statistic of a fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from mmlib.arrays import FloatArray
+from mmlib.design.checks import check_level, require_choice, require_count, require_fit
+from mmlib.engine import batch, spectral
+from mmlib.engine.batch import BatchModel, ManyFits
+from mmlib.engine.blocks import Blocks
+from mmlib.engine.factor import factorize
+from mmlib.engine.objective import Objective
+from mmlib.engine.optimize import Optimum, minimize_objective
+from mmlib.engine.spectral import SpectralModel
+from mmlib.engine.threads import single_threaded
+from mmlib.errors import DataError
+from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw
+from mmlib.inference.report import HypothesisTest
+from mmlib.results.display import Summary, Table
+from mmlib.results.fit import Fit
+
+ROUNDING = 1e-10
+"""Differences of objectives below this share of their size are rounding."""
+
+WORSE = 1e-6
+"""A larger model whose objective is higher by this much has missed its minimum."""
+
+TIE = 1e-8
+"""Simulated statistics this close below the observed one count as equal to it."""
+
+NUMBERS_AT_ONCE = 2 * 10**6
+"""Simulated numbers in a chunk, at most (if one response has not more)."""
+
+Statistic = Callable[[Fit], Any]
+Result = TypeVar("Result")
+
+
+# ---- refits ---------------------------------------------------------------------------------
+
+
+class Refitter:
+    """Refits of one design, by the fastest engine that takes it.
+
+    One scalar term: the spectral engine. Other small designs: Newton's method for all responses
+    together. Large designs, and responses on which Newton's method gets stuck: one by one.
+
+    Parameters
+    ----------
+    fit : LMMResult
+        Its design and criterion are refitted, starting from its θ.
+    """
+
+    def __init__(self, fit: Fit) -> None:
+        self.reml, self._start = fit.reml, np.array(fit.theta)
+        self._blocks: Blocks = fit.blocks
+        self._spectral = SpectralModel(fit.design) if spectral.suits(fit.design) else None
+        self._batch = None
+        if self._spectral is None and batch.suits(fit.blocks):
+            self._batch = BatchModel(fit.blocks, reml=fit.reml)
+
+    @property
+    def chunk(self) -> int:
+        """Responses that are best taken together."""
+        most = 1000 if self._spectral else 250 if self._batch else 25
+        return int(np.clip(NUMBERS_AT_ONCE // self._blocks.n, 1, most))
+
+    def __call__(self, responses: FloatArray) -> ManyFits:
+        """Fit every response, shape (B, n)."""
+        if self._spectral is not None:
+            maxima = self._spectral.fit(responses, reml=self.reml)
+            theta = np.sqrt(maxima.lam)[:, None][:, : self._blocks.theta_size]
+            found = np.isfinite(maxima.objective)
+            return ManyFits(theta, maxima.objective, np.where(found, 0.0, np.inf), found)
+        if self._batch is not None:
+            fits = self._batch.fit(responses, self._start)
+            self.again(responses, fits, np.flatnonzero(~fits.converged))
+            return fits
+        size = len(responses)
+        fits = ManyFits(
+            np.tile(self._start, (size, 1)),
+            np.full(size, np.inf),
+            np.full(size, np.inf),
+            np.zeros(size, dtype=bool),
+        )
+        self.again(responses, fits, np.arange(size))
+        return fits
+
+    def criterion(self, fits: ManyFits) -> FloatArray:
+        """The objectives; by REML, as they are with an orthonormal basis of X."""
+        return fits.objective - (2 * self._blocks.log_det_R if self.reml else 0.0)
+
+    def again(self, responses: FloatArray, fits: ManyFits, rows: np.ndarray) -> None:
+        """Fit the responses `rows` one by one, and keep what lowers the objective."""
+        for row in rows:
+            blocks = self._blocks.with_response(responses[row])
+            try:
+                found = minimize_objective(Objective(blocks, reml=self.reml))
+            except (DataError, np.linalg.LinAlgError):
+                found = None
+            if found is not None and not found.objective > fits.objective[row]:
+                fits.theta[row], fits.objective[row] = found.theta, found.objective
+                fits.expected_decrease[row] = found.expected_decrease
+                fits.converged[row] = found.converged
+            elif not fits.converged[row]:
+                fits.objective[row] = np.nan
+
+
+# ---- tests ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ParametricBootstrap(HypothesisTest):
+    """Outcome of a parametric bootstrap test.
+
+    Attributes
+    ----------
+    n_restrictions : int
+        How many parameters the null hypothesis takes away: the degrees of freedom of the χ² test.
+    valid : bool
+        Whether the χ² approximations of `table` hold; not where the null hypothesis is on the
+        boundary.
+    sample : ndarray
+        The simulated null distribution of the statistic; failed replicates are left out.
+    nsim, n_failed : int
+        Replicates drawn, and how many of them failed.
+    draws : Draws
+        What is needed to resume.
+    """
+
+    n_restrictions: int
+    valid: bool
+    sample: FloatArray = field(repr=False)
+    nsim: int
+    n_failed: int
+    draws: Draws = field(repr=False)
+
+    def table(self) -> pd.DataFrame:
+        """The statistic against several reference distributions, as pbkrtest's ``PBmodcomp``.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``stat``, ``df``, ``ddf``, ``p-value``. Rows: ``LRT``, χ² without a simulation;
+            ``PBtest``, the simulated sample itself; ``Gamma``, a gamma distribution with the mean
+            and variance of the sample; ``Bartlett``, χ² after scaling the statistic so that the
+            sample has the mean of χ²; ``F``, statistic/df against an F distribution with the
+            sample's mean.
+
+        Notes
+        -----
+        The denominator of F follows from its mean, ddf/(ddf − 2) = m, where m is the mean of
+        statistic/df; a mean of 1 or less has none. pbkrtest puts the mean of the statistic itself
+        in the place of m, which agrees only for one degree of freedom.
+        The χ² rows presume regular parameters; where a variance is tested, only ``PBtest`` holds.
+
+        References
+        ----------
+        Halekoh, U. and Højsgaard, S. (2014). A Kenward–Roger approximation and parametric bootstrap
+        methods for tests in linear mixed models. Journal of Statistical Software, 59(9).
+        """
+        stat, df = self.statistic, self.n_restrictions
+        mean, variance = self.sample.mean(), self.sample.var(ddof=1) if len(self.sample) > 1 else 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bartlett = df * stat / mean
+            excess = mean / df - 1
+            ddf = 2 * (mean / df) / excess if excess > 0 else np.nan
+            gamma = special.gammaincc(mean**2 / variance, stat * mean / variance)
+        rows = {
+            "LRT": (stat, df, np.nan, special.chdtrc(df, stat)),
+            "PBtest": (stat, np.nan, np.nan, self.pvalue),
+            "Gamma": (stat, np.nan, np.nan, gamma),
+            "Bartlett": (bartlett, df, np.nan, special.chdtrc(df, bartlett)),
+            "F": (stat / df, df, ddf, special.fdtrc(df, ddf, stat / df)),
+        }
+        columns = ["stat", "df", "ddf", "p-value"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
+
+    def summary(self) -> Summary:
+        """The test, those variants of `table` that hold, and the notes."""
+        table = self.table() if self.valid else self.table().loc[["LRT", "PBtest"]]
+        rows = tuple(
+            (
+                str(name),
+                *(
+                    f"{v:{form}}" if np.isfinite(v) else ""
+                    for v, form in zip(row, (".4f", ".4g", ".4g", ".4g"), strict=True)
+                ),
+            )
+            for name, row in zip(table.index, table.to_numpy(), strict=True)
+        )
+        variants = Table("Reference distributions", ("", *table.columns), rows)
+        test = super().summary().parts
+        return Summary((*test[:2], variants, *test[2:]))
+
+
+def parametric_bootstrap(
+    small: Fit,
+    large: Fit,
+    *,
+    nsim: int = 1000,
+    rng: np.random.Generator | int | None = None,
+    executor: Executor | None = None,
+    progress: Progress = None,
+    resume: ParametricBootstrap | None = None,
+) -> ParametricBootstrap:
+    """Test a smaller model against a larger one by simulating from the smaller.
+
+    Responses are drawn from the fit `small`, both models are fitted to each, and the likelihood-
+    ratio statistics make up the null distribution: for fixed effects, for variances, or for both.
+
+    Parameters
+    ----------
+    small, large : LMMResult
+        Nested fits to the same data by the same criterion; by ML if their fixed effects differ.
+    nsim : int
+        Number of replicates.
+    rng : Generator, int or None
+        Passed to `numpy.random.default_rng`. The same `rng` gives the same numbers, whatever the
+        executor; the first k of n replicates do not depend on n.
+    executor : concurrent.futures.Executor, optional
+        Threads, processes, or a cluster (Dask: ``client.get_executor()``).
+    progress : bool, callable or None
+        None shows a bar when stderr is a terminal and the run takes more than a second; True and
+        False always and never do; a callable gets (replicates drawn, nsim) after each chunk.
+    resume : ParametricBootstrap, optional
+        An earlier result for the same models, to which replicates are added up to `nsim`.
+
+    Returns
+    -------
+    ParametricBootstrap
+        p = (1 + #{T* ≥ T})/(nsim + 1). If the keyboard interrupts the run, what was drawn until
+        then, with a `BootstrapWarning`.
+
+    Raises
+    ------
+    DataError
+        If the models are not nested, are the same or swapped, or are not comparable; or if `nsim`
+        is not a positive whole number.
+    BootstrapError
+        If the executor fails, or all replicates do; its ``result`` holds what was drawn.
+
+    References
+    ----------
+    Davison, A. C. and Hinkley, D. V. (1997). Bootstrap Methods and their Application. Cambridge
+    University Press, chapter 4; Halekoh and Højsgaard (2014), see `ParametricBootstrap.table`.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> pulp = mm.load_dataset("pulp")
+    >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
+    >>> test = parametric_bootstrap(null, fit, nsim=2000, rng=1)
+    >>> abs(test.pvalue - 0.0226) < 4 * test.mcse
+    True
+    """
+    nsim = require_count("nsim", nsim)
+    classical = lrt(small, large)
+    with single_threaded():
+        task = _LikelihoodRatio(small, Refitter(small), Refitter(large))
+    earlier = _earlier(resume, ParametricBootstrap)
+    if resume is not None and not np.isclose(
+        resume.statistic, classical.statistic, rtol=1e-6, atol=1e-6
+    ):
+        raise DataError("resume= is the result of other models; start anew without it.")
+    draws = draw(
+        task,
+        nsim,
+        chunk=task.chunk,
+        rng=rng,
+        executor=executor,
+        progress=progress,
+        resume=earlier,
+    )
+    return _checked(_test(classical, draws), draws)
+
+
+@dataclass(frozen=True, eq=False)
+class _LikelihoodRatio:
+    """Draws likelihood-ratio statistics of two models when the smaller one holds."""
+
+    truth: Fit
+    small: Refitter
+    large: Refitter
+
+    @property
+    def chunk(self) -> int:
+        return min(self.small.chunk, self.large.chunk)
+
+    def __call__(self, rng: np.random.Generator, size: int) -> FloatArray:
+        responses = self.truth.simulate(size, rng=rng)
+        high, low = self.large(responses), self.small.criterion(self.small(responses))
+        size_of_low = 1 + np.abs(low)
+        worse = self.large.criterion(high) > low + WORSE * size_of_low
+        self.large.again(responses, high, np.flatnonzero(worse))
+        statistics = low - self.large.criterion(high)
+        statistics[statistics < -WORSE * size_of_low] = np.nan
+        statistics[statistics < ROUNDING * size_of_low] = 0.0
+        return statistics
+
+
+def _test(classical: LikelihoodRatioTest, draws: Draws) -> ParametricBootstrap | None:
+    everything = np.concatenate([np.zeros(0), *draws.in_order()])
+    sample = everything[np.isfinite(everything)]
+    if not len(sample):
+        return None
+    statistic = classical.statistic
+    threshold = statistic - TIE * (1 + statistic)
+    pvalue = (1 + int(np.count_nonzero(sample >= threshold))) / (len(sample) + 1)
+    n_failed = len(everything) - len(sample)
+    notes = [f"{len(sample)} replicates drawn from the smaller model."]
+    if n_failed:
+        notes.append(
+            f"{n_failed} of {len(everything)} replicates failed, because a refit found no minimum; "
+            "the p-value is that of the others."
+        )
+    if draws.drawn < draws.nsim:
+        notes.append(f"Stopped early: {draws.nsim} replicates had been asked for.")
+    if not classical.valid:
+        notes.append(
+            "The null hypothesis is on the boundary, where χ² is not valid: of the reference "
+            "distributions only PBtest holds."
+        )
+    return ParametricBootstrap(
+        method="Parametric bootstrap test",
+        hypothesis=classical.hypothesis,
+        valid=classical.valid,
+        statistic_name=classical.statistic_name,
+        statistic=statistic,
+        pvalue=pvalue,
+        mcse=float(np.sqrt(pvalue * (1 - pvalue) / len(sample))),
+        notes=tuple(notes),
+        n_restrictions=int(classical.df[0]),
+        sample=sample,
+        nsim=len(everything),
+        n_failed=n_failed,
+        draws=draws,
+    )
+
+
+def _earlier(
+    resume: object, kind: type[ParametricBootstrap] | type[BootstrapResult]
+) -> Draws | None:
+    if resume is None:
+        return None
+    if not isinstance(resume, kind):
+        raise DataError(
+            f"resume must be an earlier result of the same call, not {type(resume).__name__}; "
+            "that of a BootstrapError is its .result."
+        )
+    return resume.draws
+
+
+def _checked(result: Result | None, draws: Draws, first_error: str = "") -> Result:
+    """The result, unless the run failed or no replicate succeeded."""
+    if draws.error is not None:
+        raise BootstrapError(
+            f"the run failed after {draws.drawn} of {draws.nsim} replicates "
+            f"({type(draws.error).__name__}: {draws.error}). What was drawn is in the .result of "
+            "this error; pass it as resume= (with an executor that works) to draw the others.",
+            result,
+        ) from draws.error
+    if result is None:
+        reason = f" The first message was: {first_error}" if first_error else ""
+        raise BootstrapError(f"all {draws.drawn} replicates failed.{reason}")
+    return result
+
+
+# ---- any statistic --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BootstrapResult:
+    """Replicates of a statistic.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the k components of the statistic.
+    observed : ndarray, shape (k,)
+        The statistic of the fit itself.
+    replicates : ndarray, shape (nsim − n_failed, k)
+        The statistic of each refit; failed replicates are left out.
+    nsim, n_failed : int
+        Replicates drawn, and how many of them failed.
+    first_error : str
+        What the first failure said.
+    draws : Draws
+        What is needed to resume.
+    """
+
+    names: tuple[str, ...]
+    observed: FloatArray
+    replicates: FloatArray
+    nsim: int
+    n_failed: int
+    first_error: str
+    draws: Draws
+
+    @property
+    def se(self) -> pd.Series:
+        """Standard deviation of the replicates: the bootstrap's standard error."""
+        if len(self.replicates) < 2:
+            return self._series(np.full(len(self.names), np.nan), "se")
+        return self._series(self.replicates.std(axis=0, ddof=1), "se")
+
+    @property
+    def bias(self) -> pd.Series:
+        """Mean of the replicates less the observed value."""
+        return self._series(self.replicates.mean(axis=0) - self.observed, "bias")
+
+    def to_frame(self) -> pd.DataFrame:
+        """The replicates, one column for each component."""
+        return pd.DataFrame(self.replicates, columns=list(self.names))
+
+    def confint(
+        self,
+        level: float = 0.95,
+        *,
+        method: Literal["percentile", "basic", "normal"] = "percentile",
+    ) -> pd.DataFrame:
+        """Bootstrap confidence intervals.
+
+        Parameters
+        ----------
+        level : float
+            Between 0 and 1.
+        method : {"percentile", "basic", "normal"}
+            Quantiles of the replicates; these mirrored at the observed value; or the observed value
+            less the bias, ± a normal quantile times the standard error.
+
+        Returns
+        -------
+        DataFrame
+            Columns lower, upper; a row for each component.
+
+        References
+        ----------
+        Davison and Hinkley (1997), Bootstrap Methods and their Application, chapter 5.
+        """
+        check_level(level)
+        require_choice("method", method, ("percentile", "basic", "normal"))
+        tails = np.array([1 - level, 1 + level]) / 2
+        if method == "normal":
+            centre = self.observed - self.bias.to_numpy()
+            limits = centre + np.outer(special.ndtri(tails), self.se.to_numpy())
+        else:
+            limits = np.quantile(self.replicates, tails, axis=0)
+            if method == "basic":
+                limits = 2 * self.observed - limits[::-1]
+        return pd.DataFrame(limits.T, index=list(self.names), columns=["lower", "upper"])
+
+    def summary(self) -> Summary:
+        """Observed value, bias, standard error and 95 % percentile interval of each component."""
+        columns = [self.observed, self.bias, self.se, *self.confint().to_numpy().T]
+        rows = tuple(
+            (name, *(f"{value:.5g}" for value in values))
+            for name, values in zip(self.names, np.column_stack(columns), strict=True)
+        )
+        header = ("", "Observed", "Bias", "Std. Error", "2.5 %", "97.5 %")
+        return Summary((Table("Parametric bootstrap", header, rows), *self._notes()))
+
+    def _notes(self) -> Iterator[str]:
+        yield f"{len(self.replicates)} replicates; percentile intervals."
+        if self.n_failed:
+            yield (
+                f"{self.n_failed} of {self.nsim} replicates failed and are left out; "
+                f"the first said: {self.first_error}"
+            )
+        if self.draws.drawn < self.draws.nsim:
+            yield f"Stopped early: {self.draws.nsim} replicates had been asked for."
+
+    def _series(self, values: FloatArray, name: str) -> pd.Series:
+        return pd.Series(values, index=list(self.names), name=name)
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+
+def bootstrap(
+    fit: Fit,
+    statistic: Statistic,
+    *,
+    nsim: int = 1000,
+    rng: np.random.Generator | int | None = None,
+    executor: Executor | None = None,
+    progress: Progress = None,
+    resume: BootstrapResult | None = None,
+) -> BootstrapResult:
+    """Parametric bootstrap of any statistic of a fit.
+
+    Responses are drawn from the fit, random effects included; the model is fitted to each, and the
+    statistic computed from each refit.
+
+    Parameters
+    ----------
+    fit : LMMResult
+    statistic : callable
+        Takes a fit; returns a number, an array, a Series or a dict of numbers. With an executor
+        that uses processes it must be a function of a module, not a lambda.
+    nsim, rng, executor, progress
+        As for `parametric_bootstrap`.
+    resume : BootstrapResult, optional
+        An earlier result for the same fit and statistic, to which replicates are added up to
+        `nsim`.
+
+    Returns
+    -------
+    BootstrapResult
+        A replicate in which the statistic raises, or has a component that is not finite, counts as
+        failed. If the keyboard interrupts the run, what was drawn until then, with a
+        `BootstrapWarning`.
+
+    Raises
+    ------
+    DataError
+        If the statistic cannot be computed from `fit` itself, or `nsim` is not a positive whole
+        number.
+    BootstrapError
+        If the executor fails, or all replicates do; its ``result`` holds what was drawn.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> result = bootstrap(fit, lambda refit: {"sigma": refit.sigma}, nsim=100, rng=1)
+    >>> result.confint().shape
+    (1, 2)
+    """
+    nsim = require_count("nsim", nsim)
+    require_fit(fit)
+    names, observed = _observed_statistic(fit, statistic)
+    earlier = _earlier(resume, BootstrapResult)
+    if resume is not None and not (
+        resume.names == names and np.allclose(resume.observed, observed, rtol=1e-6, atol=1e-12)
+    ):
+        raise DataError("resume= is the result of another fit or statistic; start anew without it.")
+    with single_threaded():
+        task = _StatisticOfRefits(fit, Refitter(fit), statistic, names)
+    draws = draw(
+        task,
+        nsim,
+        chunk=task.chunk,
+        rng=rng,
+        executor=executor,
+        progress=progress,
+        resume=earlier,
+    )
+    values = [values for values, _ in draws.in_order()]
+    messages = [message for _, message in draws.in_order() if message]
+    first_error = messages[0] if messages else ""
+    everything = np.concatenate([np.zeros((0, len(names))), *values])
+    replicates = everything[np.isfinite(everything).all(axis=1)]
+    result = None
+    if len(replicates):
+        n_failed = len(everything) - len(replicates)
+        result = BootstrapResult(
+            names, observed, replicates, len(everything), n_failed, first_error, draws
+        )
+    return _checked(result, draws, first_error)
+
+
+@dataclass(frozen=True, eq=False)
+class _StatisticOfRefits:
+    """Draws responses from a fit, and the statistic of the refit to each."""
+
+    fit: Fit
+    refitter: Refitter
+    statistic: Statistic
+    names: tuple[str, ...]
+
+    @property
+    def chunk(self) -> int:
+        return min(self.refitter.chunk, 100)
+
+    def __call__(self, rng: np.random.Generator, size: int) -> tuple[FloatArray, str]:
+        """The statistics, NaN where one failed, and the first message."""
+        responses = self.fit.simulate(size, rng=rng)
+        fits = self.refitter(responses)
+        values = np.full((size, len(self.names)), np.nan)
+        first_message = ""
+        for row in range(size):
+            try:
+                values[row] = self._replicate(responses[row], fits, row)
+            except Exception as error:  # noqa: BLE001  the statistic is the user's
+                first_message = first_message or f"{type(error).__name__}: {error}"
+        return values, first_message
+
+    def _replicate(self, y: FloatArray, fits: ManyFits, row: int) -> FloatArray:
+        if not np.isfinite(fits.objective[row]):
+            raise DataError("the refit found no minimum.")
+        names, values = _named(self.statistic(_refitted(self.fit, y, fits, row)))
+        if names != self.names:
+            raise DataError(f"the statistic has other components than that of the fit: {names}.")
+        if not np.isfinite(values).all():
+            raise DataError("the statistic has a component that is not finite.")
+        return values
+
+
+def _refitted(fit: Fit, y: FloatArray, fits: ManyFits, row: int) -> Fit:
+    """The fit to `y`, at a minimum that is known."""
+    blocks, theta = fit.blocks.with_response(y), fits.theta[row]
+    optimum = Optimum(
+        start=fit.optimum.theta,
+        theta=theta,
+        objective=float(fits.objective[row]),
+        factor=factorize(blocks, theta),
+        evaluations=0,
+        restarts=0,
+        expected_decrease=float(fits.expected_decrease[row]),
+        smallest_curvature=np.nan,
+        converged=bool(fits.converged[row]),
+    )
+    design = dataclasses.replace(fit.design, y=y)
+    return dataclasses.replace(fit, design=design, blocks=blocks, optimum=optimum)
+
+
+def _observed_statistic(fit: Fit, statistic: Statistic) -> tuple[tuple[str, ...], FloatArray]:
+    if not callable(statistic):
+        raise DataError(f"statistic must be a function of a fit, not {statistic!r}.")
+    try:
+        value = statistic(fit)
+    except Exception as error:
+        raise DataError(
+            f"the statistic cannot be computed from the fit itself: {type(error).__name__}: {error}"
+        ) from error
+    names, observed = _named(value)
+    if not np.isfinite(observed).all():
+        bad = [name for name, v in zip(names, observed, strict=True) if not np.isfinite(v)]
+        raise DataError(f"the statistic of the fit itself is not finite: {', '.join(bad)}.")
+    return names, observed
+
+
+def _named(value: Any) -> tuple[tuple[str, ...], FloatArray]:
+    """Names and values of what a statistic returns."""
+    if isinstance(value, Mapping):
+        value = pd.Series(dict(value))
+    try:
+        numbers = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"the statistic must return numbers, not {type(value).__name__}: a number, an array, "
+            "a Series or a dict of numbers."
+        ) from None
+    if numbers.size == 0:
+        raise DataError("the statistic returns no number.")
+    if isinstance(value, pd.Series):
+        return tuple(map(str, value.index)), numbers
+    if numbers.ndim == 0:
+        return ("statistic",), numbers.reshape(1)
+    places = np.ndindex(numbers.shape)
+    return tuple(f"[{', '.join(map(str, place))}]" for place in places), numbers.ravel()

@@ -1,0 +1,328 @@
+"""The ML objective with some parameters held: what likelihood profiles are made of.
+
+Row k of the lower-triangular factor of a covariance matrix has the standard deviation of variable k
+as its length, and the cosine of its angle with the first row is a correlation. So a standard
+deviation is held by fixing the length of a row, a correlation by fixing its first direction cosine
+(its two variables first), and no constraint is left to the search.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from mmlib.arrays import FloatArray, IntArray, lower
+from mmlib.design.terms import RandomTerm, templates
+from mmlib.engine.blocks import Blocks
+from mmlib.engine.objective import Objective
+from mmlib.engine.quasi_newton import Point, QuadraticModel, descend
+from mmlib.errors import DataError
+from mmlib.results.fit import Fit
+
+NUDGE = 0.02
+"""A column of a factor that starts at zero would stay there: it starts at this share of σ̂."""
+
+TOLERANCE = 1e-13
+"""A search ends when a step promises less than this share of the objective."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a fit.
+
+    Attributes
+    ----------
+    name : str
+        ``sd_<column>|<group>``, ``cor_<column>.<column>|<group>``, ``sigma``, or that of a fixed
+        effect.
+    kind : {"sd", "cor", "sigma", "fixed"}
+    estimate : float
+        In the parameter's unit; nan for the correlation with an effect that does not vary.
+    place : tuple of int
+        Term and position of a standard deviation, term and two positions of a correlation, column
+        of a fixed effect; empty for σ.
+    """
+
+    name: str
+    kind: Literal["sd", "cor", "sigma", "fixed"]
+    estimate: float
+    place: tuple[int, ...] = ()
+
+
+def parameters(fit: Fit) -> list[Parameter]:
+    """Standard deviations and correlations, term after term, then σ and the fixed effects.
+
+    Raises
+    ------
+    DataError
+        If two have the same name, as σ and a column called ``sigma`` would.
+    """
+    found = []
+    for number, term in enumerate(fit.varcorr().terms):
+        for i, name in enumerate(term.columns):
+            sd = float(term.sd[i])
+            found.append(Parameter(f"sd_{name}|{term.group}", "sd", sd, (number, i)))
+            for j in range(i):
+                label = f"cor_{name}.{term.columns[j]}|{term.group}"
+                r = float(term.correlation[i, j])
+                found.append(Parameter(label, "cor", r, (number, i, j)))
+    found.append(Parameter("sigma", "sigma", fit.sigma))
+    for column, (name, beta) in enumerate(zip(fit.design.fixed_names, fit.beta, strict=True)):
+        found.append(Parameter(name, "fixed", float(beta), (column,)))
+    counts = Counter(parameter.name for parameter in found)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise DataError(f"two parameters are called {twice[0]!r}: rename the column of the data.")
+    return found
+
+
+class HeldObjective:
+    """The ML objective as a function of the parameters held, with all others at their best.
+
+    Parameters
+    ----------
+    fit : LMMResult
+        Its estimates are where a search starts; by maximum likelihood.
+    held : sequence of Parameter
+
+    Attributes
+    ----------
+    start : ndarray
+        The free numbers at the estimates.
+    """
+
+    def __init__(self, fit: Fit, held: Sequence[Parameter]) -> None:
+        design = fit.design
+        self._y, self._X, self._terms = design.y, design.X, design.terms
+        self._unit = fit.sigma
+        self._fixed = {p.place[0]: k for k, p in enumerate(held) if p.kind == "fixed"}
+        self._sigma = next((k for k, p in enumerate(held) if p.kind == "sigma"), None)
+        self._blocks = _without_columns(fit, list(self._fixed)) if self._fixed else fit.blocks
+        self._factors = [
+            _HeldFactor(term, self._unit, _held_in(number, held))
+            for number, term in enumerate(self._terms)
+        ]
+        lambdas = templates(self._terms, fit.theta)
+        starts = [f.start(lam) for f, lam in zip(self._factors, lambdas, strict=True)]
+        self._ends = np.cumsum([len(start) for start in starts], dtype=int)
+        self.start = np.concatenate([*starts, np.zeros(int(self._sigma is None))])
+        self._model: QuadraticModel | None = None
+
+    def minimum(self, values: Sequence[float], start: FloatArray | None = None) -> Point:
+        """The lowest point with the parameters held at `values`.
+
+        Parameters
+        ----------
+        values : sequence of float
+            One for each parameter, in its unit.
+        start : ndarray, optional
+            Free numbers to start from; by default those of the estimates.
+
+        Returns
+        -------
+        Point
+            Infinite where σ is held at zero.
+        """
+        if self._sigma is not None and values[self._sigma] <= 0:
+            return Point(self.start, np.inf, np.zeros_like(self.start))
+        at = partial(self._at, self._objective(values), values)
+        point = at(self._nudged(self.start if start is None else start))
+        if len(point.x):
+            model = self._model or QuadraticModel.by_differences(at, point)
+            point, self._model = descend(at, point, model, tolerance=TOLERANCE)
+        if start is None or not self._in_false_valley(point.x):
+            return point
+        self._model = None
+        return min(point, self.minimum(values), key=lambda found: found.value)
+
+    def _objective(self, values: Sequence[float]) -> Objective:
+        """The objective with the held fixed effects moved to the offset."""
+        if not self._fixed:
+            return Objective(self._blocks, reml=False)
+        moved = sum(values[k] * self._X[:, column] for column, k in self._fixed.items())
+        return Objective(self._blocks.with_response(self._y - moved), reml=False)
+
+    def _at(self, objective: Objective, values: Sequence[float], x: FloatArray) -> Point:
+        *frees, rest = np.split(x, self._ends)
+        sigma = float(np.exp(rest[0])) if self._sigma is None else values[self._sigma] / self._unit
+        parts = list(zip(self._terms, self._factors, frees, strict=True))
+        lambdas = {term: factor(free, values) / sigma for term, factor, free in parts}
+        value, slopes, in_log_sigma = objective.at_terms_and_sigma(lambdas, sigma * self._unit)
+        gradient = [f.pull_back(free, values, slopes[term]) / sigma for term, f, free in parts]
+        if self._sigma is None:
+            through_lambda = sum(float(np.sum(slopes[t] * lam)) for t, lam in lambdas.items())
+            gradient.append(np.array([in_log_sigma - through_lambda]))
+        return Point(x, value, np.concatenate([np.zeros(0), *gradient]))
+
+    def _nudged(self, x: FloatArray) -> FloatArray:
+        *frees, rest = np.split(x, self._ends)
+        moved = [f.nudged(free) for f, free in zip(self._factors, frees, strict=True)]
+        return np.concatenate([*moved, rest])
+
+    def _in_false_valley(self, x: FloatArray) -> bool:
+        frees = np.split(x, self._ends)[:-1]
+        return any(f.in_false_valley(free) for f, free in zip(self._factors, frees, strict=True))
+
+
+def _without_columns(fit: Fit, columns: list[int]) -> Blocks:
+    """Cross-products of the design without some of its fixed effects."""
+    design = fit.design
+    names = tuple(name for k, name in enumerate(design.fixed_names) if k not in columns)
+    X = np.delete(design.X, columns, axis=1)
+    return Blocks(dataclasses.replace(design, X=X, fixed_names=names))
+
+
+def _held_in(number: int, held: Sequence[Parameter]) -> dict[tuple[int, ...], int]:
+    """Places in the covariance matrix of a term that are held, and the number of each's value."""
+    of_terms = [(p.place, k) for k, p in enumerate(held) if p.kind in ("sd", "cor")]
+    return {place[1:]: k for place, k in of_terms if place[0] == number}
+
+
+class _HeldFactor:
+    """The factor of one term's covariance, row by row from free numbers.
+
+    Variables are divided by their root mean squares, lengths by σ̂. The first variable is one that
+    all held correlations share.
+    """
+
+    def __init__(self, term: RandomTerm, unit: float, held: Mapping[tuple[int, ...], int]) -> None:
+        pairs = [place for place in held if len(place) == 2]
+        shared = set(range(term.width)).intersection(*pairs)
+        if not shared:
+            raise DataError(
+                f"two correlations of {term.part} that share no variable cannot be held together; "
+                "choose two that share one."
+            )
+        first = min({k for k in shared if (k,) in held} or shared)
+        cors = {k: held[pair] for pair in pairs for k in pair if k != first}
+        others = [k for k in range(term.width) if k != first and k not in cors]
+        self.order: IntArray = np.array([first, *cors, *others], dtype=np.intp)
+        self.scales = np.sqrt(np.mean(term.model_matrix**2, axis=0))
+        self.rows: list[_HeldRow] = []
+        self.n_free = 0
+        for k in self.order.tolist():
+            size = len(self.rows) + 1 - (k in cors)
+            if size == 1 and (k,) in held:
+                size = 0
+            span = slice(self.n_free, self.n_free + size)
+            scale = float(self.scales[k]) / unit
+            positive = bool(cors) and k == first
+            self.rows.append(_HeldRow(span, scale, held.get((k,)), cors.get(k), positive))
+            self.n_free += size
+
+    def __call__(self, free: FloatArray, values: Sequence[float]) -> FloatArray:
+        """The factor for the variables in the term's own order and units."""
+        ordered = np.zeros((len(self.rows), len(self.rows)))
+        for k, row in enumerate(self.rows):
+            ordered[k, : k + 1] = row(free[row.span], values)
+        factor = np.empty_like(ordered)
+        factor[self.order] = ordered
+        return factor / self.scales[:, None]
+
+    def pull_back(self, free: FloatArray, values: Sequence[float], slope: FloatArray) -> FloatArray:
+        """Derivative in the free numbers, from that in the factor."""
+        ordered = (slope / self.scales[:, None])[self.order]
+        gradient = np.empty(self.n_free)
+        for k, row in enumerate(self.rows):
+            gradient[row.span] = row.pull_back(free[row.span], values, ordered[k, : k + 1])
+        return gradient
+
+    def start(self, factor: FloatArray) -> FloatArray:
+        """Free numbers that give a factor, or one near it with what is held."""
+        ordered = lower((self.scales[:, None] * factor)[self.order])
+        free = np.empty(self.n_free)
+        for k, row in enumerate(self.rows):
+            free[row.span] = row.start(ordered[k, : k + 1])
+        return free
+
+    def nudged(self, free: FloatArray) -> FloatArray:
+        """The same numbers with no column at zero, where the search could not move it."""
+        moved = free.copy()
+        for row in self.rows:
+            last = row.span.stop - 1
+            least = np.sqrt(NUDGE) if row.has_free_length else NUDGE
+            if row.span.start <= last and abs(free[last]) < least:
+                moved[last] = least
+        return moved
+
+    def in_false_valley(self, free: FloatArray) -> bool:
+        """Whether a length is about zero, where a held correlation makes a valley of its own."""
+        roots = [np.linalg.norm(free[row.span]) for row in self.rows if row.has_free_length]
+        return bool(min(roots, default=1.0) ** 2 < NUDGE)
+
+
+@dataclass(frozen=True)
+class _HeldRow:
+    """A row of a factor from free numbers v: its length, |v|, times its direction, v/|v|.
+
+    A standard deviation, the value number `sd`, replaces the length; with the correlation ρ, the
+    value number `cor`, the direction is (ρ, √(1 − ρ²) v/|v|). Where correlations are held, the
+    first row is `positive`, as turning it would turn their signs. A length that stands alone, its
+    direction being held, is |v|²: so the objective is smooth where it is zero.
+    """
+
+    span: slice
+    scale: float
+    sd: int | None
+    cor: int | None
+    positive: bool
+
+    @property
+    def has_free_length(self) -> bool:
+        """Whether the length is free, and not the direction."""
+        return self.sd is None and (self.cor is not None or self.positive)
+
+    def __call__(self, v: FloatArray, values: Sequence[float]) -> FloatArray:
+        """The row."""
+        length, direction = _polar(v)
+        if self.sd is not None:
+            length = values[self.sd] * self.scale
+        elif self.has_free_length:
+            length **= 2
+        if self.positive:
+            return np.array([length])
+        if self.cor is not None:
+            cosine = values[self.cor]
+            direction = np.append(cosine, np.sqrt(1 - cosine**2) * direction)
+        return length * direction
+
+    def pull_back(self, v: FloatArray, values: Sequence[float], slope: FloatArray) -> FloatArray:
+        """Derivative in v, from that in the row."""
+        if not len(v):
+            return v
+        length, direction = _polar(v)
+        if self.positive:
+            return 2 * v * slope
+        across, along = slope, 0.0
+        if self.cor is not None:
+            cosine = values[self.cor]
+            across, along = np.sqrt(1 - cosine**2) * slope[1:], cosine * slope[0]
+        outward = (across @ direction) * direction
+        if self.sd is not None:
+            return values[self.sd] * self.scale / length * (across - outward)
+        if self.cor is not None:
+            return length * (across + outward + 2 * along * direction)
+        return across
+
+    def start(self, row: FloatArray) -> FloatArray:
+        """Numbers v that give the row, or its length where the direction is held."""
+        size = self.span.stop - self.span.start
+        if self.has_free_length:
+            return np.sqrt(np.linalg.norm(row)) * _polar(row[-size:])[1]
+        return row[len(row) - size :]
+
+
+def _polar(v: FloatArray) -> tuple[float, FloatArray]:
+    """Length and direction; that of no number, or of zero, is the last axis."""
+    length = float(np.linalg.norm(v))
+    if length > 0:
+        return length, v / length
+    direction = np.zeros(max(len(v), 1))
+    direction[-1] = 1.0
+    return length, direction

@@ -1,0 +1,247 @@
+"""Hypotheses about fixed effects, Lβ = β_H, from a matrix, a formula or the name of a term."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from formulaic.errors import FormulaicError
+from formulaic.utils.constraints import LinearConstraints
+from numpy.typing import ArrayLike
+
+from mmlib.arrays import FloatArray
+from mmlib.design.build import FixedTerm
+from mmlib.design.checks import did_you_mean, require_fit
+from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.results.fit import Fit
+
+DEPENDENT = 1e-9
+"""A row depends on those before it when less than this share of it is left after them."""
+
+
+class Hypothesis(NamedTuple):
+    """The hypothesis Lβ = rhs.
+
+    Attributes
+    ----------
+    L : ndarray, shape (ℓ, p)
+        One row for each equation, linearly independent.
+    rhs : ndarray, shape (ℓ,)
+        The right-hand sides.
+    description : str
+        The equations in words.
+    """
+
+    L: FloatArray
+    rhs: FloatArray
+    description: str
+
+
+def hypothesis_matrix(
+    fit: Fit,
+    L: str | Sequence[str] | ArrayLike,
+    *,
+    rhs: ArrayLike | None = None,
+) -> Hypothesis:
+    """Read a hypothesis about the fixed effects.
+
+    Parameters
+    ----------
+    fit : LMMResult
+    L : str, sequence of str, or array of shape (p,) or (ℓ, p)
+        The name of a term of the fixed part (``"treat"``, ``"A:B"``: all its coefficients are 0);
+        equations in the coefficients, separated by commas (``"treat[T.B] = treat[T.C]"``,
+        ``"2*x - 3 = z"``; without ``=`` the expression is 0); several such texts; or the matrix.
+    rhs : float or array, shape (ℓ,), optional
+        Right-hand sides β_H for a matrix, by default 0. Equations carry their own.
+
+    Returns
+    -------
+    Hypothesis
+        A tuple ``(L, rhs, description)``.
+
+    Raises
+    ------
+    FormulaError
+        If a text names no term and is no equation in the coefficients; the message offers similar
+        names.
+    DataError
+        If a matrix has the wrong shape, or values that are not finite numbers.
+    RankError
+        If an equation follows from the ones before it, or is empty.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+    >>> hypothesis_matrix(fit, "treat[T.B] = treat[T.C]").L
+    array([[ 0.,  1., -1.,  0.]])
+    >>> hypothesis_matrix(fit, "treat").description
+    'treat[T.B] = 0, treat[T.C] = 0, treat[T.D] = 0'
+    """
+    require_fit(fit)
+    names = fit.design.fixed_names
+    if not names:
+        raise DataError("the fit has no fixed effects, so there is no hypothesis about them.")
+    texts = _texts(L)
+    if texts is None:
+        matrix, values = _from_matrix(L, rhs, names)
+    elif rhs is not None:
+        raise DataError("rhs goes with a matrix L; write it into the equation: 'x = 3'.")
+    else:
+        parts = [_from_text(fit, text) for text in texts]
+        matrix = np.vstack([part for part, _ in parts])
+        values = np.concatenate([part for _, part in parts])
+    _require_independent(matrix, values, names)
+    return Hypothesis(matrix, values, _describe(matrix, values, names))
+
+
+def find_term(fit: Fit, name: str) -> FixedTerm | None:
+    """The term of the fixed part called `name`.
+
+    The order in a product is left open, and so is the coding: ``"treat"`` finds
+    ``C(treat, contr.sum)``.
+    """
+    wanted = sorted(_closed_up(name).split(":"))
+    for spelling in (str, _uncoded):
+        for term in fit.design.fixed_terms:
+            if sorted(spelling(part) for part in _closed_up(term.name).split(":")) == wanted:
+                return term
+    return None
+
+
+def _uncoded(factor: str) -> str:
+    """The column in ``C(column, ...)``."""
+    coded = re.fullmatch(r"C\(([^,()]+)(,.*)?\)", factor)
+    return coded[1] if coded else factor
+
+
+def _closed_up(text: str) -> str:
+    """`text` without spaces: formulaic writes ``I(x ** 2)`` for ``I(x**2)``."""
+    return re.sub(r"\s", "", text)
+
+
+def _texts(L: object) -> list[str] | None:
+    """The texts that L consists of, or None if it is a matrix."""
+    if isinstance(L, str):
+        return [L]
+    if isinstance(L, Sequence) and len(L) and all(isinstance(item, str) for item in L):
+        return list(L)
+    return None
+
+
+def _from_matrix(
+    L: ArrayLike, rhs: ArrayLike | None, names: Sequence[str]
+) -> tuple[FloatArray, FloatArray]:
+    matrix = np.atleast_2d(_numbers("L", L))
+    if matrix.ndim != 2 or matrix.shape[1] != len(names) or not len(matrix):
+        raise DataError(
+            f"L must have one column for each of the {len(names)} fixed effects "
+            f"({', '.join(names)}) and at least one row; its shape is {matrix.shape}."
+        )
+    values = _numbers("rhs", 0.0 if rhs is None else rhs)
+    if values.shape not in ((), (len(matrix),)):
+        raise DataError(
+            f"rhs must have one value for each of the {len(matrix)} row(s) of L; "
+            f"its shape is {values.shape}."
+        )
+    return matrix, np.broadcast_to(values, len(matrix)).copy()
+
+
+def _numbers(argument: str, values: ArrayLike) -> FloatArray:
+    try:
+        if values is None or np.iscomplexobj(values):
+            raise TypeError
+        numbers = np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{argument} must be numbers, the name of a term or an equation, not {values!r}."
+        ) from None
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{argument} has missing or infinite values; correct them.")
+    return numbers
+
+
+def _from_text(fit: Fit, text: str) -> tuple[FloatArray, FloatArray]:
+    names = fit.design.fixed_names
+    term = find_term(fit, text)
+    if term is None:
+        return _from_equations(fit, text)
+    if not term.columns:
+        raise RankError(
+            f"the columns of {text!r} were left out of the fit because they depend on others: "
+            "there is nothing to test."
+        )
+    return np.eye(len(names))[list(term.columns)], np.zeros(len(term.columns))
+
+
+def _from_equations(fit: Fit, text: str) -> tuple[FloatArray, FloatArray]:
+    names = fit.design.fixed_names
+    try:
+        equations = LinearConstraints.from_spec(_quote(text, names), variable_names=names)
+    except KeyError as error:
+        unknown = str(error.args[0])
+        if unknown in fit.design.aliased:
+            raise RankError(
+                f"the coefficient {unknown!r} was left out of the fit because its column depends "
+                "on others: it cannot be tested."
+            ) from None
+        known = [*names, *(term.name for term in fit.design.fixed_terms if term.name != "1")]
+        raise FormulaError(
+            f"{text!r}: the fit has no term or coefficient {unknown!r}."
+            f"{did_you_mean(unknown, known)} Its coefficients are {', '.join(names)}."
+        ) from None
+    except (FormulaicError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no equation"
+        raise FormulaError(
+            f"cannot read {text!r} as a linear hypothesis ({reason}); "
+            f"write it as '{names[-1]} = 0'."
+        ) from None
+    matrix = np.atleast_2d(np.asarray(equations.constraint_matrix, dtype=float))
+    if not matrix.size:
+        raise FormulaError(f"cannot read {text!r}: write an equation such as '{names[-1]} = 0'.")
+    return matrix, np.asarray(equations.constraint_values, dtype=float).reshape(-1)
+
+
+def _quote(text: str, names: Sequence[str]) -> str:
+    """Put backticks around the coefficients' names, which may hold signs of their own."""
+    by_text = {_closed_up(name): name for name in names}
+    spaced = (r"\s*".join(map(re.escape, text)) for text in sorted(by_text, key=len, reverse=True))
+    pattern = rf"`[^`]*`|(?<![\w.\]:])(?:{'|'.join(spaced)})(?![\w\[(:.])"
+
+    def in_backticks(match: re.Match[str]) -> str:
+        text = match[0].strip("`")
+        return f"`{by_text.get(_closed_up(text), text)}`"
+
+    return re.sub(pattern, in_backticks, text)
+
+
+def _require_independent(L: FloatArray, rhs: FloatArray, names: Sequence[str]) -> None:
+    lengths = np.linalg.norm(L, axis=1)
+    left = np.abs(np.diag(np.linalg.qr(L.T, mode="r")))
+    left = np.append(left, np.zeros(len(L) - len(left)))
+    dependent = np.flatnonzero(left <= DEPENDENT * lengths)
+    if len(dependent):
+        row = int(dependent[0])
+        equation = _describe(L[[row]], rhs[[row]], names)
+        what = "follows from or contradicts those before it" if lengths[row] else "is empty"
+        raise RankError(f"row {row + 1} of L ({equation}) {what}; leave it out.")
+
+
+def _describe(L: FloatArray, rhs: FloatArray, names: Sequence[str]) -> str:
+    return ", ".join(
+        f"{_combination(row, names)} = {value:g}" for row, value in zip(L, rhs, strict=True)
+    )
+
+
+def _combination(row: FloatArray, names: Sequence[str]) -> str:
+    """A linear combination of coefficients as text, such as ``a - 2*b``."""
+    text = ""
+    for weight, name in zip(row, names, strict=True):
+        if weight:
+            factor = "" if abs(weight) == 1 else f"{abs(weight):g}*"
+            sign = "-" if weight < 0 else "+"
+            text += f" {sign} {factor}{name}" if text else f"{sign.strip('+')}{factor}{name}"
+    return text or "0"

@@ -1,0 +1,324 @@
+"""The likelihood-ratio test of two nested fits, honest about the boundary.
+
+Self & Liang (1987), Journal of the American Statistical Association 82, 605–610; Stram & Lee
+(1994), Biometrics 50, 1171–1177.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import chdtrc
+
+from mmlib.arrays import FloatArray, lower_triangle, random_matrix
+from mmlib.design.build import Design
+from mmlib.design.checks import require_fit
+from mmlib.design.terms import RandomTerm, n_theta
+from mmlib.errors import DataError
+from mmlib.inference.report import HypothesisTest
+from mmlib.results.fit import Fit
+
+OUTSIDE = 1e-7
+"""A column or a covariance lies outside a span when more than this share of it is left over."""
+
+WORSE = 1e-6
+"""A larger model whose objective is higher by more than this was not fitted to the end."""
+
+SEVERAL = 2
+ZERO = 1e-5
+"""Eigenvalues below this are zero, where others are about 1."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LikelihoodRatioTest(HypothesisTest):
+    """Outcome of a likelihood-ratio test; `pvalue` is that of χ².
+
+    Attributes
+    ----------
+    pvalue_mixture : float or None
+        The p-value of ½χ²(df − 1) + ½χ²(df), where the null hypothesis puts one variance on its
+        boundary; None where that is not the right distribution.
+    valid : bool
+        Whether χ² is the asymptotic distribution: False if the null hypothesis lies on the
+        boundary of the larger model.
+    """
+
+    pvalue_mixture: float | None
+    valid: bool
+
+    def _columns(self) -> dict[str, str]:
+        columns = super()._columns()
+        if self.pvalue_mixture is not None:
+            columns["p (χ²)"] = columns.pop("p-value")
+            columns["p (mixture)"] = f"{self.pvalue_mixture:.4g}"
+        return columns
+
+
+def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
+    """Compare two nested fits by twice the difference of their log-likelihoods.
+
+    Whether they are nested is decided by the mean and covariance matrices that they allow, not by
+    their formulas. Where they differ by variances, the null hypothesis lies on the boundary of the
+    larger model, and χ² is not valid: the p-value of the mixture is given beside it where it is
+    known.
+
+    Parameters
+    ----------
+    small, large : LMMResult
+        Fits to the same rows and response. Two REML fits must have the same fixed part.
+
+    Returns
+    -------
+    LikelihoodRatioTest
+
+    Raises
+    ------
+    DataError
+        If the fits differ in their data or their criterion, are REML fits with different fixed
+        parts, are not nested, are the same model or the wrong way round, or if the larger one was
+        not fitted to the end.
+
+    References
+    ----------
+    Self & Liang (1987), Journal of the American Statistical Association 82, 605–610; Stram & Lee
+    (1994), Biometrics 50, 1171–1177.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> pulp = mm.load_dataset("pulp")
+    >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
+    >>> test = lrt(null, fit)
+    >>> round(test.statistic, 4), round(test.pvalue, 3), round(test.pvalue_mixture, 4)
+    (2.5684, 0.109, 0.0545)
+    """
+    require_fit(small, large)
+    _require_same_data(small, large)
+    _require_same_criterion(small, large)
+    inner, outer = _in_common_coordinates(small.design, large.design)
+    extra_means, extra_covariances = _extra_means(inner, outer), _extra_covariances(inner, outer)
+    if extra_means is None or extra_covariances is None:
+        swapped = None not in (_extra_means(outer, inner), _extra_covariances(outer, inner))
+        raise DataError(_not_nested(small, large, swapped=swapped, means=extra_means is None))
+    if extra_means + extra_covariances == 0:
+        raise DataError(
+            "the two fits are the same model (their fixed and random parts allow the same "
+            "means and covariances): there is nothing to test."
+        )
+    if small.reml and extra_means:
+        raise DataError(
+            "REML criteria of models with different fixed parts cannot be compared: refit with "
+            "reml=False, fit.refit(reml=False)."
+        )
+
+    df = extra_means + extra_covariances
+    constraints = _boundary_constraints(inner, outer) if extra_covariances else 0
+    statistic = _statistic(small, large)
+    mixture = (_chi2_tail(df - 1, statistic) + _chi2_tail(df, statistic)) / 2
+    return LikelihoodRatioTest(
+        method="Likelihood-ratio test" + (" (REML)" if small.reml else ""),
+        hypothesis=f"{small.design.formula} against {large.design.formula}",
+        statistic_name="RLRT" if small.reml else "LRT",
+        statistic=statistic,
+        df=(df,),
+        pvalue=_chi2_tail(df, statistic),
+        pvalue_mixture=mixture if constraints == 1 else None,
+        valid=constraints == 0,
+        notes=_notes(small, large, df=df, constraints=constraints),
+    )
+
+
+def _chi2_tail(df: int, statistic: float) -> float:
+    """P(χ²(df) ≥ statistic), where χ²(0) is always 0."""
+    return float(chdtrc(df, statistic)) if df else float(statistic <= 0)
+
+
+def _require_same_data(small: Fit, large: Fit) -> None:
+    one, two = small.design, large.design
+    if one.n != two.n:
+        raise DataError(
+            f"the models are fitted to {one.n} and {two.n} rows: they cannot be compared. Drop the "
+            "rows with missing values first, so that both use the same."
+        )
+    if not np.array_equal(one.y, two.y):
+        raise DataError(
+            "the models are fitted to different responses, or to rows in another order: they "
+            "cannot be compared. Fit both to the same data."
+        )
+    if not np.array_equal(one.row_weights, two.row_weights):
+        raise DataError("the models have different prior weights: fit both with the same.")
+
+
+def _require_same_criterion(small: Fit, large: Fit) -> None:
+    if small.reml != large.reml:
+        raise DataError(
+            "one model is fitted by REML and the other by maximum likelihood: refit with "
+            "reml=False, fit.refit(reml=False)."
+        )
+
+
+def _not_nested(small: Fit, large: Fit, *, swapped: bool, means: bool) -> str:
+    if swapped:
+        return "the first model contains the second: swap them, lrt(small, large)."
+    return (
+        f"the models are not nested: the {'fixed' if means else 'random'} part of "
+        f"{str(small.design.formula)!r} is not a special case of that of "
+        f"{str(large.design.formula)!r}. Compare them by AIC, or test each against a model that "
+        "contains both."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The columns that span a model's means and covariances, in coordinates that two models share.
+
+    `shift` is the difference of the two offsets; `widths` are those of the random terms, whose
+    covariance patterns follow the residual's.
+    """
+
+    X: FloatArray
+    shift: FloatArray
+    patterns: FloatArray
+    widths: tuple[int, ...]
+
+
+def _in_common_coordinates(small: Design, large: Design) -> tuple[_Parts, _Parts]:
+    """One QR decomposition for the means and one for the covariances: only R matters for spans."""
+    X_s, X_l, shift = _coordinates([small.X, large.X, _offset(small) - _offset(large)])
+    n_patterns = 2 + sum(n_theta(term) for design in (small, large) for term in design.terms)
+    n_probes = 4 + math.isqrt(2 * n_patterns)  # twice as many products as patterns, and more
+    probes = np.random.default_rng(0).standard_normal((2, small.n, n_probes))
+    patterns_s, patterns_l = _coordinates([_patterns(small, *probes), _patterns(large, *probes)])
+    return (
+        _Parts(X_s, shift, patterns_s, tuple(term.width for term in small.terms)),
+        _Parts(X_l, shift, patterns_l, tuple(term.width for term in large.terms)),
+    )
+
+
+def _coordinates(matrices: Sequence[FloatArray]) -> list[FloatArray]:
+    """The matrices in an orthonormal basis of all their columns."""
+    triangle = np.linalg.qr(np.hstack(matrices), mode="r")
+    return np.split(triangle, np.cumsum([matrix.shape[1] for matrix in matrices])[:-1], axis=1)
+
+
+def _extra_means(inner: _Parts, outer: _Parts) -> int | None:
+    """How many more dimensions the means of `outer` have; None if it lacks some of `inner`."""
+    if _outside(np.hstack([inner.X, inner.shift]), np.linalg.qr(outer.X)[0]):
+        return None
+    return outer.X.shape[1] - inner.X.shape[1]
+
+
+def _extra_covariances(inner: _Parts, outer: _Parts) -> int | None:
+    """How many more dimensions the covariances of `outer` have; None if it lacks some."""
+    basis = _basis(outer.patterns)
+    if _outside(inner.patterns, basis):
+        return None
+    return basis.shape[1] - _basis(inner.patterns).shape[1]
+
+
+def _outside(columns: FloatArray, basis: FloatArray) -> bool:
+    """Whether some of the columns are not in the span of an orthonormal basis."""
+    left = columns - basis @ (basis.T @ columns)
+    return bool((np.linalg.norm(left, axis=0) > OUTSIDE * np.linalg.norm(columns, axis=0)).any())
+
+
+def _offset(design: Design) -> FloatArray:
+    return np.zeros((design.n, 1)) if design.offset is None else design.offset[:, None]
+
+
+def _patterns(design: Design, left: FloatArray, right: FloatArray) -> FloatArray:
+    """Each pattern that Var(y) is made of, between random vectors: one column for each.
+
+    First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
+    orthonormal columns of the term. Their linear relations are those of the patterns.
+    """
+    residual = (left.T @ (right / design.row_weights[:, None])).reshape(-1, 1)
+    terms = [_term_patterns(term, left, right) for term in design.terms]
+    return np.hstack([residual / np.linalg.norm(residual), *terms])
+
+
+def _term_patterns(term: RandomTerm, left: FloatArray, right: FloatArray) -> FloatArray:
+    values = np.linalg.qr(term.model_matrix)[0]
+    Zt = random_matrix(term.codes, values, term.n_levels).T
+    shape = (term.n_levels, term.width, -1)
+    products = np.tensordot((Zt @ left).reshape(shape), (Zt @ right).reshape(shape), axes=(0, 0))
+    products = products.transpose(0, 2, 1, 3).reshape(term.width, term.width, -1)
+    rows, columns = lower_triangle(term.width)
+    patterns = products[rows, columns] + products[columns, rows] * (rows != columns)[:, None]
+    return patterns.T / np.linalg.norm(patterns)  # one scale for all, so that a rank stays a rank
+
+
+def _basis(columns: FloatArray) -> FloatArray:
+    """Orthonormal basis of the span of some columns."""
+    left, singular, _ = np.linalg.svd(
+        columns / np.linalg.norm(columns, axis=0), full_matrices=False
+    )
+    return left[:, singular > OUTSIDE * singular[0]]
+
+
+def _boundary_constraints(inner: _Parts, outer: _Parts) -> int:
+    """In how many directions the small model lies on the boundary of the large one's variances.
+
+    Take a covariance of the small model with no variance at zero, write it with the patterns
+    of the large one, and count the rank that the covariance matrices of its terms lack.
+    """
+    rng = np.random.default_rng(1)
+    amounts = [1.0]
+    for width in inner.widths:
+        root = np.tril(rng.uniform(0.5, 1.5, (width, width)))
+        amounts.extend((root @ root.T)[lower_triangle(width)])
+    target = inner.patterns @ amounts
+    entries, _, rank, _ = np.linalg.lstsq(outer.patterns, target, rcond=OUTSIDE)
+    if rank < outer.patterns.shape[1]:
+        return SEVERAL  # the terms of the large model overlap: there is no one way to write it
+    lacking, start = 0, 1
+    for width in outer.widths:
+        rows, columns = lower_triangle(width)
+        covariance = np.zeros((width, width))
+        covariance[rows, columns] = covariance[columns, rows] = entries[start : start + len(rows)]
+        start += len(rows)
+        lacking += width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
+    return lacking
+
+
+def _statistic(small: Fit, large: Fit) -> float:
+    statistic = _criterion(small) - _criterion(large)
+    if statistic < -WORSE * max(1.0, abs(large.objective)):
+        raise DataError(
+            "the larger model is not converged: its objective is higher than the smaller one's by "
+            f"{-statistic:.3g}. Rescale its predictors or simplify it, and fit again."
+        )
+    return max(statistic, 0.0)
+
+
+def _criterion(fit: Fit) -> float:
+    """The objective; of a REML fit, as it is with an orthonormal basis of X."""
+    return fit.objective - (2 * fit.blocks.log_det_R if fit.reml else 0.0)
+
+
+def _notes(small: Fit, large: Fit, *, df: int, constraints: int) -> tuple[str, ...]:
+    notes = []
+    if not (small.converged and large.converged):
+        notes.append("A fit is not converged: the statistic may be wrong.")
+    if constraints == 1:
+        notes.append(
+            "χ² is not valid: under the null hypothesis a variance is zero, the edge of what it "
+            f"can be. With many levels the distribution is ½χ²({df - 1}) + ½χ²({df}), the mixture; "
+            "for the distribution with few, use exact_lrt or parametric_bootstrap."
+        )
+    elif constraints > 1:
+        notes.append(
+            "χ² is not valid: under the null hypothesis several variances are zero, the edge of "
+            "what they can be, and no simple mixture of χ² is known. Use parametric_bootstrap, or "
+            "test one variance at a time by exact_lrt."
+        )
+    if small.is_singular:
+        notes.append(
+            "The smaller model's own estimate is on the boundary, where no asymptotic distribution "
+            "is reliable: use parametric_bootstrap."
+        )
+    return tuple(notes)

@@ -1,0 +1,64 @@
+"""The one form in which every test reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmlib.results.display import Summary, Table
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class HypothesisTest:
+    """Outcome of a test.
+
+    Attributes
+    ----------
+    method : str
+        The test, such as ``"Kenward–Roger F test"``.
+    hypothesis : str
+        What is tested, in words or as a formula.
+    statistic_name : str
+        ``"F"``, ``"LRT"``, ``"RLRT"``, …
+    statistic : float
+    df : tuple of float
+        Degrees of freedom of the reference distribution: two for an F, one for a χ², none for a
+        simulated one.
+    pvalue : float
+    mcse : float or None
+        Monte-Carlo standard error of the p-value, where it comes from a simulation.
+    notes : tuple of str
+        What a reader must know before trusting the p-value.
+    """
+
+    method: str
+    hypothesis: str
+    statistic_name: str
+    statistic: float
+    df: tuple[float, ...] = ()
+    pvalue: float
+    mcse: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> Summary:
+        """The test as a table with its notes; text when printed, HTML in a notebook."""
+        columns = self._columns()
+        table = Table(self.method, tuple(columns), (tuple(columns.values()),), n_labels=0)
+        return Summary((table, f"Null hypothesis: {self.hypothesis}", *self.notes))
+
+    def _columns(self) -> dict[str, str]:
+        """What the one row of the table shows, by header."""
+        names = ["df"] if len(self.df) == 1 else [f"df{k}" for k in range(1, len(self.df) + 1)]
+        columns = {
+            self.statistic_name: f"{self.statistic:.4f}",
+            **{name: f"{df:.4g}" for name, df in zip(names, self.df, strict=True)},
+            "p-value": f"{self.pvalue:.4g}",
+        }
+        if self.mcse is not None:
+            columns["MC s.e."] = f"{self.mcse:.2g}"
+        return columns
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()

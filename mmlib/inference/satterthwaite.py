@@ -1,0 +1,169 @@
+"""Satterthwaite: t and F tests of fixed effects with degrees of freedom from observed information.
+
+Fai & Cornelius (1996), Journal of Statistical Computation and Simulation 54, 363–378; Kuznetsova,
+Brockhoff & Christensen (2017), lmerTest, Journal of Statistical Software 82(13),
+doi:10.18637/jss.v082.i13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import solve_triangular
+from scipy.special import fdtrc
+
+from mmlib.arrays import FloatArray
+from mmlib.engine.grouping import Grouping
+from mmlib.engine.threads import single_threaded
+from mmlib.inference.hypothesis import hypothesis_matrix
+from mmlib.inference.information import Information, once_per_fit, pseudo_inverse
+from mmlib.inference.report import HypothesisTest
+from mmlib.results.fit import Fit
+
+BOUNDARY = (
+    "The estimate is on the boundary: the degrees of freedom are those of the model without what "
+    "is estimated as zero."
+)
+FEW = (
+    "The approximation is poor: a component has 2 degrees of freedom or fewer. Prefer a parametric "
+    "bootstrap."
+)
+SAME_DF = 1e-8
+"""Degrees of freedom that differ by less than this share are the same."""
+
+
+def satterthwaite(
+    fit: Fit, L: str | Sequence[str] | ArrayLike, *, rhs: ArrayLike | None = None
+) -> HypothesisTest:
+    """Test Lβ = β_H by an F test with Satterthwaite's degrees of freedom.
+
+    F is Wald's statistic over ℓ. For one row its denominator has ν = 2f²/Var(f) degrees of
+    freedom, f = LΦLᵀ being the estimated variance of Lβ̂ and Var(f) its own, by the delta method
+    from the observed information. For several rows Lβ̂ is rotated to uncorrelated components,
+    whose degrees of freedom are combined as in lmerTest; like there, the result depends a little on
+    how the rows are scaled against each other, unless the design is balanced.
+
+    Parameters
+    ----------
+    fit : LMMResult
+        By REML or by maximum likelihood.
+    L : str, sequence of str, or array of shape (p,) or (ℓ, p)
+        A term's name, equations, or the hypothesis matrix; see `hypothesis_matrix`.
+    rhs : float or array, shape (ℓ,), optional
+        Right-hand sides β_H for a matrix, by default 0.
+
+    Returns
+    -------
+    HypothesisTest
+
+    Raises
+    ------
+    FormulaError, DataError, RankError
+        As `hypothesis_matrix`.
+
+    References
+    ----------
+    Fai & Cornelius (1996), Journal of Statistical Computation and Simulation 54, 363–378;
+    Kuznetsova, Brockhoff & Christensen (2017), Journal of Statistical Software 82(13).
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+    >>> test = satterthwaite(fit, "Days")
+    >>> round(test.statistic, 3), [round(df, 4) for df in test.df]
+    (45.853, [1, 17.0])
+    """
+    hypothesis = hypothesis_matrix(fit, L, rhs=rhs)
+    with single_threaded():
+        spread = _vcov_spread(fit)
+        rows = solve_triangular(fit.blocks.R, hypothesis.L.T, trans="T").T
+        variances, rotation = np.linalg.eigh(rows @ spread.Phi @ rows.T)
+    rotated = rotation.T @ rows
+    slopes = np.einsum("mi,kij,mj->mk", rotated, spread.slopes, rotated)
+    dfs = 2 * variances**2 / np.einsum("mk,kl,ml->m", slopes, spread.covariance, slopes)
+    distances = rotation.T @ (hypothesis.L @ fit.beta - hypothesis.rhs)
+    statistic = float(np.mean(distances**2 / variances)) / fit.sigma**2
+    df = _combined(dfs)
+    return HypothesisTest(
+        method="F test with Satterthwaite's degrees of freedom",
+        hypothesis=hypothesis.description,
+        statistic_name="F",
+        statistic=statistic,
+        df=(len(rows), df),
+        pvalue=float(fdtrc(len(rows), df, statistic)),
+        notes=spread.notes + (FEW,) * bool(dfs.min() <= 2),
+    )
+
+
+def _combined(dfs: FloatArray) -> float:
+    """Degrees of freedom of the mean of squares of t variables with `dfs`."""
+    if np.ptp(dfs) <= SAME_DF * dfs.max():
+        return float(dfs.mean())
+    if dfs.min() <= 2:
+        return 2.0
+    expectation = float(np.sum(dfs / (dfs - 2)))
+    return 2 * expectation / (expectation - len(dfs))
+
+
+@dataclass(frozen=True, eq=False)
+class _VcovSpread:
+    """Φ over σ² in the orthonormal basis of X, its slopes in (θ, log σ²), and their covariance."""
+
+    Phi: FloatArray
+    slopes: FloatArray
+    covariance: FloatArray
+    notes: tuple[str, ...]
+
+
+@once_per_fit
+def _vcov_spread(fit: Fit) -> _VcovSpread:
+    known = Information(fit)
+    jacobian, curvature = _chain(known)
+    slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
+    return _VcovSpread(
+        Phi=known.Phi,
+        slopes=np.concatenate([slopes, known.Phi[None]]),
+        covariance=2 * pseudo_inverse(_hessian(fit, known, jacobian, curvature)),
+        notes=(BOUNDARY,) if fit.is_singular else (),
+    )
+
+
+def _hessian(
+    fit: Fit, known: Information, jacobian: FloatArray, curvature: FloatArray
+) -> FloatArray:
+    """Hessian of the objective in (θ, log σ²), σ not profiled, by the chain rule through ρ."""
+    single, double = known.traces(reml=fit.reml)
+    score, score_products = known.score_products()
+    score, score_products = score / fit.sigma**2, score_products / fit.sigma**2
+    by_rho = 2 * score_products - double
+    by_theta = jacobian.T @ by_rho @ jacobian + np.tensordot(single - score, curvature, axes=1)
+    mixed = score @ jacobian
+    dof = fit.nobs - (fit.design.p if fit.reml else 0)
+    return np.block([[by_theta, mixed[:, None]], [mixed, np.array(float(dof))]])
+
+
+def _chain(known: Information) -> tuple[FloatArray, FloatArray]:
+    """First and second derivatives of ρ, the entries of λλᵀ, in θ: shapes (k, k) and (k, k, k)."""
+    k = len(known.vcov_slopes)
+    jacobian, curvature = np.zeros((k, k)), np.zeros((k, k, k))
+    for grouping, template in zip(known.groupings, known.templates, strict=True):
+        at = grouping.positions
+        jacobian[np.ix_(at, at)], curvature[np.ix_(at, at, at)] = _template_chain(
+            grouping, template
+        )
+    return jacobian, curvature
+
+
+def _template_chain(grouping: Grouping, lam: FloatArray) -> tuple[FloatArray, FloatArray]:
+    rows, columns = grouping.theta_rows, grouping.theta_columns
+    units = np.zeros((len(rows), *lam.shape))
+    units[np.arange(len(rows)), rows, columns] = 1.0
+    first = units @ lam.T
+    second = units[:, None] @ units.transpose(0, 2, 1)
+    first += first.transpose(0, 2, 1)
+    second += second.transpose(0, 1, 3, 2)
+    return first[:, rows, columns].T, second[:, :, rows, columns].transpose(2, 0, 1)

@@ -1,0 +1,332 @@
+"""What a fit is: its estimates, its random effects, and the same design fitted or drawn again."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.linalg import solve_triangular
+
+from mmlib.arrays import FloatArray, lower
+from mmlib.design.build import Design
+from mmlib.design.checks import as_generator, as_response, require_count, require_own_rows
+from mmlib.design.terms import RandomTerm, templates
+from mmlib.engine.blocks import Blocks
+from mmlib.engine.factor import Modes
+from mmlib.engine.objective import Objective
+from mmlib.engine.optimize import Optimum, minimize_objective
+from mmlib.engine.threads import single_threaded
+from mmlib.errors import DataError
+from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
+from mmlib.results.varcorr import VarCorr, covariances
+
+SINGULAR_TOLERANCE = 1e-5
+"""A relative standard deviation at or below this is on the boundary."""
+
+
+class ConvergenceWarning(UserWarning):
+    """The optimiser stopped before it reached a minimum."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """A fitted linear mixed model, ``y = Xβ + Zb + ε`` with b = Λ_θ u, u and ε normal.
+
+    Attributes
+    ----------
+    design : Design
+        The arrays that the formula made of the data.
+    blocks : Blocks
+        Their cross-products.
+    reml : bool
+        Whether the fit is by REML.
+    optimum : Optimum
+        How the minimum was found.
+    """
+
+    design: Design
+    blocks: Blocks
+    reml: bool
+    optimum: Optimum
+
+    @classmethod
+    def of(cls, design: Design, blocks: Blocks, *, reml: bool) -> Self:
+        """Fit a design, whose cross-products are known, by REML or maximum likelihood."""
+        if not isinstance(reml, (bool, np.bool_)):
+            raise DataError(f"reml must be True or False (maximum likelihood), not {reml!r}.")
+        optimum = minimize_objective(Objective(blocks, reml=reml))
+        if not optimum.converged:
+            warnings.warn(
+                f"the fit of {design.formula} has not converged: {optimum.shortfall}; centre and "
+                "rescale the predictors, or simplify the random part.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return cls(design=design, blocks=blocks, reml=reml, optimum=optimum)
+
+    @cached_property
+    def _modes(self) -> Modes:
+        return self.optimum.factor.modes()
+
+    # ---- estimates -------------------------------------------------------------------------
+
+    @property
+    def theta(self) -> FloatArray:
+        """Covariance parameters relative to σ: lower triangles of the templates, by column."""
+        return self.optimum.theta
+
+    @cached_property
+    def beta(self) -> FloatArray:
+        """Fixed effects, shape (p,)."""
+        with single_threaded():
+            beta = solve_triangular(self.blocks.R, self.blocks.ols + self._modes.beta)
+        beta.setflags(write=False)
+        return beta
+
+    @cached_property
+    def sigma(self) -> float:
+        """Residual standard deviation, in the units of y."""
+        return float(np.sqrt(self.optimum.factor.rss / self._dof))
+
+    @property
+    def _dof(self) -> int:
+        return self.nobs - (self.design.p if self.reml else 0)
+
+    def fixef(self) -> pd.Series:
+        """Fixed effects by name."""
+        return pd.Series(self.beta.copy(), index=list(self.design.fixed_names), name="Estimate")
+
+    def vcov(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects given θ: σ²(XᵀV⁻¹X)⁻¹."""
+        names = list(self.design.fixed_names)
+        return pd.DataFrame(self._vcov.copy(), index=names, columns=names)
+
+    @cached_property
+    def _vcov(self) -> FloatArray:
+        with single_threaded():
+            root = np.linalg.inv(self.optimum.factor.fixed_factor())
+            half = solve_triangular(self.blocks.R, root.T) * self.sigma
+        return half @ half.T
+
+    def varcorr(self) -> VarCorr:
+        """Variances, standard deviations and correlations of the random effects."""
+        return VarCorr(covariances(self.design.terms, self.theta, self.sigma), self.sigma)
+
+    # ---- criteria --------------------------------------------------------------------------
+
+    @property
+    def objective(self) -> float:
+        """−2 log-likelihood at the estimates; for a REML fit, the REML criterion."""
+        return self.optimum.objective
+
+    @property
+    def loglik(self) -> float:
+        """Log-likelihood; for a REML fit the restricted one, which is not comparable with it."""
+        return -self.objective / 2
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed effects, entries of θ, and σ."""
+        return self.design.p + len(self.theta) + 1
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion: objective + 2 · parameters."""
+        return self.objective + 2 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion: objective + log(n) · parameters."""
+        return self.objective + float(np.log(self.nobs)) * self.n_parameters
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return self.design.n
+
+    @property
+    def df_resid(self) -> int:
+        """Rows less parameters."""
+        return self.nobs - self.n_parameters
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser ended at a minimum."""
+        return self.optimum.converged
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether the estimate is on the boundary: a variance of 0, or a correlation of ±1."""
+        return any(rank < term.width for term, rank in self.effect_ranks().items())
+
+    def effect_ranks(self) -> dict[RandomTerm, int]:
+        """Rank of each term's covariance matrix, judged in scaled columns: S off the boundary."""
+        ranks = {}
+        for grouping, scaled in zip(
+            self.blocks.groupings, self.optimum.factor.templates, strict=True
+        ):
+            for term, template in grouping.by_term(scaled).items():
+                ranks[term] = int((np.diag(lower(template)) > SINGULAR_TOLERANCE).sum())
+        return ranks
+
+    # ---- random effects, fitted values -------------------------------------------------------
+
+    def ranef(self) -> dict[str, pd.DataFrame]:
+        """Conditional modes of the random effects (BLUPs): for each grouping, levels × columns."""
+        return as_tables(self.blocks.groupings, self._modes.b)
+
+    def term_modes(self) -> list[FloatArray]:
+        """Conditional modes of each term of `design.terms`, shape (ℓ, S)."""
+        modes: dict[RandomTerm, FloatArray] = {}
+        for grouping, b in zip(self.blocks.groupings, self._modes.b, strict=True):
+            modes |= {term: b[:, span] for term, span in grouping.spans.items()}
+        return [modes[term] for term in self.design.terms]
+
+    def cond_var(self) -> dict[str, FloatArray]:
+        """Conditional variance Var(b | y): β, θ and σ are taken as known.
+
+        What lme4 calls ``condVar``. See `prediction_error_var` for the variance that counts the
+        error of β̂ too.
+
+        Returns
+        -------
+        dict
+            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`, in
+            squared units of y.
+        """
+        return self._variances(beta_estimated=False)
+
+    def prediction_error_var(self) -> dict[str, FloatArray]:
+        """Prediction-error variance Var(b̂ − b): β is estimated, θ and σ are taken as known.
+
+        Never smaller than `cond_var`, and what an interval for b should be made of (Henderson
+        1975). Arrays as there.
+        """
+        return self._variances(beta_estimated=True)
+
+    def cond_sd(self) -> dict[str, pd.DataFrame]:
+        """Conditional standard deviations (β known), in tables like those of `ranef`."""
+        return self._standard_deviations(self.cond_var())
+
+    def prediction_error_sd(self) -> dict[str, pd.DataFrame]:
+        """Prediction-error standard deviations (β estimated), in tables like those of `ranef`."""
+        return self._standard_deviations(self.prediction_error_var())
+
+    def _variances(self, *, beta_estimated: bool) -> dict[str, FloatArray]:
+        with single_threaded():
+            variances = self.optimum.factor.conditional_variances(beta_estimated=beta_estimated)
+        return {
+            grouping.name: self.sigma**2 * variance
+            for grouping, variance in zip(self.blocks.groupings, variances, strict=True)
+        }
+
+    def _standard_deviations(self, variances: dict[str, FloatArray]) -> dict[str, pd.DataFrame]:
+        return as_tables(
+            self.blocks.groupings, [standard_deviations(v) for v in variances.values()]
+        )
+
+    @cached_property
+    def effects_covariance(self) -> EffectsCovariance:
+        """Joint covariance of (b̂ − b, β̂ − β) over σ², as an operator."""
+        return EffectsCovariance(self.optimum.factor)
+
+    @cached_property
+    def population_mean(self) -> FloatArray:
+        """Xβ̂, plus any offset: the mean of each row over the levels of all groupings, (n,)."""
+        mean = self.design.X @ self.beta
+        if self.design.offset is not None:
+            mean += self.design.offset
+        mean.setflags(write=False)
+        return mean
+
+    @cached_property
+    def _fitted(self) -> FloatArray:
+        fitted = self.population_mean.copy()
+        for grouping, modes in zip(self.blocks.groupings, self._modes.b, strict=True):
+            fitted += (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
+        return fitted
+
+    @property
+    def fitted(self) -> pd.Series:
+        """Fitted values that include the conditional modes: Xβ̂ + Zb̂, plus any offset."""
+        return pd.Series(self._fitted.copy(), index=self.design.index, name="fitted")
+
+    @property
+    def resid(self) -> pd.Series:
+        """Conditional residuals, y less `fitted`."""
+        return pd.Series(self.design.y - self._fitted, index=self.design.index, name="resid")
+
+    # ---- other data, other criterion ---------------------------------------------------------
+
+    def refit(self, y: ArrayLike | None = None, *, reml: bool | None = None) -> Self:
+        """Fit the same design to another response, or by the other criterion.
+
+        Parameters
+        ----------
+        y : array, shape (nobs,), optional
+            The new response on the scale of the formula's left side; by default the old one.
+        reml : bool, optional
+            By default as this fit.
+        """
+        reml = self.reml if reml is None else reml
+        with single_threaded():
+            if y is None:
+                return self.of(self.design, self.blocks, reml=reml)
+            values = np.asarray(y)
+            if values.shape != (self.nobs,):
+                raise DataError(
+                    f"y must have one value for each of the {self.nobs} rows of the fit; "
+                    f"it has shape {values.shape}."
+                )
+            require_own_rows("y", y, self.design.index)
+            response = as_response(pd.Series(values, name="y"))
+            design = dataclasses.replace(self.design, y=response)
+            return self.of(design, self.blocks.with_response(response), reml=reml)
+
+    def simulate(
+        self,
+        nsim: int = 1,
+        *,
+        rng: np.random.Generator | int | None = None,
+        conditional: bool = False,
+    ) -> FloatArray:
+        """Draw new responses from the fitted model.
+
+        Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
+        in order), then the errors; so the first k of n replicates do not depend on n.
+
+        Parameters
+        ----------
+        nsim : int
+            Number of replicates.
+        rng : Generator, int or None
+            Passed to `numpy.random.default_rng`.
+        conditional : bool, default False
+            Keep the levels of the data at their conditional modes and draw the errors only: more
+            observations of the same groups, instead of new groups.
+
+        Returns
+        -------
+        ndarray, shape (nsim, nobs)
+        """
+        nsim = require_count("nsim", nsim)
+        rng = as_generator(rng)
+        terms = () if conditional else self.design.terms
+        sizes = [term.n_levels * term.width for term in terms]
+        draws = self.sigma * rng.standard_normal((nsim, sum(sizes) + self.nobs))
+        *effects, errors = np.split(draws, np.cumsum(sizes, dtype=int), axis=1)
+        if self.design.weights is not None:
+            errors = errors / np.sqrt(self.design.weights)
+        mean = self._fitted if conditional else self.population_mean
+        simulated = mean + errors
+        lambdas = templates(self.design.terms, self.theta)[: len(terms)]
+        for term, spherical, lam in zip(terms, effects, lambdas, strict=True):
+            b = spherical.reshape(nsim, term.n_levels, -1) @ lam.T
+            simulated += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
+        return simulated

@@ -1,0 +1,117 @@
+"""The summary of a fit, in the order that users of lme4 know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mmlib.results.display import DIGITS, Summary, Table, decimals_for, fixed_point
+from mmlib.results.fit import Fit
+
+MAX_SHOWN_CORRELATIONS = 12
+"""Fixed effects up to which their correlations are shown."""
+
+
+def summarize(fit: Fit, coefficients: pd.DataFrame) -> Summary:
+    """Header, criterion, scaled residuals, random effects, fixed effects, counts and notes."""
+    parts: list[str | Table] = [_header(fit), _criterion(fit), _scaled_residuals(fit)]
+    parts.append(fit.varcorr().table())
+    parts.append(_counts(fit))
+    if fit.design.p:
+        parts.append(_fixed_effects(coefficients))
+    if 1 < fit.design.p <= MAX_SHOWN_CORRELATIONS:
+        parts.append(_correlations(fit))
+    parts.extend(_notes(fit))
+    return Summary(tuple(parts))
+
+
+def _header(fit: Fit) -> str:
+    kind = "Linear mixed model" if fit.design.terms else "Linear model (no random term)"
+    method = "REML" if fit.reml else "maximum likelihood"
+    return f"{kind} fit by {method}\nFormula: {fit.design.formula}"
+
+
+def _criterion(fit: Fit) -> str | Table:
+    if fit.reml:
+        return f"REML criterion at convergence: {fit.objective:.1f}"
+    values = [fit.aic, fit.bic, fit.loglik, fit.objective]
+    cells = (*(f"{value:.1f}" for value in values), str(fit.df_resid))
+    return Table("", ("AIC", "BIC", "logLik", "-2*log(L)", "df.resid"), (cells,), n_labels=0)
+
+
+def _scaled_residuals(fit: Fit) -> Table:
+    scaled = fit.resid.to_numpy() / fit.sigma
+    if fit.design.weights is not None:
+        scaled = scaled * np.sqrt(fit.design.weights)
+    quantiles = np.quantile(scaled, [0, 0.25, 0.5, 0.75, 1])
+    most = int(DIGITS + 1.5 - np.log10(np.abs(quantiles).max()))  # R's zapsmall
+    cells = tuple(fixed_point(quantiles, min(decimals_for(quantiles), most)))
+    return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), n_labels=0)
+
+
+def _counts(fit: Fit) -> str:
+    counts = [f"Number of obs: {fit.nobs}"]
+    levels = {term.group: term.n_levels for term in fit.design.terms}
+    if levels:
+        groups = "; ".join(f"{group}, {count}" for group, count in levels.items())
+        counts.append(f"groups: {groups}")
+    return ", ".join(counts)
+
+
+def _fixed_effects(table: pd.DataFrame) -> Table:
+    shared = decimals_for(table[["Estimate", "Std. Error"]].to_numpy().ravel())
+    t_values = table["t value"].round(3)
+    columns = [
+        fixed_point(table["Estimate"], shared),
+        fixed_point(table["Std. Error"], shared),
+        fixed_point(t_values, min(decimals_for(t_values), 3)),
+    ]
+    rows = tuple(zip(map(str, table.index), *columns, strict=True))
+    return Table("Fixed effects", ("", *table.columns), rows)
+
+
+def _correlations(fit: Fit) -> Table:
+    covariance = fit.vcov().to_numpy()
+    sd = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(sd, sd)
+    names = fit.design.fixed_names
+    rows = tuple(
+        (names[i], *fixed_point(correlation[i, :i], 3), *[""] * (len(names) - 1 - i))
+        for i in range(1, len(names))
+    )
+    return Table("Correlation of fixed effects", ("", *names[:-1]), rows)
+
+
+def _notes(fit: Fit) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    notes = []
+    if fit.design.n_missing:
+        notes.append(f"{fit.design.n_missing} row(s) left out because a value is missing.")
+    if fit.design.aliased:
+        notes.append(
+            "Column(s) left out because they depend on the ones before: "
+            f"{', '.join(fit.design.aliased)}."
+        )
+    if fit.is_singular:
+        notes.append(f"Boundary estimate: {_boundary(fit)}.")
+    if not fit.converged:
+        notes.append(f"Not converged: {fit.optimum.shortfall}.")
+    return notes
+
+
+def _boundary(fit: Fit) -> str:
+    """Which variances are zero, or which covariance matrices have lost rank."""
+    found = []
+    ranks = fit.effect_ranks()
+    for term, estimate in zip(fit.design.terms, fit.varcorr().terms, strict=True):
+        zeros = [name for name, sd in zip(term.columns, estimate.sd, strict=True) if sd == 0]
+        for name in zeros:
+            label = term.group if term.columns == ("Intercept",) else f"{term.group}: {name}"
+            found.append(f"σ({label}) = 0")
+        size = term.width - len(zeros)
+        if ranks[term] < size:
+            found.append(
+                f"the effects of {term.group} are perfectly correlated "
+                f"(covariance of rank {ranks[term]}, not {size})"
+            )
+    return "; ".join(found)

@@ -1,0 +1,41 @@
+"""The effects of each level from its own rows alone: what the conditional modes are shrunk from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mmlib.arrays import FloatArray
+from mmlib.engine.grouping import Grouping
+from mmlib.results.effects import as_tables
+from mmlib.results.fit import Fit
+
+NOT_ESTIMABLE = 1e-10
+"""Relative eigenvalue below which a level's own rows leave a combination of effects open."""
+
+
+def unpooled(fit: Fit) -> dict[str, pd.DataFrame]:
+    """What `LMMResult.unpooled` gives."""
+    groupings, resid = fit.blocks.groupings, fit.resid.to_numpy()
+    weights = fit.design.row_weights
+    modes = fit.ranef()
+    return as_tables(
+        groupings, [_least_squares(g, modes[g.name].to_numpy(), resid, weights) for g in groupings]
+    )
+
+
+def _least_squares(
+    grouping: Grouping, modes: FloatArray, resid: FloatArray, weights: FloatArray
+) -> FloatArray:
+    partial = resid + (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
+    Z = grouping.model_matrix @ grouping.basis
+    gram = np.zeros((grouping.n_levels, grouping.width, grouping.width))
+    np.add.at(gram, grouping.codes, weights[:, None, None] * Z[:, :, None] * Z[:, None, :])
+    score = np.zeros((grouping.n_levels, grouping.width, 1))
+    np.add.at(score, grouping.codes, (weights * partial)[:, None, None] * Z[:, :, None])
+    eigenvalues = np.linalg.eigvalsh(gram)
+    open_ = eigenvalues[:, 0] <= NOT_ESTIMABLE * eigenvalues[:, -1]
+    gram[open_] = np.eye(grouping.width)
+    effects = np.linalg.solve(gram, score)[:, :, 0] @ grouping.basis.T
+    effects[open_] = np.nan
+    return effects

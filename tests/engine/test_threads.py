@@ -1,0 +1,58 @@
+"""BLAS keeps to one thread while mmlib computes, and gets its threads back afterwards."""
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import mmlib as mm
+from mmlib.engine.factor import Factor
+from mmlib.engine.threads import single_threaded
+from tests.helpers.structures import simulated
+
+
+def blas_threads():
+    """Return how many threads each BLAS that is loaded would use."""
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    with threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("this BLAS has no second thread to limit")
+        yield
+
+
+def test_one_thread_inside_and_as_before_outside():
+    with single_threaded():
+        assert blas_threads() == {1}
+        with single_threaded():
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
+
+
+def test_threads_come_back_after_an_error():
+    with pytest.raises(ZeroDivisionError), single_threaded():
+        _ = 1 / 0
+    assert blas_threads() == {2}
+
+
+def test_fits_and_refits_use_one_thread(monkeypatch):
+    seen = []
+
+    class Watched(Factor):
+        def __init__(self, *arguments):
+            seen.append(blas_threads())
+            super().__init__(*arguments)
+
+    fit = mm.lmm("y ~ x + (1 | g)", simulated())
+    monkeypatch.setattr("mmlib.engine.objective.Factor", Watched)
+    mm.lmm("y ~ x + (1 | g)", simulated())
+    first = len(seen)
+    fit.refit(simulated()["z"])
+    assert first > 3
+    assert len(seen) > first + 3
+    assert all(threads == {1} for threads in seen)
+    assert blas_threads() == {2}

@@ -1,0 +1,277 @@
+"""`tools/homework/build.py`: what is committed, what students get, which lists are refused."""
+
+import re
+
+import nbformat
+import numpy as np
+import pytest
+
+from tools.homework import build as homework
+import mmlib as mm
+from tools import ROOT
+from tools.homework.chapter import Cell, read_book
+from tools.homework.notebooks import Edition, write_answer, write_check
+from tools.homework.students import read_own_data, read_students
+from tools.homework.text import HomeworkError
+
+HOMEWORK = ROOT / "homework"
+
+
+def committed(folder):
+    kept = ("student/*.ipynb", "solution/*.ipynb", "course/*", "course/source/*/*")
+    found = [path for pattern in kept for path in folder.glob(pattern) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def test_what_is_committed_is_what_the_chapters_give(chapters, tmp_path):
+    homework.write_all(chapters, tmp_path)
+    fresh, kept = committed(tmp_path), committed(HOMEWORK)
+    assert fresh.keys() == kept.keys(), "run `make homework`"
+    drifted = [name for name in fresh if fresh[name] != kept[name]]
+    assert not drifted, "run `make homework`"
+
+
+def test_every_exercise_can_be_graded(chapters):
+    complaints = []
+    for exercise in (exercise for chapter in chapters for exercise in chapter.exercises):
+        if exercise.code and not (exercise.points and exercise.wrong and exercise.answers):
+            complaints.append(f"{exercise.label}: code needs points, wrong answers and names")
+        if exercise.kind != "Computation" and not exercise.rubric:
+            complaints.append(f"{exercise.label}: what a person reads needs a rubric")
+        if exercise.kind == "Derivation" and not exercise.check:
+            complaints.append(f"{exercise.label}: a derivation needs a numerical check")
+    assert complaints == []
+    assert sum(len(chapter.exercises) for chapter in chapters) >= 30
+
+
+def test_students_see_neither_solutions_nor_results(chapters):
+    for chapter in chapters:
+        path = HOMEWORK / "student" / f"{chapter.name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        text = "\n".join(cell.source for cell in notebook.cells)
+        assert not any(cell.get("outputs") for cell in notebook.cells)
+        assert "HIDDEN TESTS" not in text
+        assert "SOLUTION" not in text
+        for exercise in chapter.exercises:
+            for hidden in [cell.source for cell in exercise.solution] + [exercise.hidden]:
+                assert not hidden or hidden not in text, exercise.label
+
+
+SMALL_CHAPTER = """\
+---
+jupytext: {text_representation: {extension: .md, format_name: myst}}
+---
+# A title
+
+```{code-cell}
+:tags: [remove-cell]
+base = 2
+assert base == 2
+```
+
+```{code-cell}
+:tags: [remove-cell]
+unused = 1
+needed = base + 1
+```
+
+```{code-cell}
+:tags: [remove-input]
+"a figure that only the website has"
+```
+
+```{code-cell}
+print(needed)
+```
+
+```{exercise-start} Doubling
+:label: ex-double
+```
+
+*Computation.* Store twice 21 as `answer`.
+
+```{exercise-end}
+```
+
+```{solution-start} ex-double
+:label: sol-double
+```
+
+```{code-cell}
+:tags: [solution]
+half = 21
+answer = 2 * half
+```
+
+```{code-cell}
+:tags: [check]
+assert answer == 42, "Twice 21 is 42."
+```
+
+```{solution-end}
+```
+"""
+TABLE = """\
+[ex-double]
+points = 3
+hidden = "assert isinstance(answer, int)"
+wrong = [{ old = "2 * half", new = "half", hint = "Twice" }]
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Return a function that reads a book of one chapter, with a table beside it."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "references.bib").write_text("")
+
+    def read(text=SMALL_CHAPTER, table=TABLE):
+        (tmp_path / "book" / "01-one.md").write_text(text)
+        (tmp_path / "01-one.toml").write_text(table)
+        (chapter,) = read_book(tmp_path / "book", tmp_path)
+        return chapter
+
+    return read
+
+
+def test_hidden_cells_go_but_what_others_need_of_them_stays(small):
+    code = [part.source for part in small().parts if isinstance(part, Cell) and part.kind == "code"]
+    assert code == ["base = 2", "unused = 1\nneeded = base + 1", "print(needed)"]
+
+
+def test_the_editions_differ_in_answer_and_hidden_tests_alone(small):
+    (exercise,) = small().exercises
+    assert exercise.answers == ["answer"]
+    answers = [write_answer(exercise, edition) for edition in Edition]
+    assert answers[0] == "# Define here: answer\n# Your code"
+    assert answers[1] == "half = 21\nanswer = 2 * half"
+    assert answers[2] == (
+        "# Define here: answer\n### BEGIN SOLUTION\nhalf = 21\nanswer = 2 * half\n### END SOLUTION"
+    )
+    student, solution, course = (write_check(exercise, edition) for edition in Edition)
+    assert student == solution
+    assert course == (
+        f"{student}\n### BEGIN HIDDEN TESTS\nassert isinstance(answer, int)\n### END HIDDEN TESTS"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "table", "message"),
+    [
+        ((), "[ex-other]\n", "01-one.toml describes ex-other: no such exercise"),
+        ((), "[ex-double]\npoint = 1\n", "ex-double: unknown point"),
+        ((), "[ex-double\n", "01-one.toml: "),
+        ((), TABLE.replace("2 * half", "3 * half"), "does not contain '3 * half'"),
+        (("{exercise-start} Doubling", "{exercise-start} `2 x`"), "", "no exercise before it"),
+        ((":tags: [check]", ":tags: [solution]"), TABLE, "ex-double: 0 check cells"),
+        (
+            ("# A title", "# A title\n\nSee {doc}`02-two`."),
+            TABLE,
+            "{doc}`02-two` refers to nothing",
+        ),
+    ],
+)
+def test_mistakes_in_a_chapter_or_its_table_are_named(small, text, table, message):
+    with pytest.raises(HomeworkError, match=re.escape(message)) as caught:
+        small(SMALL_CHAPTER.replace(*text) if text else SMALL_CHAPTER, table)
+    assert str(caught.value).startswith("01-one: ")
+
+
+# --- Lists of students ---------------------------------------------------------------------------
+
+
+def students(tmp_path, text):
+    path = tmp_path / "list.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_students(path)
+
+
+def test_a_list_may_have_other_columns(tmp_path):
+    assert students(tmp_path, "name,id\nAnna B.,anna\nBen,b-2.x\n") == ["anna", "b-2.x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column 'id'; the first line has nothing"),
+        ("name\nanna\n", "no column 'id'; the first line has name"),
+        ("id\n", "no students below the first line"),
+        ("id,name\nanna,A\n,B\n", "student 2 has an empty id"),
+        ("id\nanna\nben\nanna\n", "not unique: anna"),
+        ("id\nanna\nAnna\n", "not unique: anna, Anna"),
+        ("id\n../anna\n", "'../anna' cannot name a folder"),
+        ("id\nanna/ben\n", "'anna/ben' cannot name a folder"),
+        ("id\n.hidden\n", "'.hidden' cannot name a folder"),
+        ("id\nanna.\n", "'anna.' cannot name a folder"),
+        ("id\nanna b\n", "'anna b' cannot name a folder"),
+        (f"id\n{'a' * 65}\n", "cannot name a folder"),
+    ],
+)
+def test_bad_lists_are_refused(tmp_path, text, message):
+    with pytest.raises(HomeworkError, match=re.escape(message)):
+        students(tmp_path, text)
+
+
+def test_the_command_tells_what_is_wrong_and_writes_nothing(tmp_path, capsys):
+    missing, output = tmp_path / "none.csv", tmp_path / "out"
+    assert homework.main(["--students", str(missing), "--output", str(output)]) == 1
+    assert "none.csv: cannot be read (No such file or directory)" in capsys.readouterr().err
+    missing.write_text("id\nanna\n")
+    assert homework.main(["--students", str(missing), "--output", str(output)]) == 1
+    assert "no salt" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"id\n\xff\xfe\n")
+    with pytest.raises(HomeworkError, match="not a CSV file in UTF-8"):
+        read_students(path)
+
+
+# --- Own data ------------------------------------------------------------------------------------
+
+OWN_DATA = {data.name: data for data in read_own_data(HOMEWORK / "own-data.toml")}
+
+
+@pytest.mark.parametrize("name", OWN_DATA)
+def test_own_data_depend_on_id_and_salt_alone(name):
+    own = OWN_DATA[name]
+    original = mm.load_dataset(name)
+    drawn = own.draw("anna", "salt")
+    assert drawn.equals(own.draw("anna", "salt"))
+    assert not drawn.equals(own.draw("ben", "salt"))
+    assert not drawn.equals(own.draw("anna", "pepper"))
+    assert drawn.drop(columns=own.response).equals(original.drop(columns=own.response))
+    assert np.allclose(drawn[own.response], drawn[own.response].round(own.decimals))
+
+
+def test_own_data_come_from_the_fitted_model():
+    own = OWN_DATA["pulp"]
+    fit = mm.lmm(own.formula, mm.load_dataset("pulp"))
+    layouts = [
+        mm.oneway("bright ~ operator", own.draw(f"s{number}", "salt")) for number in range(60)
+    ]
+    mse = np.array([layout.mse for layout in layouts])
+    assert abs(mse.mean() - fit.sigma**2) < 4 * mse.std() / np.sqrt(60)
+    assert min(layout.f for layout in layouts) > 1.5, "data with nothing to find are drawn again"
+
+
+def test_a_model_that_cannot_give_usable_data_is_an_error(monkeypatch):
+    monkeypatch.setattr("homework_students._SMALLEST_THETA", 1e6)
+    monkeypatch.setattr("homework_students._ATTEMPTS", 5)
+    with pytest.raises(HomeworkError, match="pulp: no usable data in 5 draws from bright ~ 1"):
+        OWN_DATA["pulp"].draw("anna", "salt")
+
+
+def test_each_student_gets_notebooks_and_data(chapters, tmp_path):
+    few = [chapter for chapter in chapters if chapter.name in ("01-pulp", "10-coming-from-r")]
+    homework.write_for_students(few, list(OWN_DATA.values()), ["anna", "ben"], "salt", tmp_path)
+    for student in ("anna", "ben"):
+        names = {path.name for path in (tmp_path / "students" / student).iterdir()}
+        assert names == {"01-pulp.ipynb", "penicillin.csv", "pulp.csv"}
+    notebook = (tmp_path / "students" / "anna" / "01-pulp.ipynb").read_text(encoding="utf-8")
+    assert 'pd.read_csv(\\"pulp.csv\\"' in notebook
+    assert "load_dataset" not in notebook
+    assert (tmp_path / "course" / "source" / "01-pulp" / "01-pulp.ipynb").is_file()

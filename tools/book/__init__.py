@@ -1,0 +1,1 @@
+"""The chapters: run them, check what they say, and derive what they rest on."""

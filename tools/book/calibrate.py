@@ -1,0 +1,526 @@
+"""How often tests at 5 % reject a true null hypothesis: the table of the chapter on calibration.
+
+    make calibrate                                     # every design, on all processors
+    make calibrate ARGS="--replicates 500 --designs pulp --output sizes.csv"
+
+For each design, responses are drawn from its null hypothesis, and every test is done on each by
+the functions that a user calls. The numbers depend on the seed alone: not on the number of workers,
+nor on interruptions, after which the same command goes on where it stopped (`make clean` forgets).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import chdtrc, fdtrc
+from scipy.stats import chi2
+from tqdm import tqdm
+
+import mmlib as mm
+from mmlib.arrays import FloatArray
+from mmlib.design.checks import require_count
+from mmlib.design.terms import templates
+from mmlib.engine.spectral import SpectralModel, suits
+from mmlib.inference.anova import term_hypotheses
+from mmlib.inference.exact import NullDistribution
+from mmlib.inference.replicate import Draws, draw
+from tools import ROOT
+from tools.book.datasets import write_checksums
+
+TABLE = ROOT / "mmlib" / "data" / "test_sizes.csv"
+STATE = ROOT / "_build" / "calibration"
+
+LEVEL = 0.05
+REPLICATES = 6000  # a standard error of 0.28 % where the size is 5 %
+SEED = 2026
+CHUNK = 50
+SAVED_EVERY = 20 * CHUNK
+EXACT_DRAWS = 999
+BOOTSTRAP_DRAWS = 199
+COLUMNS = ("design", "hypothesis", "test", "replicates", "failed", "size", "mcse", "exact_size")
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A design, and a hypothesis that is true of the responses drawn for it.
+
+    Attributes
+    ----------
+    name : str
+    small, large : str
+        Formulas of the null model, from which the responses come, and of the other.
+    data : DataFrame
+        The layout; its response, which tells the formulas where theirs goes, is replaced.
+    theta : tuple of float
+        The null model's relative covariance parameters.
+    term : str
+        The fixed effect that is tested; empty where a variance is.
+    """
+
+    name: str
+    small: str
+    large: str
+    data: Callable[[], pd.DataFrame]
+    theta: tuple[float, ...] = ()
+    term: str = ""
+
+    @property
+    def hypothesis(self) -> str:
+        """What is true of every response."""
+        return f"no effect of {self.term}" if self.term else "group variance is zero"
+
+
+# ---- designs --------------------------------------------------------------------------------
+
+
+def one_way(*sizes: int) -> Callable[[], pd.DataFrame]:
+    """Groups of these sizes."""
+
+    def layout() -> pd.DataFrame:
+        group = [f"g{number:02d}" for number, size in enumerate(sizes) for _ in range(size)]
+        return pd.DataFrame({"y": np.arange(len(group)) % 7, "group": pd.Categorical(group)})
+
+    return layout
+
+
+def litters() -> pd.DataFrame:
+    """Three treatments of 5, 4 and 3 litters with 2 to 9 young each, 58 in all."""
+    sizes = {"a": (2, 3, 4, 6, 9), "b": (3, 4, 5, 8), "c": (2, 5, 7)}
+    rows = [
+        (treat, f"{treat}{litter}")
+        for treat, counts in sizes.items()
+        for litter, count in enumerate(counts)
+        for _ in range(count)
+    ]
+    table = pd.DataFrame(rows, columns=["treat", "litter"], dtype="category")
+    return table.assign(y=np.arange(len(table)) % 7)
+
+
+def short_sleepstudy() -> pd.DataFrame:
+    """The first eight people of sleepstudy, on the first five days."""
+    data = mm.load_dataset("sleepstudy")
+    people = data["Subject"].unique()[:8]
+    data = data[data["Subject"].isin(people) & (data["Days"] < 5)]
+    return data.assign(Subject=data["Subject"].cat.remove_unused_categories())
+
+
+def _variance(name: str, *sizes: int) -> Study:
+    return Study(name, "y ~ 1", "y ~ 1 + (1 | group)", one_way(*sizes))
+
+
+STUDIES = (
+    _variance("one-way, 4 groups of 5 (pulp)", *[5] * 4),
+    _variance("one-way, 6 groups of 5", *[5] * 6),
+    _variance("one-way, 10 groups of 3", *[3] * 10),
+    _variance("one-way, 30 groups of 4", *[4] * 30),
+    _variance("one-way, unbalanced: 2, 2, 3, 4, 12, 17", 2, 2, 3, 4, 12, 17),
+    Study(
+        "blocks: 4 treatments in 5 blocks (penicillin)",
+        "yield ~ 1 + (1 | blend)",
+        "yield ~ treat + (1 | blend)",
+        lambda: mm.load_dataset("penicillin"),
+        theta=(0.8,),
+        term="treat",
+    ),
+    Study(
+        "random slopes: 8 people on 5 days (sleepstudy)",
+        "Reaction ~ 1 + (Days | Subject)",
+        "Reaction ~ Days + (Days | Subject)",
+        short_sleepstudy,
+        theta=(0.97, 0.02, 0.23),
+        term="Days",
+    ),
+    Study(
+        "split plot: 3 varieties in 6 blocks, 4 subplots (oats)",
+        "yield ~ nitro + (1 | Block/Variety)",
+        "yield ~ nitro + Variety + (1 | Block/Variety)",
+        lambda: mm.load_dataset("oats"),
+        theta=(0.8, 1.1),
+        term="Variety",
+    ),
+    Study(
+        "nested, unbalanced: 3 treatments of 12 litters",
+        "y ~ 1 + (1 | litter)",
+        "y ~ treat + (1 | litter)",
+        litters,
+        theta=(0.8,),
+        term="treat",
+    ),
+)
+
+
+# ---- one response ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Fits:
+    """Both models, ready to be refitted."""
+
+    small: mm.LMMResult
+    large: mm.LMMResult
+    L: FloatArray | None
+
+    @classmethod
+    def of(cls, study: Study) -> Fits:
+        """Fits to the layout's own response, from which the refits start."""
+        data = study.data()
+        small, large = (mm.lmm(each, data, reml=False) for each in (study.small, study.large))
+        L = term_hypotheses(large.design, type=1)[study.term] if study.term else None
+        return cls(small, large, L)
+
+    def null_response(self, theta: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """A response of the null model with β = 0 and σ = 1; the tests do not depend on them."""
+        y = rng.standard_normal(self.small.nobs)
+        terms = self.small.design.terms
+        for term, lam in zip(terms, templates(terms, theta), strict=True):
+            b = rng.standard_normal((term.n_levels, term.width)) @ lam.T
+            y += (term.model_matrix * b[term.codes]).sum(axis=1)
+        return y
+
+    def tests(self, y: FloatArray, rng: np.random.Generator) -> dict[str, Callable[[], float]]:
+        """Each test's p-value, still to be computed."""
+        small, large = self.small.refit(y), self.large.refit(y)
+        return (
+            _tests_of_a_variance(small, large, rng)
+            if self.L is None
+            else _tests_of_an_effect(small, large, self.L, rng)
+        )
+
+
+def _tests_of_a_variance(
+    small: mm.LMMResult, large: mm.LMMResult, rng: np.random.Generator
+) -> dict[str, Callable[[], float]]:
+    small_restricted, restricted = small.refit(reml=True), large.refit(reml=True)
+    by_ml = cache(lambda: mm.lrt(small, large))
+    by_reml = cache(lambda: mm.lrt(small_restricted, restricted))
+    return {
+        "LRT, χ²": lambda: by_ml().pvalue,
+        "LRT, mixture": lambda: _mixture(by_ml()),
+        "LRT, exact": lambda: mm.exact_lrt(small, large, nsim=EXACT_DRAWS, rng=rng).pvalue,
+        "LRT, bootstrap": lambda: _bootstrap(small, large, rng),
+        "RLRT, χ²": lambda: by_reml().pvalue,
+        "RLRT, mixture": lambda: _mixture(by_reml()),
+        "RLRT, exact": lambda: mm.exact_rlrt(restricted, nsim=EXACT_DRAWS, rng=rng).pvalue,
+    }
+
+
+def _tests_of_an_effect(
+    small: mm.LMMResult, large: mm.LMMResult, L: FloatArray, rng: np.random.Generator
+) -> dict[str, Callable[[], float]]:
+    restricted = large.refit(reml=True)
+    distance = L @ restricted.beta
+    wald = distance @ np.linalg.solve(L @ restricted.vcov().to_numpy() @ L.T, distance)
+    ell, rest = L.shape[0], restricted.nobs - restricted.design.p
+    tests: dict[str, Callable[[], float]] = {
+        "LRT, χ²": lambda: mm.lrt(small, large).pvalue,
+        "Wald, χ²": lambda: float(chdtrc(ell, wald)),
+        "Wald, F with n − p df": lambda: float(fdtrc(ell, rest, wald / ell)),
+        "Satterthwaite": lambda: mm.satterthwaite(restricted, L).pvalue,
+        "Kenward–Roger": lambda: mm.kenward_roger(restricted, L).pvalue,
+    }
+    if suits(large.design):  # a few milliseconds; elsewhere it would take most of the study
+        tests["LRT, bootstrap"] = lambda: _bootstrap(small, large, rng)
+    return tests
+
+
+def _mixture(test: mm.LikelihoodRatioTest) -> float:
+    return np.nan if test.pvalue_mixture is None else test.pvalue_mixture
+
+
+def _bootstrap(small: mm.LMMResult, large: mm.LMMResult, rng: np.random.Generator) -> float:
+    test = mm.parametric_bootstrap(small, large, nsim=BOOTSTRAP_DRAWS, rng=rng, progress=False)
+    return test.pvalue
+
+
+# ---- many responses -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """Draws a chunk of responses and counts what each test says of them.
+
+    The study goes by its name, which every process can look up.
+    """
+
+    study: str
+
+    def __call__(self, rng: np.random.Generator, size: int) -> Counts:
+        """Rejections and failures of each test, shape (tests, 2)."""
+        fits, theta = _fits(self.study), np.array(_study(self.study).theta)
+        counts = [self._one(fits, theta, rng) for _ in range(size)]
+        return np.sum(counts, axis=0)
+
+    @staticmethod
+    def _one(fits: Fits, theta: FloatArray, rng: np.random.Generator) -> Counts:
+        tests = fits.tests(fits.null_response(theta, rng), rng)
+        pvalues = np.array([_or_nan(test) for test in tests.values()])
+        return np.column_stack([pvalues <= LEVEL, np.isnan(pvalues)]).astype(np.int64)
+
+
+def _or_nan(test: Callable[[], float]) -> float:
+    with contextlib.suppress(mm.MMError):
+        return test()
+    return np.nan
+
+
+def _study(name: str) -> Study:
+    return next(study for study in STUDIES if study.name == name)
+
+
+@cache
+def _fits(name: str) -> Fits:
+    return Fits.of(_study(name))
+
+
+@cache
+def _test_names(name: str) -> tuple[str, ...]:
+    fits, rng = _fits(name), np.random.default_rng(0)
+    return tuple(fits.tests(fits.null_response(np.array(_study(name).theta), rng), rng))
+
+
+def calibrate(
+    study: Study,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = SEED,
+    executor: Executor | None = None,
+    state: Path = STATE,
+) -> pd.DataFrame:
+    """The size of each test in one design.
+
+    Parameters
+    ----------
+    study : Study
+        One of `STUDIES`.
+    replicates, seed : int
+        Responses drawn, and where they come from.
+    executor : concurrent.futures.Executor, optional
+        Does not change the numbers.
+    state : Path
+        Folder that keeps what an interrupted run has counted.
+
+    Returns
+    -------
+    DataFrame
+        A row for each test, columns `COLUMNS`. A test that gives no p-value has failed, and counts
+        as not rejecting. ``exact_size`` is known where the statistic is a function of an F ratio.
+
+    Raises
+    ------
+    DataError
+        If `replicates` is not a positive whole number.
+    KeyboardInterrupt
+        If interrupted; what was counted is saved in `state`.
+    """
+    replicates = require_count("replicates", replicates)
+    file = _state_file(study, seed, state)
+    draws = _load(file, study)
+    done = 0 if draws is None else draws.drawn
+    with (
+        tqdm(total=replicates, initial=done, desc=study.name, disable=None) as bar,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", mm.BootstrapWarning)  # it tells how to resume by hand
+        goals = [*range(SAVED_EVERY, replicates, SAVED_EVERY), replicates]
+        for goal in [goal for goal in goals if goal > done] or [replicates]:
+            draws = draw(
+                Rejections(study.name),
+                goal,
+                chunk=CHUNK,
+                rng=np.random.default_rng([seed, *study.name.encode()]),
+                executor=executor,
+                progress=lambda drawn, _goal: bar.update(drawn - bar.n),
+                resume=draws,
+            )
+            _save(draws, file, study)
+            if draws.error is not None:
+                raise draws.error
+            if draws.drawn < goal:
+                raise KeyboardInterrupt
+    assert draws is not None
+    return _table(study, draws)
+
+
+def _table(study: Study, draws: Draws) -> pd.DataFrame:
+    counts = np.sum(draws.in_order(), axis=0)
+    rows = []
+    for name, (rejected, failed) in zip(_test_names(study.name), counts, strict=True):
+        size = rejected / draws.nsim
+        mcse = np.sqrt(size * (1 - size) / draws.nsim)
+        exact = _exact_size(study, name)
+        rows.append((study.name, study.hypothesis, name, draws.nsim, failed, size, mcse, exact))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _exact_size(study: Study, test: str) -> float:
+    """The probability that the test rejects, where it is known; otherwise nan."""
+    if study.term or "bootstrap" in test:
+        return np.nan
+    spectrum = SpectralModel(_fits(study.name).large.design).spectrum
+    null = NullDistribution(spectrum, reml=test.startswith("RLRT"))
+    if "exact" in test:
+        return LEVEL
+    limit = chi2.isf(LEVEL if "χ²" in test else 2 * LEVEL, 1)
+    return null.tail(limit) if null.closed_form else np.nan
+
+
+def _state_file(study: Study, seed: int, state: Path) -> Path:
+    return state / f"{seed}-{STUDIES.index(study)}.json"
+
+
+def _save(draws: Draws, file: Path, study: Study) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "key": _key(study),
+        "entropy": draws.seed.entropy,
+        "nsim": draws.nsim,
+        "chunks": {number: counts.tolist() for number, counts in draws.chunks.items()},
+    }
+    unfinished = file.with_suffix(".new")
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
+    unfinished.replace(file)
+
+
+def _load(file: Path, study: Study) -> Draws | None:
+    """What an interrupted run has counted, if it was of the same study."""
+    if not file.exists():
+        return None
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content["key"] != _key(study):
+        return None
+    chunks = {int(number): np.array(counts) for number, counts in content["chunks"].items()}
+    return Draws(np.random.SeedSequence(content["entropy"]), content["nsim"], CHUNK, chunks)
+
+
+def _key(study: Study) -> list[Any]:
+    """What must not have changed since."""
+    tests = list(_test_names(study.name))
+    settings = [LEVEL, CHUNK, EXACT_DRAWS, BOOTSTRAP_DRAWS, mm.__version__]
+    return [study.name, study.small, study.large, list(study.theta), *settings, tests]
+
+
+# ---- the table of the book ------------------------------------------------------------------
+
+
+def write_table(sizes: pd.DataFrame, file: Path) -> None:
+    """Write the sizes as CSV; where the packaged table is replaced, renew its checksum."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sizes.round(6).to_csv(file, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
+    if file == TABLE:
+        write_checksums(file.parent)
+
+
+@contextlib.contextmanager
+def workers(number: int) -> Iterator[Executor | None]:
+    """Processes, or None for a single one."""
+    if number == 1:
+        yield None
+        return
+    with ProcessPoolExecutor(number) as executor:
+        yield executor
+
+
+def chosen_studies(texts: Sequence[str] | None) -> list[Study]:
+    """The studies whose name contains one of the texts."""
+    found = [
+        study
+        for study in STUDIES
+        if texts is None or any(text.casefold() in study.name.casefold() for text in texts)
+    ]
+    if not found:
+        names = "; ".join(study.name for study in STUDIES)
+        raise mm.DataError(f"no design is called {' or '.join(texts or ())}. There are: {names}.")
+    return found
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--replicates", type=int, default=REPLICATES, help=f"responses a design ({REPLICATES})")
+    add("--designs", nargs="+", metavar="TEXT", help="only designs whose name contains a TEXT")
+    add("--seed", type=int, default=SEED, help=f"where the random numbers start ({SEED})")
+    add("--workers", type=int, default=os.cpu_count(), help="processes (one for each processor)")
+    add("--output", type=Path, default=TABLE, help="where the table goes")
+    add("--state", type=Path, default=STATE, help="where an interrupted run keeps its counts")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> pd.DataFrame:
+    """The sizes of the chosen designs, one after the other."""
+    studies = chosen_studies(options.designs)
+    tables = []
+    with workers(require_count("--workers", options.workers)) as executor:
+        for study in studies:
+            sizes = calibrate(
+                study,
+                replicates=options.replicates,
+                seed=options.seed,
+                executor=executor,
+                state=options.state,
+            )
+            print(f"{study.name}\n{_lines(sizes)}", flush=True)
+            tables.append(sizes)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _lines(sizes: pd.DataFrame) -> str:
+    rows: Iterable[Any] = sizes.itertuples()
+    return "\n".join(
+        f"  {row.test:24s} {row.size:7.2%} ± {row.mcse:.2%}"
+        + (f"   exactly {row.exact_size:.2%}" if np.isfinite(row.exact_size) else "")
+        + (f"   {row.failed} failed" if row.failed else "")
+        for row in rows
+    )
+
+
+def protect_the_table(options: argparse.Namespace) -> None:
+    """Refuse to put part of a study, or another one, in the place of the packaged table."""
+    whole = (options.designs, options.replicates, options.seed) == (None, REPLICATES, SEED)
+    if options.output == TABLE and not whole:
+        raise mm.DataError(
+            f"{TABLE.name} holds every design, with {REPLICATES} responses from seed {SEED}; "
+            "say with --output where another study goes."
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the studies, and write their table."""
+    options = parse_arguments(arguments)
+    try:
+        protect_the_table(options)
+        sizes = run(options)
+    except mm.DataError as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ncalibrate: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+    write_table(sizes, options.output)
+    for study in chosen_studies(options.designs):  # the next run must count anew
+        _state_file(study, options.seed, options.state).unlink()
+    print(f"calibrate: {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

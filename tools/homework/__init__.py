@@ -1,0 +1,1 @@
+"""The chapters as homework: to solve, solved, and to grade."""

@@ -1,0 +1,115 @@
+"""Write the homework of every chapter: to solve, solved, and as a course for nbgrader.
+
+    python -m tools.homework.build                                    homework/, which is committed
+    python -m tools.homework.build --students list.csv --salt WORDS   homework/own/: own data for each
+
+The chapters are the only source, with `homework/*.toml` for what only grading needs. With a list of
+students (a CSV file with a column `id`), each gets a folder with notebooks and data of their own,
+and the course that comes with them grades any of these by the same tests.
+"""
+
+from __future__ import annotations
+
+from tools import ROOT
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from tools.book.execute import save
+from tools.homework.chapter import Chapter, read_book
+from tools.homework.notebooks import CODE_STUB, TEXT_STUB, Edition, write_notebook
+from tools.homework.students import OwnData, read_own_data, read_students, uses, with_own_data
+from tools.homework.text import HomeworkError
+
+HOMEWORK = ROOT / "homework"
+_CONFIG = f'''\
+"""Settings of nbgrader for this course; run its commands in this folder."""
+
+c = get_config()  # noqa: F821
+c.CourseDirectory.course_id = "mixed-models"
+c.ClearSolutions.code_stub = {{"python": {CODE_STUB!r}}}
+c.ClearSolutions.text_stub = {TEXT_STUB!r}
+'''
+
+
+def write_all(chapters: list[Chapter], output: Path) -> None:
+    """Write `student/`, `solution/` and `course/` anew, for the original data."""
+    for folder in ("student", "solution", "course/source"):
+        shutil.rmtree(output / folder, ignore_errors=True)
+    for chapter in chapters:
+        for edition in (Edition.STUDENT, Edition.SOLUTION):
+            notebook = write_notebook(chapter, edition)
+            _save(notebook, output / edition.value / f"{chapter.name}.ipynb")
+    _write_course(chapters, output / "course")
+
+
+def write_for_students(
+    chapters: list[Chapter], own_data: list[OwnData], students: list[str], salt: str, output: Path
+) -> None:
+    """Write `students/ID/` with notebooks and data of their own, and the `course/` to grade them.
+
+    Raises
+    ------
+    HomeworkError
+        If there is no salt.
+    """
+    if not salt:
+        raise HomeworkError("no salt: choose some words that students do not know (SALT=...)")
+    chapters = [with_own_data(chapter, own_data) for chapter in chapters if uses(chapter, own_data)]
+    notebooks = {chapter.name: write_notebook(chapter, Edition.STUDENT) for chapter in chapters}
+    for number, student in enumerate(students, start=1):
+        folder = output / "students" / student
+        for name, notebook in notebooks.items():
+            _save(notebook, folder / f"{name}.ipynb")
+        for data in own_data:
+            frame = data.draw(student, salt)
+            frame.to_csv(folder / f"{data.name}.csv", index=False, lineterminator="\n")
+        print(f"[{number}/{len(students)}] {student}", flush=True)
+    _write_course(chapters, output / "course")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the homework and say where it lies; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--students", type=Path, metavar="LIST.csv", help="with a column 'id'")
+    parser.add_argument("--salt", default="", help="words that only the teachers know")
+    parser.add_argument("--output", type=Path, metavar="FOLDER")
+    chosen = parser.parse_args(arguments)
+    output = chosen.output or (HOMEWORK / "own" if chosen.students else HOMEWORK)
+    try:
+        students = read_students(chosen.students) if chosen.students else []
+        chapters = read_book()
+        if students:
+            own_data = read_own_data(HOMEWORK / "own-data.toml")
+            write_for_students(chapters, own_data, students, chosen.salt, output)
+        else:
+            write_all(chapters, output)
+    except HomeworkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"The homework is in {os.path.relpath(output)}")
+    return 0
+
+
+def _write_course(chapters: list[Chapter], folder: Path) -> None:
+    for chapter in chapters:
+        notebook = write_notebook(chapter, Edition.COURSE)
+        _save(notebook, folder / "source" / chapter.name / f"{chapter.name}.ipynb")
+    (folder / "nbgrader_config.py").write_text(_CONFIG, encoding="utf-8")
+    # What nbgrader makes here holds students' work: it is never committed.
+    (folder / ".gitignore").write_text(
+        "*\n!.gitignore\n!nbgrader_config.py\n!source/\n!source/**\n", encoding="utf-8"
+    )
+
+
+def _save(notebook: NotebookNode, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(notebook, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,385 @@
+"""One chapter as homework: its cells, and its exercises with what grading needs.
+
+The chapter (`book/NN-name.md`) holds text, solution (tag `solution`) and check (tag `check`) of an
+exercise. What only grading needs stands beside it in `homework/NN-name.toml`, one table for each
+exercise:
+
+    points      for the code; the check cell earns them
+    rubric      [[points, "what counts"], ...] for what is read by a person
+    hidden      code of tests that students do not see
+    wrong       [{old, new, hint}, ...]: replace `old` by `new` in the solution, and the check must
+                fail with a message that contains `hint`
+    ask, solution, check
+                a numerical check of a derivation that the chapter leaves to paper
+    own         false: leave the exercise out when each student has own data
+    own_check   the check for own data, where the chapter's knows the original numbers
+
+`own = false` before the first table leaves the whole chapter out when each student has own data.
+"""
+
+from __future__ import annotations
+
+from tools import ROOT
+import ast
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from pybtex.database import parse_file
+
+from tools.book.execute import CHAPTERS, ChapterError, read_chapter
+from tools.homework.text import Block, HomeworkError, References, directives, parser, plain
+
+_KINDS = ("Derivation", "Computation", "Interpretation")
+# The book's checks of itself, and its interactive figures.
+_HIDDEN = {"remove-cell", "remove-input"}
+_FIELDS = {
+    *("points", "rubric", "hidden", "wrong", "ask", "solution", "check", "own", "own_check"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a chapter: plain Markdown or code."""
+
+    kind: str
+    source: str
+    tags: frozenset[str] = frozenset()
+    figure: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong but plausible answer, as a change of the solution, and the hint that it deserves."""
+
+    code: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An exercise: what is asked, how it is solved, how it is checked, what it earns."""
+
+    label: str
+    number: str
+    title: str
+    text: str
+    solution: tuple[Cell, ...]
+    check: str = ""
+    points: int = 0
+    rubric: tuple[tuple[int, str], ...] = ()
+    hidden: str = ""
+    wrong: tuple[Wrong, ...] = ()
+    own: bool = True
+    own_check: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Derivation, Computation or Interpretation: the first word of the text."""
+        found = re.match(r"\*(\w+)", self.text)
+        if found is None or found[1] not in _KINDS:
+            raise HomeworkError(f"{self.label}: the text should begin with one of {_KINDS}")
+        return found[1]
+
+    @property
+    def code(self) -> str:
+        """The code of the solution."""
+        return "\n\n".join(cell.source for cell in self.solution if cell.kind == "code")
+
+    @property
+    def explanation(self) -> str:
+        """The text of the solution."""
+        return "\n\n".join(cell.source for cell in self.solution if cell.kind == "text")
+
+    @cached_property
+    def answers(self) -> list[str]:
+        """The names that the student defines and the check looks at, in the solution's order."""
+        made_by_check = _names(self.check, ast.Store)
+        looked_at = _names(self.check, ast.Load) - made_by_check
+        return [name for name in _defined(self.code) if name in looked_at]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter: text, code and exercises in order."""
+
+    name: str
+    number: int
+    title: str
+    parts: tuple[Cell | Exercise, ...]
+    own: bool = True
+
+    @property
+    def exercises(self) -> list[Exercise]:
+        """The exercises in order."""
+        return [part for part in self.parts if isinstance(part, Exercise)]
+
+
+def read_book(book: Path = ROOT / "book", homework: Path = ROOT / "homework") -> list[Chapter]:
+    """Read all chapters, their references written out, and what `homework` adds to them.
+
+    Raises
+    ------
+    HomeworkError
+        If a chapter or its table cannot be read; the message names the place.
+    """
+    notebooks = {path: _read_notebook(path) for path in sorted(book.glob(Path(CHAPTERS).name))}
+    references = _references(book, notebooks)
+    chapters = []
+    for path, notebook in notebooks.items():
+        try:
+            chapters.append(_chapter(path, notebook, references, homework / f"{path.stem}.toml"))
+        except HomeworkError as error:
+            raise HomeworkError(f"{path.stem}: {error}") from error
+    return chapters
+
+
+def _read_notebook(path: Path) -> NotebookNode:
+    try:
+        return read_chapter(path)
+    except ChapterError as error:
+        raise HomeworkError(str(error)) from error
+
+
+# --- From the notebook to parts ------------------------------------------------------------------
+
+
+@dataclass
+class _Draft:
+    """An exercise while it is being read."""
+
+    opening: Block
+    number: str
+    text: list[Cell] = field(default_factory=list)
+    solution: list[Cell] = field(default_factory=list)
+
+
+def _chapter(path: Path, notebook: NotebookNode, references: References, table: Path) -> Chapter:
+    extras = _read_table(table)
+    own = extras.pop("own", True)
+    parts = [
+        _exercise(part, extras.pop(part.opening.options["label"], {}))
+        if isinstance(part, _Draft)
+        else part
+        for part in _parts(notebook, references)
+    ]
+    if extras:
+        raise HomeworkError(f"{table.name} describes {', '.join(extras)}: no such exercise")
+    title = references.titles[path.stem]
+    return Chapter(path.stem, int(path.stem[:2]), title, tuple(_for_students(parts)), own)
+
+
+def _for_students(parts: list[Cell | Exercise]) -> list[Cell | Exercise]:
+    """Drop the cells of which readers see nothing, but keep what others need of them."""
+    shown = [
+        part.source if isinstance(part, Cell) else f"{part.code}\n{part.check}"
+        for part in parts
+        if not isinstance(part, Cell) or (part.kind == "code" and not part.tags & _HIDDEN)
+    ]
+    offered = {name for code in shown for name in _bound(code)}
+    needed = {name for code in shown for name in _names(code, ast.Load)} - offered
+    kept: list[Cell | Exercise] = []
+    for part in reversed(parts):
+        if not isinstance(part, Cell) or not part.tags & _HIDDEN:
+            kept.append(part)
+        elif needed.intersection(_defined(part.source)):
+            code = _without_asserts(part.source)
+            needed |= _names(code, ast.Load) - offered
+            kept.append(replace(part, source=code, tags=frozenset({"hide-input"})))
+    return kept[::-1]
+
+
+def _parts(notebook: NotebookNode, references: References) -> list[Cell | _Draft]:
+    """Sort cells into exercises, their solutions, and the rest."""
+    parts: list[Any] = []
+    drafts: dict[str, _Draft] = {}
+    place = parts
+    for piece in _pieces(notebook):
+        if isinstance(piece, Cell):
+            source = plain(piece.source, references) if piece.kind == "text" else piece.source
+            caption = f"**{references.labels[piece.figure]}.** " if piece.figure else ""
+            caption += plain(piece.caption, references)
+            if source:
+                place.append(replace(piece, source=source, caption=caption))
+        elif piece.name == "exercise-start":
+            label = piece.options["label"]
+            drafts[label] = _Draft(piece, references.labels[label].removeprefix("Exercise "))
+            parts.append(drafts[label])
+            place = drafts[label].text
+        elif piece.name == "solution-start":
+            if piece.argument not in drafts:
+                reason = "no exercise before it has that label (a title may not hold backticks)"
+                raise HomeworkError(f"the solution of {piece.argument!r}: {reason}")
+            place = drafts[piece.argument].solution
+        else:
+            place = parts
+    return parts
+
+
+def _pieces(notebook: NotebookNode) -> Iterator[Cell | Block]:
+    """Cut the text at the gates of exercises and solutions."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            mystnb = cell.metadata.get("mystnb", {})
+            figure = mystnb.get("figure", {})
+            tags = frozenset(cell.metadata.get("tags", []))
+            yield Cell("code", cell.source, tags, figure.get("name", ""), figure.get("caption", ""))
+            continue
+        lines = cell.source.splitlines()
+        start = 0
+        for block in directives(cell.source):
+            if block.name.startswith(("exercise-", "solution-")):
+                yield Cell("text", "\n".join(lines[start : block.lines[0]]))
+                yield block
+                start = block.lines[1]
+        yield Cell("text", "\n".join(lines[start:]))
+
+
+def _exercise(draft: _Draft, extra: dict[str, Any]) -> Exercise:
+    label = draft.opening.options["label"]
+    if unknown := set(extra) - _FIELDS:
+        raise HomeworkError(f"{label}: unknown {', '.join(sorted(unknown))}")
+    text = "\n\n".join(cell.source for cell in draft.text)
+    solution = [cell for cell in draft.solution if "check" not in cell.tags]
+    checks = [cell.source for cell in draft.solution if "check" in cell.tags]
+    if "check" in extra:
+        text += "\n\n" + extra["ask"].strip()
+        solution.append(Cell("code", extra["solution"].strip()))
+        checks.append(extra["check"].strip())
+    code = "\n\n".join(cell.source for cell in solution if cell.kind == "code")
+    if len(checks) != (1 if code else 0):
+        raise HomeworkError(f"{label}: {len(checks)} check cells; code needs one, text none")
+    return Exercise(
+        label,
+        draft.number,
+        draft.opening.argument,
+        text,
+        tuple(solution),
+        "".join(checks),
+        extra.get("points", 2 if code else 0),
+        tuple((points, text) for points, text in extra.get("rubric", [])),
+        extra.get("hidden", "").strip(),
+        tuple(_wrong(label, code, change) for change in extra.get("wrong", [])),
+        extra.get("own", True),
+        extra.get("own_check", "").strip(),
+    )
+
+
+def _wrong(label: str, code: str, change: dict[str, str]) -> Wrong:
+    if change["old"] not in code:
+        raise HomeworkError(f"{label}: the solution does not contain {change['old']!r}")
+    return Wrong(code.replace(change["old"], change["new"]), change["hint"])
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except tomllib.TOMLDecodeError as error:
+        raise HomeworkError(f"{path.name}: {error}") from error
+
+
+# --- Names in code -------------------------------------------------------------------------------
+
+
+def _names(code: str, context: type[ast.expr_context]) -> set[str]:
+    nodes = ast.walk(ast.parse(code))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and type(node.ctx) is context}
+
+
+def _bound(code: str) -> set[str]:
+    """Name all that is given a value anywhere in code, parameters of functions included."""
+    parameters = {node.arg for node in ast.walk(ast.parse(code)) if isinstance(node, ast.arg)}
+    return _names(code, ast.Store) | parameters | set(_defined(code))
+
+
+def _without_asserts(code: str) -> str:
+    lines = code.splitlines()
+    for statement in reversed(ast.parse(code).body):
+        if isinstance(statement, ast.Assert):
+            del lines[statement.lineno - 1 : statement.end_lineno]
+    return "\n".join(lines)
+
+
+def _defined(code: str) -> Iterator[str]:
+    """Name what a cell defines at its top level, in order and once."""
+    found: dict[str, None] = {}
+    for statement in ast.parse(code).body:
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            found[statement.name] = None
+            continue
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            found.update(dict.fromkeys(alias.asname or alias.name for alias in statement.names))
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found[node.id] = None
+    yield from found
+
+
+# --- References ----------------------------------------------------------------------------------
+
+
+def _references(book: Path, notebooks: dict[Path, NotebookNode]) -> References:
+    """Number figures, exercises and equations as the site does: afresh in every chapter."""
+    labels: dict[str, str] = {}
+    for path, notebook in notebooks.items():
+        counts = {"Figure": 0, "Exercise": 0, "": 0}
+        for kind, label in _labels(notebook):
+            counts[kind] += 1
+            number = f"{int(path.stem[:2])}.{counts[kind]}"
+            labels[label] = f"{kind} {number}" if kind else f"({number})"
+    pages = sorted(book.rglob("*.md"))
+    titles = {page.relative_to(book).as_posix()[:-3]: _title(page) for page in pages}
+    return References(titles, labels, _citations(book / "references.bib"))
+
+
+def _labels(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
+    for piece in _pieces(notebook):
+        if isinstance(piece, Block):
+            if piece.name == "exercise-start":
+                yield "Exercise", piece.options["label"]
+        elif piece.kind == "code" and piece.figure:
+            yield "Figure", piece.figure
+        elif piece.kind == "text":
+            yield from (("", label) for label in _equations(piece.source))
+
+
+def _equations(text: str) -> list[str]:
+    blocks = {block.lines[0]: block.options.get("label") for block in directives(text)}
+    tokens = parser().parse(text)
+    found = {
+        token.map[0]: token.info
+        for token in tokens
+        if token.type == "math_block_label" and token.map
+    }
+    return [label for _, label in sorted({**blocks, **found}.items()) if label]
+
+
+def _title(page: Path) -> str:
+    found = re.search(r"(?m)^# (.*)$", page.read_text(encoding="utf-8"))
+    return found[1] if found else page.stem
+
+
+def _citations(bibliography: Path) -> dict[str, tuple[str, str]]:
+    """Shorten each entry to authors and year."""
+    return {
+        key: (
+            _shorten([_surname(person) for person in entry.persons.get("author", [])]),
+            entry.fields.get("year", ""),
+        )
+        for key, entry in parse_file(bibliography).entries.items()
+    }
+
+
+def _surname(person: Any) -> str:
+    return " ".join([*person.prelast_names, *person.last_names]).strip("{}")
+
+
+def _shorten(names: Iterable[str]) -> str:
+    names = list(names)
+    return names[0] + " et al." if len(names) > 2 else " and ".join(names)

@@ -1,0 +1,173 @@
+"""A data set for each student, simulated from the model fitted to the original data.
+
+`homework/own-data.toml` has a table for each data set: the `formula` of the model, the `response`
+and the `decimals` to which it is rounded, as in the original. The draw depends on nothing but the
+salt of the course, the student's id and the name of the data set: it can be made again at any
+time, and nobody who lacks the salt can guess it.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import hashlib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import mmlib as mm
+from tools.homework.chapter import Cell, Chapter, Exercise
+from tools.homework.text import HomeworkError
+
+ID_COLUMN = "id"
+_INTRODUCTION = """\
+**Your own data.** The data beside this notebook ({files}) were simulated for you, from the model
+that was fitted to the original ones. The code below is the chapter's and runs on your data. The
+numbers in the text of the chapter are those of the original data: yours differ."""
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?<!\.)")
+_ATTEMPTS = 1000
+_SMALLEST_THETA = 0.4  # standard deviations relative to the residual's
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """How a data set is simulated."""
+
+    name: str
+    formula: str
+    response: str
+    decimals: int
+
+    def draw(self, student: str, salt: str) -> pd.DataFrame:
+        """Draw a student's data: the original with a simulated response.
+
+        Responses whose fit lies at the boundary, or close to it, are drawn again, because the
+        exercises would have nothing to find.
+        """
+        data = mm.load_dataset(self.name)
+        fit = mm.lmm(self.formula, data)
+        rng = np.random.default_rng(_seed(salt, student, self.name))
+        for _ in range(_ATTEMPTS):
+            response = fit.simulate(rng=rng)[0].round(self.decimals)
+            if min(fit.refit(response).theta) >= _SMALLEST_THETA:
+                return data.assign(**{self.response: response})
+        raise HomeworkError(f"{self.name}: no usable data in {_ATTEMPTS} draws from {self.formula}")
+
+    def reading_code(self) -> str:
+        """Return the expression by which a notebook reads the file."""
+        data = mm.load_dataset(self.name)
+        factors = data.select_dtypes("category")
+        types = ", ".join(
+            f'"{name}": pd.CategoricalDtype({list(map(str, column.cat.categories))})'
+            for name, column in factors.items()
+        )
+        return f'pd.read_csv("{self.name}.csv", dtype={{{types}}})'
+
+
+def read_own_data(path: Path) -> list[OwnData]:
+    """Read how each data set is simulated."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    return [OwnData(name, **table) for name, table in tables.items()]
+
+
+def read_students(path: Path) -> list[str]:
+    """Read the ids of the students: the column `id` of a CSV file.
+
+    Raises
+    ------
+    HomeworkError
+        If there is no such file or column, or if ids are missing, repeated or no names of files.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            columns = rows.fieldnames or []
+            if ID_COLUMN not in columns:
+                found = ", ".join(columns) or "nothing"
+                raise HomeworkError(f"{path}: no column '{ID_COLUMN}'; the first line has {found}")
+            ids = [(row[ID_COLUMN] or "").strip() for row in rows]
+    except OSError as error:
+        raise HomeworkError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise HomeworkError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    if not ids:
+        raise HomeworkError(f"{path}: no students below the first line")
+    for number, student in enumerate(ids, start=1):
+        if not student:
+            raise HomeworkError(f"{path}: student {number} has an empty id")
+        if not _SAFE.fullmatch(student):
+            raise HomeworkError(
+                f"{path}: {student!r} cannot name a folder: use letters, digits, '-', '_' and '.',"
+                " begin with a letter or digit, at most 64"
+            )
+    # Some file systems take Anna and anna for the same folder.
+    counts = Counter(student.lower() for student in ids)
+    if repeated := [student for student in ids if counts[student.lower()] > 1]:
+        raise HomeworkError(f"{path}: not unique: {', '.join(dict.fromkeys(repeated))}")
+    return ids
+
+
+def with_own_data(chapter: Chapter, own_data: list[OwnData]) -> Chapter:
+    """Return the chapter as it is for a student's own data.
+
+    What remains is true of any data: headings, code, and the exercises that suit.
+    """
+    used = {data.name: data.reading_code() for data in own_data if data.name in _datasets(chapter)}
+    files = " and ".join(f"`{name}.csv`" for name in used)
+    introduction = f"# {chapter.title}\n\n{_INTRODUCTION.format(files=files)}"
+    return replace(
+        chapter,
+        parts=(
+            Cell("text", introduction),
+            *(kept for part in chapter.parts for kept in _own_part(part, used)),
+        ),
+    )
+
+
+def uses(chapter: Chapter, own_data: list[OwnData]) -> bool:
+    """Tell whether a chapter works on data that students can have of their own."""
+    return chapter.own and bool(_datasets(chapter) & {data.name for data in own_data})
+
+
+def _own_part(part: Cell | Exercise, reading: dict[str, str]) -> Iterator[Cell | Exercise]:
+    if isinstance(part, Exercise):
+        if part.own:
+            yield replace(part, check=part.own_check or part.check)
+    elif part.kind == "code":
+        code = part.source
+        for name, call in loads(code):
+            code = code.replace(call, reading.get(name, call))
+        yield replace(part, source=code, caption="")
+    elif headings := [line for line in part.source.splitlines() if line.startswith("##")]:
+        yield Cell("text", "\n\n".join(headings))
+
+
+def _datasets(chapter: Chapter) -> set[str]:
+    cells = (part for part in chapter.parts if isinstance(part, Cell) and part.kind == "code")
+    return {name for cell in cells for name, _ in loads(cell.source)}
+
+
+def loads(code: str) -> list[tuple[str, str]]:
+    """Find `mm.load_dataset("name")` in code: the name, and the call as it stands there."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="load_dataset"), args=[ast.Constant(value=str(name))]
+            ):
+                call = ast.get_source_segment(code, node)
+                if call is None:
+                    raise HomeworkError(f"cannot find the call that loads {name}")
+                found.append((name, call))
+    return found
+
+
+def _seed(*parts: str) -> np.random.SeedSequence:
+    text = "\0".join(parts).encode()
+    return np.random.SeedSequence(int.from_bytes(hashlib.sha256(text).digest(), "big"))

@@ -1,0 +1,1 @@
+"""The site: built, repaired, checked, and printed."""

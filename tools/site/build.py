@@ -1,0 +1,91 @@
+"""Build the site from exactly the committed notebooks: nothing is executed, any warning fails.
+
+    python -m tools.site.build                   into _build/html
+    python -m tools.site.build --output FOLDER   into FOLDER/_build/html
+    python -m tools.site.build --address URL     with previews of links for that address
+
+The build starts from nothing each time, so that what it shows is never left over from another.
+What Sphinx does not see, such as an image without alternative text, `site_checks` finds. Before
+anything is built, `verify` computes the numbers of the verification page again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tools import ROOT
+from tools.book.verify import VerificationError, check_page, verified_rows
+from tools.site.checks import all_complaints
+from tools.site.downloads import offer_homework
+from tools.site.repair import FinishError, finish
+
+
+class SiteError(Exception):
+    """The site could not be built, or may not be shown; the message says why."""
+
+
+def build(output: Path = ROOT, source: Path = ROOT, address: str = "") -> Path:
+    """Build the site and return its folder.
+
+    Parameters
+    ----------
+    output : Path
+        Where `_build` is made.
+    source : Path
+        The folder with `_config.yml` and `_toc.yml`.
+    address : str
+        Where the site will be published; only previews of links need it.
+
+    Raises
+    ------
+    SiteError
+        If the build fails or warns, or if a check of the built site complains.
+    """
+    site = output / "_build" / "html"
+    shutil.rmtree(output / "_build", ignore_errors=True)
+    # Looking for garbage, of which there is little, took Sphinx two fifths of its time.
+    command = [
+        *(sys.executable, "-c"),
+        "import gc; gc.disable(); from jupyter_book.cli.main import main; main()",
+        *("build", str(source), "--path-output", str(output)),
+        *("-W", "-n", "--keep-going", "--all"),
+    ]
+    if subprocess.run(command, cwd=source, check=False).returncode != 0:
+        shutil.rmtree(site, ignore_errors=True)
+        raise SiteError("the site was not built: see the warnings above")
+    try:
+        finish(site, address.rstrip("/"))
+    except FinishError as error:
+        raise SiteError(f"the site was not finished: {error}") from error
+    offer_homework(site, source / "homework" / "student")
+    if complaints := all_complaints(site):
+        raise SiteError("\n".join(["the site is built, but not as it should be:", *complaints]))
+    return site
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the site and say where it lies and how to open it; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=ROOT, metavar="FOLDER")
+    parser.add_argument(
+        "--address", default="", metavar="URL", help="where the site will be published"
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        check_page(verified_rows())
+        site = build(chosen.output.resolve(), address=chosen.address)
+    except (VerificationError, SiteError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"The site is in {os.path.relpath(site)}")
+    print(f"Open {os.path.relpath(site / 'index.html')} in a browser, or run `make serve`.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

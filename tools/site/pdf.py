@@ -1,0 +1,107 @@
+"""Print the whole book into one PDF, with headless Chromium.
+
+    python -m tools.site.pdf                 _build/html → _build/pdf/mixed-models-in-python.pdf
+    python -m tools.site.pdf SITE OUTPUT     from and to elsewhere
+
+The book is printed twice. The first print tells on which page everything lies; these numbers are
+written into the table of contents for the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import sys
+from pathlib import Path
+
+from pypdf import PdfReader
+from selenium.webdriver import Chrome
+
+from tools import ROOT
+from tools.site.chromium import chromium
+from tools.site.one_page import PrintError, one_page
+
+SITE = ROOT / "_build" / "html"
+OUTPUT = ROOT / "_build" / "pdf" / "mixed-models-in-python.pdf"
+_READY = """
+const done = arguments[0];
+const pictures = [...document.images].map(image => image.decode());
+Promise.all([MathJax.startup.promise, document.fonts.ready, ...pictures]).then(
+  () => done([...document.querySelectorAll(".math")]
+    .filter(e => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"))
+    .map(e => e.textContent).join("; ")),
+  error => done(String(error)));
+"""
+_NUMBER = """
+for (const link of document.querySelectorAll(".contents a, .solution-link"))
+  link.querySelector("b").textContent = arguments[0][link.getAttribute("href").slice(1)];
+"""
+_OPTIONS = {
+    "printBackground": True,
+    "preferCSSPageSize": True,
+    "generateTaggedPDF": True,
+    "generateDocumentOutline": True,
+}
+
+
+def make_pdf(site: Path, output: Path) -> int:
+    """Print a built site and return the number of pages.
+
+    Raises
+    ------
+    PrintError
+        If there is no site, if a formula or picture fails, or if page numbers do not settle.
+    RuntimeError
+        If Chromium is not on this machine.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    page = output.with_suffix(".html")
+    page.write_text(one_page(site, output.parent), encoding="utf-8")
+    numbers: dict[str, int] = {}
+    with chromium() as browser:
+        _open(browser, page)
+        for _ in range(3):
+            printed = browser.execute_cdp_cmd("Page.printToPDF", _OPTIONS)
+            output.write_bytes(base64.b64decode(printed["data"]))
+            before, numbers = numbers, page_numbers(output)
+            if numbers == before:
+                page.unlink()
+                return len(PdfReader(output).pages)
+            browser.execute_script(_NUMBER, numbers)
+    raise PrintError("the page numbers of the contents do not settle")
+
+
+def page_numbers(pdf: Path) -> dict[str, int]:
+    """Return the page, counted from 1, of every anchor that something in a PDF links to."""
+    reader = PdfReader(pdf)
+    return {
+        name.removeprefix("/"): number + 1
+        for name, destination in reader.named_destinations.items()
+        if (number := reader.get_destination_page_number(destination)) is not None
+    }
+
+
+def _open(browser: Chrome, page: Path) -> None:
+    browser.get(page.as_uri())
+    if problem := browser.execute_async_script(_READY):
+        raise PrintError(f"a formula or a picture of the book cannot be printed: {problem}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the book and say where it lies; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("site", nargs="?", type=Path, default=SITE)
+    parser.add_argument("output", nargs="?", type=Path, default=OUTPUT)
+    chosen = parser.parse_args(arguments)
+    try:
+        count = make_pdf(chosen.site.resolve(), chosen.output.resolve())
+    except (PrintError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"The book is in {os.path.relpath(chosen.output)}: {count} pages")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

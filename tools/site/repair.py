@@ -1,0 +1,346 @@
+"""Repair in the built pages what the theme and the extensions leave wrong, heavy or dead.
+
+`tools/site/build.py` calls `finish` once Sphinx is done. Each repair takes one parsed page, changes
+it in place and has its reason beside it. All of them are held by the checks of `site_checks` and by
+axe-core in the browser, so a repair that a new version of the theme makes useless can simply go.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from bs4 import BeautifulSoup, Tag
+
+BOOK = "Mixed Models in Python"
+PREVIEW = "_static/preview.png"
+_PX_PER_PT = 4 / 3
+_LENGTH = re.compile(r"^([\d.]+)(pt|px|)$")
+_BOUND = re.compile(r"(?<=\d) (?=%)|(?<=[Cc]hapter) (?=\d)")
+
+# What the theme and the extensions copy into the site and no page uses.
+_UNUSED = (
+    "_static/**/*.map",
+    "_static/*macros.html",
+    "_static/scripts/fontawesome.js*",
+    "_static/vendor/fontawesome",
+    "_static/images",
+    "_static/locales",
+    "_static/file.png",
+    ".buildinfo",
+)
+
+
+class FinishError(Exception):
+    """A page is not as the repairs expect it; the message names the page and what is missing."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: where the site is, where the page is in it, and the address it will have."""
+
+    site: Path
+    path: Path
+    address: str
+
+    def beside(self, target: str) -> Path:
+        """Return the file that a relative address on this page stands for."""
+        return self.path.parent / target.split("?")[0].split("#")[0]
+
+    def up(self, target: str) -> str:
+        """Return the address on this page of a file of the site."""
+        return "../" * (len(self.path.relative_to(self.site).parts) - 1) + target
+
+
+def finish(site: Path, address: str = "") -> None:
+    """Repair every page of a site, write the page at its root, and remove what nothing uses.
+
+    Parameters
+    ----------
+    site : Path
+        The folder that Sphinx has written.
+    address : str
+        Where the site will be published, for link previews, which need whole addresses. Without
+        it, previews are named by relative ones.
+    """
+    scripts = site / "_static" / "scripts"
+    icons = _Icons((scripts / "fontawesome.js").read_text(encoding="utf-8"))
+    for path in read_pages(site):
+        html = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        page = Page(site, path, address)
+        for repair in _REPAIRS:
+            repair(html, page)
+        icons.draw(html)
+        path.write_text(str(html), encoding="utf-8")
+    _write_root(site, address)
+    _remove_unused(site)
+
+
+def read_pages(site: Path) -> list[Path]:
+    """List the pages that readers open: not the theme's templates, not the redirect at the root."""
+    pages = (page for page in sorted(site.rglob("*.html")) if "_static" not in page.parts)
+    return [page for page in pages if page != site / "index.html"]
+
+
+# --- Names and roles -----------------------------------------------------------------------------
+
+
+def name_controls(html: BeautifulSoup, _: Page) -> None:
+    """Let the accessible name of a control be what it shows, and give a name to those without."""
+    for control in html.select(".search-button-field, details.hide > summary"):
+        del control["aria-label"]
+    for icon in html.select(".theme-switch"):
+        del icon["title"]
+    for summary in html.select("li.has-children > details > summary"):
+        item = summary.find_parent("li")
+        name = item.a.get_text(strip=True) if item and item.a else "this part"
+        summary["aria-label"] = f"Pages of {name}"
+    for name, dialog in {
+        "Search": "#pst-search-dialog",
+        "Contents of the book": "#pst-primary-sidebar-modal",
+        "Contents of the page": "#pst-secondary-sidebar-modal",
+    }.items():
+        for tag in html.select(dialog):
+            tag["aria-label"] = name
+
+
+def mark_regions(html: BeautifulSoup, _: Page) -> None:
+    """Put the sidebar, logo included, into a landmark."""
+    for sidebar in html.select("#pst-primary-sidebar"):
+        sidebar["role"] = "region"
+        sidebar["aria-label"] = "The book"
+
+
+def make_citations_a_list(html: BeautifulSoup, _: Page) -> None:
+    """Replace a role that ARIA no longer has; a citation is an item of the list around it."""
+    for citation in html.select("[role=doc-biblioentry]"):
+        citation["role"] = "listitem"
+    # The labels are not shown: the list is in the order by which the text cites.
+    for label in html.select("div.citation > span.label"):
+        label.decompose()
+
+
+def head_tables(html: BeautifulSoup, _: Page) -> None:
+    """Say which header is of a column and which of a row; an empty cell is no header."""
+    for header in html.select("table th"):
+        if header.get_text(strip=True):
+            header["scope"] = "col" if header.find_parent("thead") else "row"
+        else:
+            header.name = "td"
+    for table in html.select("table.dataframe"):
+        del table["border"]
+
+
+def open_solutions_natively(html: BeautifulSoup, _: Page) -> None:
+    """Make dropdowns `<details>`, which open by keyboard, by a link to them and without scripts."""
+    for box in html.select("div.admonition.dropdown"):
+        title = box.find(class_="admonition-title", recursive=False)
+        if isinstance(title, Tag):
+            box.name, title.name = "details", "summary"
+            _unwrap_links(title)
+
+
+def _unwrap_links(title: Tag) -> None:
+    """A click on the title opens the box; a link within it would take the reader elsewhere."""
+    for link in title.select("a"):
+        link.unwrap()
+
+
+# --- Weight and layout ---------------------------------------------------------------------------
+
+
+def load_only_what_is_used(html: BeautifulSoup, page: Page) -> None:
+    """Load MathJax where there is maths, the search index where there is a search, and no more."""
+    unused = ["fontawesome.js"]
+    has_maths = html.select_one(".math") is not None
+    if not has_maths:
+        unused.append("tex-chtml")
+    if page.path.name != "search.html":
+        unused += ["searchtools.js", "language_data.js", "searchindex.js"]
+    for tag in html.select("script[src], link[href]"):
+        address = str(tag.get("src") or tag.get("href"))
+        if any(part in address for part in unused):
+            tag.decompose()
+    for script in html.select("script:not([src])"):
+        if not has_maths and "window.MathJax" in (script.string or ""):
+            script.decompose()
+
+
+def size_images(html: BeautifulSoup, page: Page) -> None:
+    """Tell the size of each image, so that nothing moves when it arrives."""
+    for image in html.select("img[src$='.svg']"):
+        if size := svg_size(page.beside(str(image["src"]))):
+            image["width"], image["height"] = (str(round(side)) for side in size)
+
+
+@lru_cache(maxsize=256)
+def svg_size(path: Path) -> tuple[float, float] | None:
+    """Return the width and height of an SVG in pixels: its own, else those of its view box."""
+    opening = re.search(r"<svg\b[^>]*>", path.read_text(encoding="utf-8"))
+    if opening is None:
+        return None
+    attributes = dict(re.findall(r'([\w:-]+)="([^"]*)"', opening.group()))
+    sides = [_LENGTH.match(attributes.get(name, "")) for name in ("width", "height")]
+    if sides[0] and sides[1]:
+        width, height = (
+            float(side[1]) * (_PX_PER_PT if side[2] == "pt" else 1) for side in sides if side
+        )
+        return width, height
+    box = attributes.get("viewBox", "").split()
+    return (float(box[2]), float(box[3])) if len(box) == 4 else None
+
+
+def bind_numbers(html: BeautifulSoup, _: Page) -> None:
+    """Keep a number and its per cent sign, a chapter and its number, on one line."""
+    for article in html.select("article.bd-article"):
+        for text in article.find_all(string=_BOUND):
+            if text.find_parent(["pre", "code"]) is None:
+                text.replace_with(_BOUND.sub("\N{NO-BREAK SPACE}", text))
+
+
+def drop_leftovers(html: BeautifulSoup, _: Page) -> None:
+    """Remove what has no use here: a place for advertisements, a second and third viewport."""
+    for tag in html.select("#ethical-ad-placement, .pst-async-banner-revealer"):
+        tag.decompose()
+    for tag in html.select("meta[name=viewport]")[1:]:
+        tag.decompose()
+    for tag in html.select("meta[name^=docsearch]"):
+        tag.decompose()
+
+
+# --- Previews ------------------------------------------------------------------------------------
+
+
+def describe(html: BeautifulSoup, page: Page) -> None:
+    """Tell search engines and messengers what the page is, with a picture of our own."""
+    if html.head is None or html.title is None:
+        raise FinishError(f"{page.path.name} has no title")
+    html.title.string = html.title.get_text(strip=True).replace(f"{BOOK} — {BOOK}", BOOK)
+    paragraph = html.select_one("article.bd-article section > p, article.bd-article p")
+    text = " ".join(paragraph.get_text().split()) if paragraph else ""
+    name = page.path.relative_to(page.site).as_posix()
+    preview = f"{page.address}/{PREVIEW}" if page.address else page.up(PREVIEW)
+    described = {
+        "og:type": "website",
+        "og:site_name": BOOK,
+        "og:title": html.title.get_text(strip=True).removesuffix(f" — {BOOK}"),
+        "og:description": shorten(text),
+        "og:image": preview,
+        "og:image:alt": "Mixed Models in Python: every number regenerated and checked",
+        "og:url": f"{page.address}/{name}" if page.address else "",
+    }
+    for key, value in described.items():
+        if value:
+            html.head.append(html.new_tag("meta", attrs={"property": key, "content": value}))
+    named = {"description": shorten(text), "twitter:card": "summary_large_image"}
+    for key, value in named.items():
+        if value:
+            html.head.append(html.new_tag("meta", attrs={"name": key, "content": value}))
+
+
+def shorten(text: str, longest: int = 200) -> str:
+    """Cut a text after a word, so that it is not longer than `longest` characters.
+
+    Examples
+    --------
+    >>> shorten("Twenty sheets of paper", 15)
+    'Twenty sheets…'
+    """
+    text = re.sub(r"\\[()]", "", text)
+    return text if len(text) <= longest else text[: longest - 1].rsplit(" ", 1)[0] + "…"
+
+
+_REPAIRS = (
+    name_controls,
+    mark_regions,
+    make_citations_a_list,
+    head_tables,
+    open_solutions_natively,
+    load_only_what_is_used,
+    size_images,
+    bind_numbers,
+    drop_leftovers,
+    describe,
+)
+
+
+# --- Icons ---------------------------------------------------------------------------------------
+
+
+class _Icons:
+    """Draw icons in the page: ten small paths instead of a script of 1.5 MB that holds them all.
+
+    Parameters
+    ----------
+    source : str
+        The theme's script of Font Awesome icons (CC BY 4.0); the solid ones come last in it.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def draw(self, html: BeautifulSoup) -> None:
+        for icon in html.select("[class*='fa-solid']"):
+            classes = icon.get_attribute_list("class")
+            names = [name[3:] for name in classes if re.match(r"fa-(?!solid|lg)", str(name))]
+            width, height, path = self._shape(names[0])
+            kept = [str(name) for name in classes if name in ("theme-switch", "fa-lg")]
+            drawing = html.new_tag(
+                "svg",
+                attrs={
+                    "class": " ".join(["icon", *kept]),
+                    "viewBox": f"0 0 {width} {height}",
+                    "aria-hidden": "true",
+                },
+            )
+            if mode := icon.get("data-mode"):
+                drawing["data-mode"] = mode
+            drawing.append(html.new_tag("path", attrs={"d": path, "fill": "currentColor"}))
+            icon.replace_with(drawing)
+
+    @lru_cache(maxsize=64)  # noqa: B019 - lives as long as one build
+    def _shape(self, name: str) -> tuple[str, str, str]:
+        found = re.findall(
+            rf'[{{,]"?{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"\w+","([^"]+)"', self._source
+        )
+        if not found:
+            raise FinishError(f"the theme has no icon '{name}'")
+        width, height, path = found[-1]
+        return width, height, path
+
+
+# --- The rest of the site ------------------------------------------------------------------------
+
+
+def _write_root(site: Path, address: str) -> None:
+    """Write the page at the root: it leads to the front page, by itself or by its link."""
+    front = BeautifulSoup((site / "book" / "index.html").read_text(encoding="utf-8"), "html.parser")
+    previews = "\n".join(str(tag) for tag in front.select("meta[property^='og:']"))
+    previews = previews if address else previews.replace("../", "")
+    (site / "index.html").write_text(
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<title>Mixed Models in Python</title>\n"
+        '<meta http-equiv="refresh" content="0; url=book/index.html">\n'
+        f'<link rel="icon" href="_static/logo.svg">\n{previews}\n</head>\n'
+        '<body><main><h1><a href="book/index.html">Mixed Models in Python</a></h1></main></body>\n'
+        "</html>\n",
+        encoding="utf-8",
+    )
+
+
+def _remove_unused(site: Path) -> None:
+    for path in _matches(site, _UNUSED):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _matches(site: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    for pattern in patterns:
+        yield from list(site.glob(pattern))
