@@ -16,7 +16,7 @@ from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankErr
 from mmlib.inference.anova import AnovaTable, anova
 from mmlib.inference.bootstrap import (
     BootstrapResult,
-    ParametricBootstrap,
+    BootstrapTest,
     bootstrap,
     parametric_bootstrap,
 )
@@ -30,7 +30,7 @@ from mmlib.inference.replicate import BootstrapError, BootstrapWarning
 from mmlib.inference.report import HypothesisTest
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm
-from mmlib.oneway import ExactVarianceTest, OneWayLayout, VarianceComponents, oneway
+from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
 from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
 from mmlib.results.varcorr import VarCorr
@@ -44,6 +44,7 @@ __all__ = [
     "AnovaTable",
     "BootstrapError",
     "BootstrapResult",
+    "BootstrapTest",
     "BootstrapWarning",
     "ConvergenceWarning",
     "DataError",
@@ -51,7 +52,6 @@ __all__ = [
     "DatasetInfo",
     "Design",
     "ExactTest",
-    "ExactVarianceTest",
     "FormulaError",
     "Hypothesis",
     "HypothesisTest",
@@ -64,7 +64,6 @@ __all__ = [
     "MixedFormula",
     "Objective",
     "OneWayLayout",
-    "ParametricBootstrap",
     "Profile",
     "RandomTerm",
     "RankError",

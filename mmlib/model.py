@@ -145,7 +145,7 @@ class LMMResult(Fit):
             first, the adjusted standard error); by default the normal quantile, as lme4 does.
         **boot
             With ``"boot"``: `nsim`, `rng`, `executor` and `progress` of
-            `mmlib.bootstrap`, and `kind`, the `method` of
+            `mmlib.bootstrap`, and the `kind` of
             `BootstrapResult.confint`.
 
         Returns
@@ -329,7 +329,7 @@ class LMMResult(Fit):
             known and use normal quantiles, which is too short where a variance rests on few levels.
         level : float
             Coverage aimed at, between 0 and 1.
-        random : sequence of str or False, optional
+        random : str, sequence of str, or False, optional
             The groupings whose conditional modes count: by default all, with False none. One that
             does not count is treated as a new level in every row, and its column need not be in
             `new`.

@@ -23,16 +23,17 @@ from mmlib.design.checks import (
     require_columns,
     require_frame,
 )
+from mmlib.engine.spectral import Spectrum
 from mmlib.errors import DataError, FormulaError
-
-__all__ = ["ExactVarianceTest", "OneWayLayout", "VarianceComponents", "oneway"]
+from mmlib.inference.exact import ExactTest, NullDistribution
+from mmlib.results.display import Summary, Table
 
 _NAME = r"(?:`[^`]+`|[^\W\d][\w.]*)"
 _FORMULA = re.compile(rf"\s*({_NAME})\s*~\s*({_NAME})\s*")
 _METHODS = ("anova", "ml", "reml")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VarianceComponents:
     """Estimates of mu, sigma2_group and sigma2_resid in a one-way layout.
 
@@ -64,45 +65,31 @@ class VarianceComponents:
         """Intraclass correlation: the share of the variance that lies between levels."""
         return self.sigma2_group / (self.sigma2_group + self.sigma2_resid)
 
-    def __repr__(self) -> str:
-        """Return a small table, with a remark where the estimate needs one."""
-        width = max(len(self.factor), len("Residual"))
-        lines = [
-            f"Variance components ({self.method.upper()}), mean {self.mu:.6g}",
-            f"{'':{width}}  {'Variance':>10}",
-            f"{self.factor:{width}}  {self.sigma2_group:10.6g}",
-            f"{'Residual':{width}}  {self.sigma2_resid:10.6g}",
-        ]
+    def to_frame(self) -> pd.DataFrame:
+        """The two variances: rows `factor` and Residual, column Variance."""
+        variances = [self.sigma2_group, self.sigma2_resid]
+        return pd.DataFrame({"Variance": variances}, index=[self.factor, "Residual"])
+
+    def summary(self) -> Summary:
+        """The variances, with a remark where an estimate needs one."""
+        variances = self.to_frame()["Variance"]
+        rows = tuple((str(name), f"{value:.6g}") for name, value in variances.items())
+        title = f"Variance components ({self.method.upper()}), mean {self.mu:.6g}"
+        notes = []
         if self.sigma2_group < 0:
-            lines.append(
-                "A variance cannot be negative: the levels differ by less than the residual\n"
+            notes.append(
+                "A variance cannot be negative: the levels differ by less than the residual "
                 "variance alone would make them (MSA < MSE). Read it as an estimate of zero."
             )
         if self.at_boundary:
-            lines.append(f"Boundary estimate: the variance of {self.factor} is 0.")
-        return "\n".join(lines)
+            notes.append(f"Boundary estimate: the variance of {self.factor} is 0.")
+        return Summary((Table(title, ("", "Variance"), rows), *notes))
 
+    def __repr__(self) -> str:
+        return str(self.summary())
 
-@dataclass(frozen=True)
-class ExactVarianceTest:
-    """Exact test of sigma2_group = 0 in a balanced one-way layout.
-
-    Attributes
-    ----------
-    name : str
-        "LRT" or "RLRT".
-    statistic : float
-        Twice the difference of the (restricted) log-likelihoods.
-    pvalue : float
-        Exact probability, under the null hypothesis, of a statistic at least this large.
-    mass_at_zero : float
-        Probability, under the null hypothesis, that the statistic is exactly zero.
-    """
-
-    name: str
-    statistic: float
-    pvalue: float
-    mass_at_zero: float
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -187,17 +174,8 @@ class OneWayLayout:
         """Probability of an F at least this large if all levels are the same."""
         return float(special.fdtrc(self.df_a, self.df_e, self.f))
 
-    def __repr__(self) -> str:
-        """Return the counts and the ANOVA table."""
-        counts = f"{self.counts.iloc[0]} each" if self.balanced else "unbalanced"
-        missing = f", {self.n_missing} rows with missing values left out" if self.n_missing else ""
-        return (
-            f"One-way layout: {self.response} by {self.factor}, {len(self.counts)} levels, "
-            f"{self.nobs} observations ({counts}){missing}\n{self.table().to_string(na_rep='')}"
-        )
-
-    def table(self) -> pd.DataFrame:
-        """Return the ANOVA table in the shape of R's `anova`.
+    def to_frame(self) -> pd.DataFrame:
+        """The ANOVA table in the shape of R's `anova`.
 
         Returns
         -------
@@ -214,6 +192,25 @@ class OneWayLayout:
             },
             index=[self.factor, "Residuals"],
         )
+
+    def summary(self) -> Summary:
+        """The counts and the ANOVA table; text when printed, HTML in a notebook."""
+        counts = f"{self.counts.iloc[0]} each" if self.balanced else "unbalanced"
+        missing = f", {self.n_missing} rows with missing values left out" if self.n_missing else ""
+        title = (
+            f"One-way layout: {self.response} by {self.factor}, {len(self.counts)} levels, "
+            f"{self.nobs} observations ({counts}){missing}"
+        )
+        frame = self.to_frame()
+        cells = frame.map(lambda value: "" if np.isnan(value) else f"{value:.6g}").to_numpy()
+        rows = tuple((str(name), *row) for name, row in zip(frame.index, cells, strict=True))
+        return Summary((Table(title, ("", *frame.columns), rows),))
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
     def effects(self) -> pd.Series:
         """Return each level's mean less the mean of all observations."""
@@ -265,7 +262,7 @@ class OneWayLayout:
             return self._components(method, between, self.mse)
         return self._components(method, 0.0, self.sst / total)
 
-    def confint(self, level: float = 0.95) -> pd.DataFrame:
+    def confint(self, *, level: float = 0.95) -> pd.DataFrame:
         """Return confidence intervals of a balanced layout, without simulation or asymptotics.
 
         Parameters
@@ -320,7 +317,7 @@ class OneWayLayout:
         }
         return pd.DataFrame.from_dict(limits, orient="index", columns=["lower", "upper"])
 
-    def lrt(self) -> ExactVarianceTest:
+    def lrt(self) -> ExactTest:
         """Test sigma2_group = 0 by the likelihood ratio, with its exact null distribution.
 
         In a balanced layout the statistic is a monotone function of F where it is positive, so
@@ -345,7 +342,7 @@ class OneWayLayout:
         """
         return self._exact_test("LRT", *self._ml_divisors())
 
-    def rlrt(self) -> ExactVarianceTest:
+    def rlrt(self) -> ExactTest:
         """Test sigma2_group = 0 by the restricted likelihood ratio; see `lrt`.
 
         Raises
@@ -359,16 +356,36 @@ class OneWayLayout:
         """Divisors of SSA and SST in the ML estimates; REML has a - 1 and N - 1."""
         return len(self.counts), self.nobs
 
-    def _exact_test(self, name: str, divisor: int, total: int) -> ExactVarianceTest:
-        """Return the test whose estimates divide SSA by `divisor` and SST by `total`."""
-        self._common_count(f"the exact {name}")
-        threshold = divisor / self.df_a  # of F: below it the estimate of sigma2_group is zero
-        mass_at_zero = float(special.fdtr(self.df_a, self.df_e, threshold))
-        if self.f <= threshold:
-            return ExactVarianceTest(name, 0.0, 1.0, mass_at_zero)
-        null = total * log(self.sst / total)
-        alternative = self.df_e * log(self.mse) + divisor * log(self.ssa / divisor)
-        return ExactVarianceTest(name, max(null - alternative, 0.0), self.pvalue, mass_at_zero)
+    def _exact_test(self, name: str, divisor: int, total: int) -> ExactTest:
+        """The test whose estimates divide SSA by `divisor` and SST by `total`."""
+        per_level = self._common_count(f"the exact {name}")
+        statistic, pvalue = 0.0, 1.0
+        if self.f > divisor / self.df_a:  # otherwise the estimate of sigma2_group is zero
+            null = total * log(self.sst / total)
+            alternative = self.df_e * log(self.mse) + divisor * log(self.ssa / divisor)
+            statistic, pvalue = max(null - alternative, 0.0), self.pvalue
+        kind = "restricted likelihood-ratio" if name == "RLRT" else "likelihood-ratio"
+        return ExactTest(
+            method=f"Exact {kind} test",
+            hypothesis=f"σ({self.factor}) = 0",
+            statistic_name=name,
+            statistic=statistic,
+            pvalue=pvalue,
+            sample=np.zeros(0),
+            _null=NullDistribution(self._spectrum(per_level), reml=name == "RLRT"),
+        )
+
+    def _spectrum(self, per_level: int) -> Spectrum:
+        """The eigenvalues of a balanced layout: all are the common count."""
+        size = np.array([float(per_level)])
+        return Spectrum(
+            n=self.nobs,
+            p=1,
+            mu=size,
+            mu_counts=np.array([self.df_a]),
+            xi=size,
+            xi_counts=np.array([len(self.counts)]),
+        )
 
     def _components(self, method: str, group: float, resid: float) -> VarianceComponents:
         at_boundary = method != "anova" and group == 0

@@ -64,7 +64,7 @@ def brute_force(data, reml):
 
 
 def test_anova_table_is_that_of_r(pulp):
-    table, wanted = pulp.table(), LECTURE["pulp_anova"]
+    table, wanted = pulp.to_frame(), LECTURE["pulp_anova"]
     assert list(table.index) == ["operator", "Residuals"]
     assert list(table.columns) == ["Df", "Sum Sq", "Mean Sq", "F value", "Pr(>F)"]
     assert table["Df"].tolist() == wanted["df"]
@@ -218,7 +218,7 @@ def test_negative_estimate_is_kept_and_explained():
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
 def test_limits_put_each_pivot_at_its_quantile(pulp, level):
     """Each limit, put into its pivot, gives a tail of (1 - level) / 2, by scipy's distributions."""
-    limits = pulp.confint(level)
+    limits = pulp.confint(level=level)
     tail = (1 - level) / 2
     t = (limits.loc["mu"] - pulp.grand_mean) / np.sqrt(pulp.msa / 20)
     np.testing.assert_allclose(stats.t(3).cdf(t), [tail, 1 - tail])
@@ -251,7 +251,7 @@ def test_coverage_is_at_least_the_level():
     draws = 2000
     for _ in range(draws):
         y = 3.0 + np.repeat(rng.normal(scale=np.sqrt(0.5), size=5), 4) + rng.normal(size=20)
-        limits = mm.oneway("y ~ g", pd.DataFrame({"y": y, "g": groups})).confint(0.9)
+        limits = mm.oneway("y ~ g", pd.DataFrame({"y": y, "g": groups})).confint(level=0.9)
         for key, value in truth.items():
             lower, upper = limits.loc[key]
             covered[key] += lower <= value <= upper
@@ -390,7 +390,7 @@ def test_results_are_frozen_and_print(pulp):
     assert "bright by operator, 4 levels, 20 observations (5 each)" in repr(pulp)
     assert "unbalanced" in repr(mm.oneway("y ~ g", layout([2, 3])))
     assert repr(pulp.variance_components("ml")).splitlines()[0] == (
-        "Variance components (ML), mean 60.4"
+        "Variance components (ML), mean 60.4:"
     )
     assert pulp.variance_components("reml").icc == pytest.approx(0.39053537)
 
@@ -478,4 +478,4 @@ def test_unknown_methods_and_levels_are_refused(pulp):
         pulp.variance_components("ML")
     for level in (0, 1, 95, -0.5, np.nan):
         with pytest.raises(mm.DataError, match="between 0 and 1"):
-            pulp.confint(level)
+            pulp.confint(level=level)

@@ -23,6 +23,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(by_folded[folded]) for folded in nearest)}?"
 
 
+def names_in(names: str | Iterable[str]) -> list[str]:
+    """The names that an argument stands for, which takes one or several."""
+    return [names] if isinstance(names, str) else list(names)
+
+
 def require_frame(data: object, what: str = "data") -> pd.DataFrame:
     """Return `data` if it is a DataFrame with at least one row and with unique column names.
 

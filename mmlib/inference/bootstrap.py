@@ -119,7 +119,7 @@ class Refitter:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ParametricBootstrap(HypothesisTest):
+class BootstrapTest(HypothesisTest):
     """Outcome of a parametric bootstrap test.
 
     Attributes
@@ -127,7 +127,7 @@ class ParametricBootstrap(HypothesisTest):
     n_restrictions : int
         How many parameters the null hypothesis takes away: the degrees of freedom of the χ² test.
     valid : bool
-        Whether the χ² approximations of `table` hold; not where the null hypothesis is on the
+        Whether the χ² approximations of `to_frame` hold; not where the null hypothesis is on the
         boundary.
     sample : ndarray
         The simulated null distribution of the statistic; failed replicates are left out.
@@ -144,7 +144,7 @@ class ParametricBootstrap(HypothesisTest):
     n_failed: int
     draws: Draws = field(repr=False)
 
-    def table(self) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """The statistic against several reference distributions, as pbkrtest's ``PBmodcomp``.
 
         Returns
@@ -186,8 +186,8 @@ class ParametricBootstrap(HypothesisTest):
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
 
     def summary(self) -> Summary:
-        """The test, those variants of `table` that hold, and the notes."""
-        table = self.table() if self.valid else self.table().loc[["LRT", "PBtest"]]
+        """The test, those reference distributions that hold, and the notes."""
+        table = self.to_frame() if self.valid else self.to_frame().loc[["LRT", "PBtest"]]
         rows = tuple(
             (
                 str(name),
@@ -211,8 +211,8 @@ def parametric_bootstrap(
     rng: np.random.Generator | int | None = None,
     executor: Executor | None = None,
     progress: Progress = None,
-    resume: ParametricBootstrap | None = None,
-) -> ParametricBootstrap:
+    resume: BootstrapTest | None = None,
+) -> BootstrapTest:
     """Test a smaller model against a larger one by simulating from the smaller.
 
     Responses are drawn from the fit `small`, both models are fitted to each, and the likelihood-
@@ -232,12 +232,12 @@ def parametric_bootstrap(
     progress : bool, callable or None
         None shows a bar when stderr is a terminal and the run takes more than a second; True and
         False always and never do; a callable gets (replicates drawn, nsim) after each chunk.
-    resume : ParametricBootstrap, optional
+    resume : BootstrapTest, optional
         An earlier result for the same models, to which replicates are added up to `nsim`.
 
     Returns
     -------
-    ParametricBootstrap
+    BootstrapTest
         p = (1 + #{T* ≥ T})/(nsim + 1). If the keyboard interrupts the run, what was drawn until
         then, with a `BootstrapWarning`.
 
@@ -252,7 +252,7 @@ def parametric_bootstrap(
     References
     ----------
     Davison, A. C. and Hinkley, D. V. (1997). Bootstrap Methods and their Application. Cambridge
-    University Press, chapter 4; Halekoh and Højsgaard (2014), see `ParametricBootstrap.table`.
+    University Press, chapter 4; Halekoh and Højsgaard (2014), see `BootstrapTest.to_frame`.
 
     Examples
     --------
@@ -268,7 +268,7 @@ def parametric_bootstrap(
     classical = lrt(small, large)
     with single_threaded():
         task = _LikelihoodRatio(small, Refitter(small), Refitter(large))
-    earlier = _earlier(resume, ParametricBootstrap)
+    earlier = _earlier(resume, BootstrapTest)
     if resume is not None and not np.isclose(
         resume.statistic, classical.statistic, rtol=1e-6, atol=1e-6
     ):
@@ -309,7 +309,7 @@ class _LikelihoodRatio:
         return statistics
 
 
-def _test(classical: LikelihoodRatioTest, draws: Draws) -> ParametricBootstrap | None:
+def _test(classical: LikelihoodRatioTest, draws: Draws) -> BootstrapTest | None:
     everything = np.concatenate([np.zeros(0), *draws.in_order()])
     sample = everything[np.isfinite(everything)]
     if not len(sample):
@@ -331,7 +331,7 @@ def _test(classical: LikelihoodRatioTest, draws: Draws) -> ParametricBootstrap |
             "The null hypothesis is on the boundary, where χ² is not valid: of the reference "
             "distributions only PBtest holds."
         )
-    return ParametricBootstrap(
+    return BootstrapTest(
         method="Parametric bootstrap test",
         hypothesis=classical.hypothesis,
         valid=classical.valid,
@@ -348,9 +348,7 @@ def _test(classical: LikelihoodRatioTest, draws: Draws) -> ParametricBootstrap |
     )
 
 
-def _earlier(
-    resume: object, kind: type[ParametricBootstrap] | type[BootstrapResult]
-) -> Draws | None:
+def _earlier(resume: object, kind: type[BootstrapTest] | type[BootstrapResult]) -> Draws | None:
     if resume is None:
         return None
     if not isinstance(resume, kind):
@@ -425,19 +423,19 @@ class BootstrapResult:
 
     def confint(
         self,
-        level: float = 0.95,
+        kind: Literal["percentile", "basic", "normal"] = "percentile",
         *,
-        method: Literal["percentile", "basic", "normal"] = "percentile",
+        level: float = 0.95,
     ) -> pd.DataFrame:
         """Bootstrap confidence intervals.
 
         Parameters
         ----------
-        level : float
-            Between 0 and 1.
-        method : {"percentile", "basic", "normal"}
+        kind : {"percentile", "basic", "normal"}
             Quantiles of the replicates; these mirrored at the observed value; or the observed value
             less the bias, ± a normal quantile times the standard error.
+        level : float
+            Coverage aimed at, between 0 and 1.
 
         Returns
         -------
@@ -449,14 +447,14 @@ class BootstrapResult:
         Davison and Hinkley (1997), Bootstrap Methods and their Application, chapter 5.
         """
         check_level(level)
-        require_choice("method", method, ("percentile", "basic", "normal"))
+        require_choice("kind", kind, ("percentile", "basic", "normal"))
         tails = np.array([1 - level, 1 + level]) / 2
-        if method == "normal":
+        if kind == "normal":
             centre = self.observed - self.bias.to_numpy()
             limits = centre + np.outer(special.ndtri(tails), self.se.to_numpy())
         else:
             limits = np.quantile(self.replicates, tails, axis=0)
-            if method == "basic":
+            if kind == "basic":
                 limits = 2 * self.observed - limits[::-1]
         return pd.DataFrame(limits.T, index=list(self.names), columns=["lower", "upper"])
 

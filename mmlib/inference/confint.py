@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from mmlib.design.checks import check_level, did_you_mean, normal_quantile, require_choice
+from mmlib.design.checks import check_level, did_you_mean, names_in, normal_quantile, require_choice
 from mmlib.errors import DataError
 from mmlib.inference.anova import Ddf, coef_table
 from mmlib.inference.bootstrap import BootstrapResult, bootstrap
@@ -53,12 +53,11 @@ def confint(
     check_level(level)
     require_choice("method", method, ("profile", "wald", "boot"))
     _require_own_options(method, ddf, boot)
-    wanted = [parameters] if isinstance(parameters, str) else parameters
     if method == "profile":
-        return profile(fit).confint(level, parameters=wanted)
+        return profile(fit).confint(level=level, parameters=parameters)
     if method == "wald":
-        return _wald(fit, level, wanted, ddf)
-    return _boot(fit, level, wanted, **boot)
+        return _wald(fit, level, parameters, ddf)
+    return _boot(fit, level, parameters, **boot)
 
 
 def _require_own_options(method: str, ddf: str | None, boot: BootOptions) -> None:
@@ -69,9 +68,9 @@ def _require_own_options(method: str, ddf: str | None, boot: BootOptions) -> Non
         raise DataError(f"{names} belongs to method='boot', not to {method!r}: leave it out.")
 
 
-def _chosen(names: Iterable[str] | None, known: Sequence[str]) -> list[str]:
+def _chosen(names: str | Iterable[str] | None, known: Sequence[str]) -> list[str]:
     """The parameters asked for, each of which must be known."""
-    chosen = list(known if names is None else names)
+    chosen = list(known) if names is None else names_in(names)
     for name in chosen:
         if name not in known:
             raise DataError(
@@ -81,7 +80,9 @@ def _chosen(names: Iterable[str] | None, known: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _wald(fit: Fit, level: float, names: Iterable[str] | None, ddf: Ddf | None) -> pd.DataFrame:
+def _wald(
+    fit: Fit, level: float, names: str | Iterable[str] | None, ddf: Ddf | None
+) -> pd.DataFrame:
     table = coef_table(fit, ddf=ddf)
     chosen = _chosen(names, list(table.index))
     quantile: Any = normal_quantile(level)
@@ -95,7 +96,7 @@ def _wald(fit: Fit, level: float, names: Iterable[str] | None, ddf: Ddf | None) 
 def _boot(
     fit: Fit,
     level: float,
-    names: Iterable[str] | None,
+    names: str | Iterable[str] | None,
     *,
     kind: Literal["percentile", "basic", "normal"] = "percentile",
     **options: Any,
@@ -103,7 +104,7 @@ def _boot(
     chosen = _chosen(names, [parameter.name for parameter in parameters(fit)])
     require_choice("kind", kind, ("percentile", "basic", "normal"))
     drawn = bootstrap(fit, _finite_estimates, **options)
-    ends = {name: _of_one(drawn, name).confint(level, method=kind).to_numpy()[0] for name in chosen}
+    ends = {name: _of_one(drawn, name).confint(kind, level=level).to_numpy()[0] for name in chosen}
     return pd.DataFrame.from_dict(ends, orient="index", columns=["lower", "upper"])
 
 

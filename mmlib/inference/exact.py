@@ -128,6 +128,10 @@ class NullDistribution:
         if self.reml:
             trace, dof = float(spectrum.mu @ spectrum.mu_counts), spectrum.n - spectrum.p
         weights = np.append(spectrum.mu, 0.0) - trace / dof
+        if spectrum.single and weights[0] > 0:  # two χ² variables: an F ratio
+            df = int(spectrum.mu_counts[0])
+            threshold = -weights[1] / weights[0] * spectrum.rest / df
+            return float(special.fdtr(df, spectrum.rest, threshold))
         return probability_negative(weights, np.append(spectrum.mu_counts, spectrum.rest))
 
 
@@ -167,8 +171,8 @@ def probability_negative(weights: FloatArray, counts: FloatArray) -> float:
 
 
 def exact_lrt(
-    null: Fit,
-    fit: Fit,
+    small: Fit,
+    large: Fit,
     *,
     nsim: int = 10_000,
     rng: np.random.Generator | int | None = None,
@@ -177,9 +181,9 @@ def exact_lrt(
 
     Parameters
     ----------
-    null : LMMResult
-        Fit without random term, by ML; its fixed effects are those of `fit`, or fewer.
-    fit : LMMResult
+    small : LMMResult
+        Fit without random term, by ML; its fixed effects are those of `large`, or fewer.
+    large : LMMResult
         Fit with one scalar random term, by ML.
     nsim : int
         Draws from the null distribution; none are needed where the p-value has a closed form.
@@ -195,8 +199,8 @@ def exact_lrt(
     Raises
     ------
     DataError
-        If `null` has a random term or `fit` has not exactly one, scalar; if they are not nested or
-        not both ML fits; or if `nsim` is not a positive whole number.
+        If `small` has a random term or `large` has not exactly one, scalar; if they are not nested
+        or not both ML fits; or if `nsim` is not a positive whole number.
 
     References
     ----------
@@ -213,27 +217,27 @@ def exact_lrt(
     (2.5684, 0.022609)
     """
     nsim = require_count("nsim", nsim)
-    require_fit(null, fit)
-    if null.design.terms:
+    require_fit(small, large)
+    if small.design.terms:
         raise DataError(
-            f"the null model {null.design.formula} has a random term; exact_lrt compares a model "
-            "with one random term to one with none. Use exact_rlrt(fit, term=...), or "
+            f"the smaller model {small.design.formula} has a random term; exact_lrt compares a "
+            "model with one random term to one with none. Use exact_rlrt(fit, term=...), or "
             "parametric_bootstrap(small, large)."
         )
-    term = _only_term(fit)
-    if null.reml or fit.reml:
+    term = _only_term(large)
+    if small.reml or large.reml:
         raise DataError("exact_lrt compares ML fits; fit both models with reml=False.")
-    restrictions = int(lrt(null, fit).df[0]) - 1
+    restrictions = int(lrt(small, large).df[0]) - 1
     with single_threaded():
-        model = SpectralModel(fit.design)
-        energies = model.energies(fit.design.y[None])
+        model = SpectralModel(large.design)
+        energies = model.energies(large.design.y[None])
         statistic = float(model.spectrum.maximize(energies, reml=False).gain[0])
         if restrictions:
-            null_rss = SpectralModel(null.design).energies(null.design.y[None]).sum()
-            statistic += fit.nobs * float(np.log(null_rss / energies.sum()))
+            null_rss = SpectralModel(small.design).energies(small.design.y[None]).sum()
+            statistic += large.nobs * float(np.log(null_rss / energies.sum()))
     hypothesis = f"σ({_label(term)}) = 0"
     if restrictions:
-        hypothesis += f", and {restrictions} fixed effect(s) are zero: {null.design.formula}"
+        hypothesis += f", and {restrictions} fixed effect(s) are zero: {small.design.formula}"
     distribution = NullDistribution(model.spectrum, reml=False, restrictions=restrictions)
     return _test("LRT", hypothesis, statistic, distribution, nsim, rng)
 

@@ -92,7 +92,7 @@ def joint_profile(
     held = HeldObjective(profiled.fit, [known[first], known[second]])
     # The shadow of the joint region on either axis is the interval of one parameter at this level.
     shadow = float(chdtr(1, joint_quantile(level)))
-    ends = profiled.confint(shadow, parameters=[first, second]).to_numpy()
+    ends = profiled.confint(level=shadow, parameters=[first, second]).to_numpy()
     x, y = (np.linspace(low, high, n) for low, high in ends)
     with single_threaded():
         rise = _on_grid(held, x, y) - profiled.fit.objective

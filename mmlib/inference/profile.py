@@ -23,7 +23,7 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import did_you_mean, normal_quantile, require_count, require_fit
+from mmlib.design.checks import did_you_mean, names_in, normal_quantile, require_count, require_fit
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.held import HeldObjective, Parameter, parameters
@@ -102,7 +102,7 @@ class Profile:
             return curve.zeta(value)
 
     def confint(
-        self, level: float = 0.95, *, parameters: Sequence[str] | None = None
+        self, *, level: float = 0.95, parameters: str | Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Profile-likelihood intervals.
 
@@ -110,7 +110,7 @@ class Profile:
         ----------
         level : float
             Coverage aimed at, between 0 and 1.
-        parameters : sequence of str, optional
+        parameters : str or sequence of str, optional
             By default all.
 
         Returns
@@ -120,7 +120,7 @@ class Profile:
             standard deviation of 0, a correlation of ±1) is the boundary itself.
         """
         reach = normal_quantile(level)
-        names = self.parameters if parameters is None else list(parameters)
+        names = self.parameters if parameters is None else names_in(parameters)
         with single_threaded():
             ends = {name: self._curve(name).interval(reach) for name in names}
         return pd.DataFrame.from_dict(ends, orient="index", columns=["lower", "upper"])

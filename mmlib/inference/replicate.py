@@ -34,7 +34,7 @@ class BootstrapError(MMError):
 
     Attributes
     ----------
-    result : ParametricBootstrap, BootstrapResult or None
+    result : BootstrapTest, BootstrapResult or None
         What was drawn until then; None if nothing was.
     """
 

@@ -570,7 +570,7 @@ def profile_zeta(
     """
     reach = normal_quantile(level)
     curve = profile.grid(parameter, n=n, level=max(0.99, (1 + level) / 2))
-    ends = profile.confint(level, parameters=[parameter]).to_numpy()[0]
+    ends = profile.confint(level=level, parameters=[parameter]).to_numpy()[0]
     ax = _axes(ax)
     ax.plot(curve["value"], curve["zeta"], color=BLUE, linestyle="-", linewidth=1.6)
     ax.axhline(0.0, color=GREY, linewidth=0.8)

@@ -14,6 +14,7 @@ from mmlib.design.build import Design, evaluate, usable_columns
 from mmlib.design.checks import (
     as_numbers,
     did_you_mean,
+    names_in,
     normal_quantile,
     require_choice,
     require_columns,
@@ -27,7 +28,7 @@ from mmlib.results.fit import Fit
 
 NewLevels = Literal["error", "population"]
 Interval = Literal["confidence", "prediction"]
-Random = Sequence[str] | Literal[False] | None
+Random = str | Sequence[str] | Literal[False] | None
 
 INCLUDED = {
     "confidence": "the errors of the fixed effects and of the modes of known levels",
@@ -92,15 +93,18 @@ def _counted(design: Design, random: Random) -> set[str]:
         return set(known)
     if random is False:
         return set()
-    if isinstance(random, str) or not isinstance(random, Sequence):
-        raise DataError(f"random must be a list of groupings, False or None, not {random!r}.")
-    for name in random:
+    if not isinstance(random, Sequence):
+        raise DataError(
+            f"random must be a grouping, a list of groupings, False or None, not {random!r}."
+        )
+    names = names_in(random)
+    for name in names:
         if name not in known:
             raise DataError(
                 f"random names {name!r}, which is no grouping of the fit."
                 f"{did_you_mean(str(name), known)} It has {', '.join(known) or 'none'}."
             )
-    return set(random)
+    return set(names)
 
 
 def _rows_of_fit(design: Design, counted: set[str]) -> _Rows:

@@ -103,8 +103,8 @@ class VarCorr:
         rows.append(("Residual", "", "", self.sigma**2, self.sigma))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
-    def table(self) -> Table:
-        """The table that `summary` shows."""
+    def summary(self) -> Table:
+        """The variances as the summary of a fit shows them."""
         variances = [v for term in self.terms for v in np.diag(term.covariance)] + [self.sigma**2]
         sds = [sd for term in self.terms for sd in term.sd] + [self.sigma]
         cells = iter(
@@ -134,10 +134,10 @@ class VarCorr:
         return Table("Random effects", header, tuple(rows), n_labels=2)
 
     def __repr__(self) -> str:
-        return self.table().to_text()
+        return self.summary().to_text()
 
     def _repr_html_(self) -> str:
-        return self.table().to_html()
+        return self.summary().to_html()
 
 
 def covariances(

@@ -75,7 +75,7 @@ def test_p_values_agree_with_r(name):
 
 def test_variants_are_those_of_pbmodcomp(penicillin_pair):
     test = parametric_bootstrap(*penicillin_pair, nsim=20_000, rng=2)
-    table = test.table()
+    table = test.to_frame()
     r = load_lecture()["penicillin_PBmodcomp_20000"]
     expected = pd.DataFrame(r["test"], index=r["test_rows"])
     assert list(table.index) == list(expected.index)
@@ -89,7 +89,7 @@ def test_variants_are_those_of_pbmodcomp(penicillin_pair):
 
 def test_variants_match_the_moments_of_the_sample(penicillin_pair):
     test = parametric_bootstrap(*penicillin_pair, nsim=500, rng=3)
-    table, T, mean = test.table(), test.statistic, test.sample.mean()
+    table, T, mean = test.to_frame(), test.statistic, test.sample.mean()
     variance = test.sample.var(ddof=1)
     gamma = stats.gamma(mean**2 / variance, scale=variance / mean)
     assert (gamma.mean(), gamma.var()) == pytest.approx((mean, variance))
@@ -193,10 +193,10 @@ def test_intervals_are_as_defined(pulp_pair):
         pulp_pair[1], lambda refit: {"s": refit.sigma, "b": refit.beta[0]}, nsim=400, rng=3
     )
     low, high = np.quantile(result.replicates, [0.05, 0.95], axis=0)
-    np.testing.assert_allclose(result.confint(0.9).to_numpy().T, [low, high])
-    basic = result.confint(0.9, method="basic").to_numpy().T
+    np.testing.assert_allclose(result.confint(level=0.9).to_numpy().T, [low, high])
+    basic = result.confint("basic", level=0.9).to_numpy().T
     np.testing.assert_allclose(basic, [2 * result.observed - high, 2 * result.observed - low])
-    normal = result.confint(0.9, method="normal")
+    normal = result.confint("normal", level=0.9)
     s = result.replicates[:, 0]
     centre = 2 * result.observed[0] - s.mean()
     half = stats.norm.ppf(0.95) * s.std(ddof=1)
@@ -204,9 +204,9 @@ def test_intervals_are_as_defined(pulp_pair):
     assert list(normal.columns) == ["lower", "upper"]
     assert list(result.to_frame().columns) == ["s", "b"]
     with pytest.raises(mm.DataError, match="level"):
-        result.confint(95)
-    with pytest.raises(mm.DataError, match="method"):
-        result.confint(method="bca")
+        result.confint(level=95)
+    with pytest.raises(mm.DataError, match="kind"):
+        result.confint(kind="bca")
 
 
 def test_statistics_come_in_many_forms(pulp_pair):
@@ -342,4 +342,4 @@ def test_at_the_boundary_the_summary_leaves_out_what_does_not_hold(pulp_pair):
     assert not test.valid
     assert "Bartlett" not in str(test)
     assert "PBtest" in str(test)
-    assert "Bartlett" in test.table().index
+    assert "Bartlett" in test.to_frame().index

@@ -83,7 +83,7 @@ def test_boot_limits_are_those_of_the_bootstrap(pulp_fit, kind):
         nsim=200,
         rng=3,
     )
-    expected = drawn.confint(0.9, method=kind)
+    expected = drawn.confint(kind, level=0.9)
     assert list(found.index) == list(expected.index)
     assert np.allclose(found, expected, rtol=1e-12)
 

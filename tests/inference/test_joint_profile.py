@@ -52,8 +52,8 @@ def test_its_lowest_point_along_a_line_is_the_profile(sleep, pair):
     first, second = (sleep.parameters[k] for k in pair)
     held = HeldObjective(sleep.fit, [parameters(sleep.fit)[k] for k in pair])
     estimate = sleep.estimates[second]
-    ends = sleep.confint(0.999, parameters=[second]).to_numpy()[0]
-    for value in sleep.confint(0.9, parameters=[first]).to_numpy()[0]:
+    ends = sleep.confint(level=0.999, parameters=[second]).to_numpy()[0]
+    for value in sleep.confint(level=0.9, parameters=[first]).to_numpy()[0]:
         best = minimize_scalar(
             lambda other, value=value: held.minimum([value, other]).value,
             bounds=ends,

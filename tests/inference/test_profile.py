@@ -114,7 +114,7 @@ def test_a_correlation_is_profiled_by_a_plain_constrained_search() -> None:
 
 
 def test_limits_widen_with_the_level_and_hold_the_estimate(pulp: Profile) -> None:
-    narrow, wide = pulp.confint(0.5), pulp.confint(0.99)
+    narrow, wide = pulp.confint(level=0.5), pulp.confint(level=0.99)
     assert (wide["lower"] <= narrow["lower"]).all()
     assert (wide["upper"] > narrow["upper"]).all()
     assert (narrow["lower"] < pulp.estimates).all()
@@ -157,7 +157,7 @@ def test_limits_follow_the_units_of_the_response(pulp: Profile) -> None:
 
 def test_a_grid_spans_the_interval(pulp: Profile) -> None:
     grid = pulp.grid("Intercept", n=9, level=0.9)
-    limits = pulp.confint(0.9).loc["Intercept"]
+    limits = pulp.confint(level=0.9).loc["Intercept"]
     assert grid["value"].iloc[[0, -1]].tolist() == pytest.approx(limits.tolist())
     assert len(grid) == 9
     assert (np.diff(grid["zeta"]) > 0).all()
@@ -182,7 +182,7 @@ def test_a_correlation_keeps_its_sign_after_a_visit_to_its_limits() -> None:
     fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
     name = "cor_Days.Intercept|Subject"
     walked = profile(fit)
-    walked.confint(0.999)
+    walked.confint(level=0.999)
     exact = EXACT["sleep_corr"]["exact"]["cor_Days.(Intercept)|Subject"]
     np.testing.assert_allclose(
         walked.confint(parameters=[name]).to_numpy()[0], [exact["lower"], exact["upper"]], rtol=1e-6
@@ -196,8 +196,8 @@ def test_a_correlation_keeps_its_sign_after_a_visit_to_its_limits() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p: p.confint(1.5), "level must be between 0 and 1, not 1.5"),
-        (lambda p: p.confint(0), "level must be between 0 and 1, not 0"),
+        (lambda p: p.confint(level=1.5), "level must be between 0 and 1, not 1.5"),
+        (lambda p: p.confint(level=0), "level must be between 0 and 1, not 0"),
         (lambda p: p.confint(parameters=["sigm"]), "no parameter 'sigm'. Did you mean 'sigma'"),
         (
             lambda p: p.zeta("sd_Intercept|operator", -0.1),

@@ -142,7 +142,7 @@ def test_a_new_combination_of_known_levels_is_new():
 
 
 def test_random_chooses_the_groupings_that_count(fit, rows):
-    of_g, of_h = (fit.predict(rows, random=[group]) for group in ("g", "h"))
+    of_g, of_h = fit.predict(rows, random="g"), fit.predict(rows, random=["h"])
     nothing = fit.predict(rows, random=False)
     np.testing.assert_allclose(nothing, fit.design.fixed_matrix(rows) @ fit.beta)
     np.testing.assert_allclose(of_g + of_h - nothing, fit.predict(rows, random=["h", "g"]))
@@ -157,8 +157,8 @@ def test_random_chooses_the_groupings_that_count(fit, rows):
     [
         (["G"], "random names 'G', which is no grouping of the fit. Did you mean 'g'"),
         (["x"], "random names 'x'"),
-        ("g", "random must be a list of groupings, False or None, not 'g'"),
-        (True, "random must be a list of groupings, False or None, not True"),
+        ("G", "random names 'G', which is no grouping of the fit. Did you mean 'g'"),
+        (True, "random must be a grouping, a list of groupings, False or None, not True"),
     ],
 )
 def test_bad_choice_of_groupings(fit, rows, random, message):
