@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PIP := $(if $(UV),$(UV) pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site pdf execute verify serve lab lint format typecheck bench calibrate homework pins clean distclean
+.PHONY: help setup book test site pdf execute verify serve lab lint format typecheck bench calibrate homework pins lowest newest clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -92,9 +92,24 @@ pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 take
 	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.txt
 
-clean: ## Remove what the targets made, except .venv
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+# Environments of their own, .venv-lowest and .venv-newest, made anew each time. From 3.3 on,
+# pyparsing warns of what matplotlib 3.8 does.
+lowest: ## Try the oldest versions that pyproject.toml allows (PYTHON=python3.11); needs uv
+	@$(call TRY,--resolution lowest-direct "pyparsing<3.3")
 
-distclean: clean ## Remove .venv too, for instance to change PYTHON
-	rm -rf .venv
+newest: ## Try the newest version of everything, Sphinx too (PYTHON=python3.14); needs uv
+	@$(call TRY,--override .ci/newest.txt)
+
+TRY = set -e; rm -rf .venv-$@; $(FIND_PYTHON); \
+	uv venv --quiet --no-project --python "$$python" .venv-$@; \
+	uv pip install --python .venv-$@ $(1) --editable '.[book,test,pdf,homework,dask,build]'; \
+	failed=0; .venv-$@/bin/python -m pytest tests mmlib $(ARGS) \
+	  --ignore=tests/book --ignore=tests/site --ignore=tests/homework || failed=1; \
+	.venv-$@/bin/python -m tools.site.build --output .venv-$@/site; exit $$failed
+
+clean: ## Remove what the targets made, except the environments
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv and the others too, for instance to change PYTHON
+	rm -rf .venv .venv-lowest .venv-newest
