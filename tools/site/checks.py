@@ -29,7 +29,7 @@ _LOADS = {
 }
 _ADDRESS_IN_STYLE = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\"')]+")
 _ADDRESS_IN_SCRIPT = re.compile(r"[\"'](?:https?:)?//[\w.-]+\.\w+[^\"']*[\"']")
-_SOURCES = ("_sources", "*.md", "*.py", "*.ipynb_checkpoints")
+_SOURCES = ("_sources/*", "*.md", "*.py", "*.ipynb_checkpoints")
 
 
 def foreign_loads(site: Path) -> list[str]:
