@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mmlib.frozen import Frozen
 from mmlib.results.display import Summary, Table
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class HypothesisTest:
+class HypothesisTest(Frozen):
     """Outcome of a test.
 
     Attributes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum, minimize_objective
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen, read_only
 from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
 from mmlib.results.varcorr import VarCorr, covariances
 
@@ -35,7 +35,7 @@ class ConvergenceWarning(UserWarning):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Frozen):
     """A fitted linear mixed model, ``y = Xβ + Zb + ε`` with b = Λ_θ u, u and ε normal.
 
     Attributes
@@ -72,7 +72,8 @@ class Fit:
 
     @cached_property
     def _modes(self) -> Modes:
-        return self.optimum.factor.modes()
+        modes = self.optimum.factor.modes()
+        return Modes(read_only(modes.beta), [read_only(b) for b in modes.b])
 
     # ---- estimates -------------------------------------------------------------------------
 
@@ -86,8 +87,7 @@ class Fit:
         """Fixed effects, shape (p,)."""
         with single_threaded():
             beta = solve_triangular(self.blocks.R, self.blocks.ols + self._modes.beta)
-        beta.setflags(write=False)
-        return beta
+        return read_only(beta)
 
     @cached_property
     def sigma(self) -> float:
@@ -242,8 +242,7 @@ class Fit:
         mean = self.design.X @ self.beta
         if self.design.offset is not None:
             mean += self.design.offset
-        mean.setflags(write=False)
-        return mean
+        return read_only(mean)
 
     @cached_property
     def _fitted(self) -> FloatArray:
@@ -285,9 +284,8 @@ class Fit:
                     f"it has shape {values.shape}."
                 )
             require_own_rows("y", y, self.design.index)
-            response = as_response(pd.Series(values, name="y"))
-            design = dataclasses.replace(self.design, y=response)
-            return self.of(design, self.blocks.with_response(response), reml=reml)
+            design = self.design.with_response(as_response(pd.Series(values, name="y")))
+            return self.of(design, self.blocks.with_response(design.y), reml=reml)
 
     def simulate(
         self,
