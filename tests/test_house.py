@@ -274,6 +274,20 @@ def test_innocent_text_is_left_alone(text: str) -> None:
     assert ties_to_a_machine(text) == []
 
 
+PATH_TRICK = re.compile(r"sys\.path\b|sys\.modules\.pop|spec_from_file_location|run_path")
+
+
+def test_every_module_is_imported_by_its_one_name() -> None:
+    sources = [path for path in tracked_files() if path.suffix == ".py"]
+    tricks = [path.name for path in sources if PATH_TRICK.search(text_of(path))]
+    assert tricks == [Path(__file__).name]  # the examples below
+
+
+@pytest.mark.parametrize("trick", ["sys.path.insert(0, here)", "sys.modules.pop('run')"])
+def test_a_trick_with_the_path_is_found(trick: str) -> None:
+    assert PATH_TRICK.search(trick)
+
+
 # Commands ---------------------------------------------------------------------------------------
 
 
