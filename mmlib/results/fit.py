@@ -284,8 +284,8 @@ class Fit(Frozen):
                     f"it has shape {values.shape}."
                 )
             require_own_rows("y", y, self.design.index)
-            design = self.design.with_response(as_response(pd.Series(values, name="y")))
-            return self.of(design, self.blocks.with_response(design.y), reml=reml)
+            blocks = self.blocks.with_response(as_response(pd.Series(values, name="y")))
+            return self.of(blocks.design, blocks, reml=reml)
 
     def simulate(
         self,
