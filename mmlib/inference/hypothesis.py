@@ -15,7 +15,6 @@ from mmlib.arrays import FloatArray
 from mmlib.design.build import FixedTerm
 from mmlib.design.checks import did_you_mean, require_fit
 from mmlib.errors import DataError, FormulaError, RankError
-from mmlib.frozen import read_only
 from mmlib.results.fit import Fit
 
 DEPENDENT = 1e-9
@@ -96,7 +95,7 @@ def hypothesis_matrix(
         matrix = np.vstack([part for part, _ in parts])
         values = np.concatenate([part for _, part in parts])
     _require_independent(matrix, values, names)
-    return Hypothesis(read_only(matrix), read_only(values), _describe(matrix, values, names))
+    return Hypothesis(matrix, values, _describe(matrix, values, names))
 
 
 def find_term(fit: Fit, name: str) -> FixedTerm | None:
