@@ -50,7 +50,7 @@ def read_only(value: Any) -> Any:
 
 
 def gives_copies(*fields: str) -> Callable[[Class], Class]:
-    """Class decorator: whoever reads one of these fields, which hold pandas objects, gets a copy."""
+    """Class decorator: whoever reads one of these fields, of pandas objects, gets a copy."""
 
     def decorate(cls: Class) -> Class:
         for name in fields:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Iterable
@@ -158,8 +157,8 @@ class Design(Frozen):
 
     def with_response(self, y: FloatArray) -> Design:
         """The same design with another response, of which it takes a copy."""
-        other = copy.copy(self)
-        vars(other)["y"] = read_only(y)
+        other = object.__new__(Design)
+        vars(other).update(vars(self), y=read_only(y))
         return other
 
     def dummy_coded(self) -> FloatArray:

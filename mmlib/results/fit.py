@@ -284,8 +284,8 @@ class Fit(Frozen):
                     f"it has shape {values.shape}."
                 )
             require_own_rows("y", y, self.design.index)
-            design = self.design.with_response(as_response(pd.Series(values, name="y")))
-            return self.of(design, self.blocks.with_response(design.y), reml=reml)
+            blocks = self.blocks.with_response(as_response(pd.Series(values, name="y")))
+            return self.of(blocks.design, blocks, reml=reml)
 
     def simulate(
         self,
@@ -297,7 +297,9 @@ class Fit(Frozen):
         """Draw new responses from the fitted model.
 
         Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
-        in order), then the errors; so the first k of n replicates do not depend on n.
+        in order), then the errors; so the first k of n replicates do not depend on n. The numbers
+        come from `rng` one after the other: a second call with the same Generator goes on where
+        the first ended, and a bootstrap with the same `rng` draws others.
 
         Parameters
         ----------
@@ -315,16 +317,27 @@ class Fit(Frozen):
         """
         nsim = require_count("nsim", nsim)
         rng = as_generator(rng)
-        terms = () if conditional else self.design.terms
+        if conditional:
+            return self._fitted + self._errors(rng.standard_normal((nsim, self.nobs)))
+        return self.response_to(rng.standard_normal((nsim, self.n_spherical)))
+
+    @property
+    def n_spherical(self) -> int:
+        """How many normal numbers make one response: those of u, and an error for each row."""
+        return sum(term.n_levels * term.width for term in self.design.terms) + self.nobs
+
+    def response_to(self, spherical: FloatArray) -> FloatArray:
+        """The responses that standard normal numbers, shape (nsim, n_spherical), lead to."""
+        terms, nsim = self.design.terms, len(spherical)
         sizes = [term.n_levels * term.width for term in terms]
-        draws = self.sigma * rng.standard_normal((nsim, sum(sizes) + self.nobs))
-        *effects, errors = np.split(draws, np.cumsum(sizes, dtype=int), axis=1)
-        if self.design.weights is not None:
-            errors = errors / np.sqrt(self.design.weights)
-        mean = self._fitted if conditional else self.population_mean
-        simulated = mean + errors
-        lambdas = templates(self.design.terms, self.theta)[: len(terms)]
-        for term, spherical, lam in zip(terms, effects, lambdas, strict=True):
-            b = spherical.reshape(nsim, term.n_levels, -1) @ lam.T
-            simulated += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
-        return simulated
+        *effects, errors = np.split(spherical, np.cumsum(sizes, dtype=int), axis=1)
+        response = self.population_mean + self._errors(errors)
+        lambdas = templates(terms, self.theta * self.sigma)
+        for term, u, lam in zip(terms, effects, lambdas, strict=True):
+            b = u.reshape(nsim, term.n_levels, -1) @ lam.T
+            response += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
+        return response
+
+    def _errors(self, spherical: FloatArray) -> FloatArray:
+        root = self.design.root_weights
+        return self.sigma * (spherical if root is None else spherical / root)
