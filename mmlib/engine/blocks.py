@@ -12,6 +12,8 @@ Three changes of basis keep the arithmetic exact without changing the model: X i
 orthonormal basis of its columns, y by its least-squares residual, and the columns of each random
 term by scaled ones, orthogonal and of mean square 1. So neither the origin nor the unit of a
 variable costs digits. θ, b and β at the doors (`factor.factorize`, `modes`, …) are the model's own.
+And the rows are split into what the first grouping explains, level by level, and the rest, as in an
+analysis of variance: so a level that differs by 10⁶ residual standard deviations costs none either.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ from mmlib.errors import DataError, RankError
 EXACT_FIT = 1e-13
 """Residuals of the fixed effects below this share of the response are rounding."""
 
+DETERMINED = 1e-12
+"""Directions of a level's effects with less than this share of its cross-products have no data."""
+
 ABSORBED = 1e-10
 """Random effects of which less than this share is left beside X are held by the fixed ones."""
 
@@ -54,8 +59,14 @@ class Blocks:
         Z₁ᵀZ_rest, where there is a second grouping.
     A00 : ndarray, shape (m, m)
         Cross-products of [Z_rest X y], m = q_rest + p + 1.
+    root, inverse_root : ndarray, shape (ℓ, S, S)
+        R_j with A_j = R_jᵀR_j, and its pseudo-inverse.
+    within : ndarray, shape (m, m)
+        A00 within the levels of the first grouping: what its least-squares fit leaves.
     basis : ndarray, shape (n, p)
         Orthonormal basis of the (weighted) columns of X.
+    residual : ndarray, shape (n,)
+        The (weighted) least-squares residual of y.
     Z1t, Z_rest_t : sparse array, shapes (q₁, n) and (q_rest, n)
         Transposes of the (weighted) columns of Z; the second where there are more groupings.
     """
@@ -98,6 +109,7 @@ class Blocks:
             self.A11 = level_products(first.codes, weighted_Z[0], weighted_Z[0], first.n_levels)
             self.A10 = np.zeros((first.n_levels, first.width, self.p + 1))
             self.A10[:, :, :-1] = (self.Z1t @ self.basis).reshape(*self.A10.shape[:2], -1)
+            self.root, self.inverse_root = _roots(self.A11)
         if q:
             rest = sparse.hstack(Z[1:], format="csr")
             self.Z_rest_t = rest.T
@@ -105,6 +117,25 @@ class Blocks:
             self.A00[:q, q:-1] = rest.T @ self.basis
             self.A00[q:-1, :q] = self.A00[:q, q:-1].T
             self.cross = CrossBlock(first, weighted_Z[0], rest)
+        self._within_basis = self._within_levels(self.basis)
+        self.within = self.A00.copy()
+        self.within[q:-1, q:-1] = self._within_basis.T @ self._within_basis
+        if self.cross is not None:
+            squares = self.inverse_root @ self.inverse_root.transpose(0, 2, 1)
+            self.within[:q, :q] -= self.cross.gram(squares)
+            self.within[:q, q:-1] = self.Z_rest_t @ self._within_basis
+            self.within[q:-1, :q] = self.within[:q, q:-1].T
+
+    def _within_levels(self, columns: FloatArray) -> FloatArray:
+        """What is left of the columns beside the first grouping."""
+        if not self.groupings:
+            return columns
+        shape = (*self.A11.shape[:2], columns.shape[1])
+        for _ in range(2):  # the second pass takes away what rounding left of the first
+            scores = self.inverse_root.transpose(0, 2, 1) @ (self.Z1t @ columns).reshape(shape)
+            fitted = (self.inverse_root @ scores).reshape(len(self.A11) * shape[1], shape[2])
+            columns = columns - self.Z1t.T @ fitted
+        return columns
 
     def _refuse_absorbed(self) -> None:
         """Refuse random effects that the fixed effects already hold, level by level."""
@@ -139,8 +170,13 @@ class Blocks:
         q = self.q_rest
         self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
         self.A00[-1, -1] = residual @ residual
+        self.residual = residual
+        within = self._within_levels(residual[:, None])[:, 0]
+        self.within[q:-1, -1] = self.within[-1, q:-1] = self._within_basis.T @ within
+        self.within[-1, -1] = within @ within
         if q:
             self.A00[:q, -1] = self.A00[-1, :q] = self.Z_rest_t @ residual
+            self.within[:q, -1] = self.within[-1, :q] = self.Z_rest_t @ within
         if self.groupings:
             self.A10[:, :, -1] = (self.Z1t @ residual).reshape(self.A10.shape[:2])
 
@@ -190,7 +226,7 @@ class Blocks:
     def with_response(self, y: FloatArray) -> Blocks:
         """The same design with another response."""
         other = copy.copy(self)
-        other.A00 = self.A00.copy()
+        other.A00, other.within = self.A00.copy(), self.within.copy()
         if self.groupings:
             other.A10 = self.A10.copy()
         other._set_response(y)
@@ -240,3 +276,12 @@ class Blocks:
             rows.append([f"{name} ({size})", *kinds])
         width = max(len(cell) for row in rows for cell in row)
         return "\n".join("  ".join(cell.ljust(width) for cell in row).rstrip() for row in rows)
+
+
+def _roots(A: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """R with A = RᵀR for each positive semi-definite A, and its pseudo-inverse, (ℓ, S, S)."""
+    squares, vectors = np.linalg.eigh(A)
+    known = squares > DETERMINED * squares[:, -1:]
+    sizes = np.sqrt(np.where(known, squares, 0.0))
+    inverse = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=known)
+    return sizes[:, :, None] * vectors.transpose(0, 2, 1), vectors * inverse[:, None, :]

@@ -58,9 +58,10 @@ class Objective:
         value, slopes = self._value_and_slopes(self.factorize(theta))
         return value, self.blocks.gather(self._own(slopes))
 
-    def at_scaled(self, templates: list[FloatArray]) -> tuple[float, list[FloatArray]]:
-        """The objective at templates for scaled columns, of any shape, and its slope in each."""
-        return self._value_and_slopes(Factor(self.blocks, templates))
+    def at_scaled(self, templates: list[FloatArray]) -> tuple[float, list[FloatArray], float]:
+        """The objective at templates for scaled columns, its slope in each, and its rounding."""
+        factor = Factor(self.blocks, templates)
+        return *self._value_and_slopes(factor), self.dof * factor.rounding
 
     def _value_and_slopes(self, factor: Factor) -> tuple[float, list[FloatArray]]:
         weight = self.dof / factor.rss
@@ -83,7 +84,7 @@ class Objective:
         factor = Factor(self.blocks, scaled)
         weight = 1 / sigma**2
         value = (
-            self._log_determinants(factor)
+            float(self._log_determinants(factor.log_det_Z, factor.log_det_X))
             + factor.rss * weight
             + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
         )
@@ -128,12 +129,17 @@ class Objective:
 
     def value(self, factor: Factor) -> float:
         """The objective at a factor."""
-        return self._log_determinants(factor) + self.dof * (
-            1 + LOG_2PI + float(np.log(factor.rss / self.dof))
-        )
+        return float(self.compose(factor.log_det_Z, factor.log_det_X, factor.rss))
 
-    def _log_determinants(self, factor: Factor) -> float:
-        total = factor.log_det_Z - self.blocks.sum_log_weights
+    def compose(
+        self, log_det_Z: ArrayLike, log_det_X: ArrayLike, rss: ArrayLike
+    ) -> np.float64 | FloatArray:
+        """The objective from its parts, of one θ or of many."""
+        fit = self.dof * (1 + LOG_2PI + np.log(np.asarray(rss) / self.dof))
+        return self._log_determinants(log_det_Z, log_det_X) + fit
+
+    def _log_determinants(self, log_det_Z: ArrayLike, log_det_X: ArrayLike) -> FloatArray:
+        total = np.asarray(log_det_Z) - self.blocks.sum_log_weights
         if self.reml:
-            total += factor.log_det_X + 2 * self.blocks.log_det_R
+            total = total + log_det_X + 2 * self.blocks.log_det_R
         return total
