@@ -130,12 +130,9 @@ class Blocks:
         """What is left of the columns beside the first grouping."""
         if not self.groupings:
             return columns
-        shape = (*self.A11.shape[:2], columns.shape[1])
-        for _ in range(2):  # the second pass takes away what rounding left of the first
-            scores = self.inverse_root.transpose(0, 2, 1) @ (self.Z1t @ columns).reshape(shape)
-            fitted = (self.inverse_root @ scores).reshape(len(self.A11) * shape[1], shape[2])
-            columns = columns - self.Z1t.T @ fitted
-        return columns
+        sums = (self.Z1t @ columns).reshape(*self.A11.shape[:2], columns.shape[1])
+        fitted = self.inverse_root @ (self.inverse_root.transpose(0, 2, 1) @ sums)
+        return columns - self.Z1t.T @ fitted.reshape(self.Z1t.shape[0], columns.shape[1])
 
     def _refuse_absorbed(self) -> None:
         """Refuse random effects that the fixed effects already hold, level by level."""
@@ -237,7 +234,8 @@ class Blocks:
         q = self.q_rest
         weighted = weights @ self.A10
         gram = np.empty_like(self.A00)
-        gram[q:, q:] = np.tensordot(self.A10, weighted, axes=((0, 1), (0, 1)))
+        rows = self.A10.reshape(-1, self.p + 1)
+        gram[q:, q:] = rows.T @ weighted.reshape(rows.shape)
         if self.cross is not None:
             gram[:q, :q] = self.cross.gram(weights)
             gram[:q, q:] = self.cross.project(weighted)
@@ -280,7 +278,7 @@ class Blocks:
 
 def _roots(A: FloatArray) -> tuple[FloatArray, FloatArray]:
     """R with A = RᵀR for each positive semi-definite A, and its pseudo-inverse, (ℓ, S, S)."""
-    squares, vectors = np.linalg.eigh(A)
+    squares, vectors = np.linalg.eigh(A) if A.shape[1] > 1 else (A[:, 0], np.ones_like(A))
     known = squares > DETERMINED * squares[:, -1:]
     sizes = np.sqrt(np.where(known, squares, 0.0))
     inverse = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=known)

@@ -21,9 +21,8 @@ EXACT = 1e-9
 EPSILON = float(np.finfo(float).eps)
 
 BREAKDOWN = (
-    "θ is so large that rounding leaves nothing of the residual variance (or the random effects fit "
-    "the response exactly, and the likelihood has no maximum); use a coarser grouping or fewer "
-    "random effects."
+    "θ is so large that rounding leaves nothing of the residual variance, or all effects together "
+    "fit the response exactly; use a coarser grouping or fewer random effects."
 )
 
 
@@ -47,7 +46,7 @@ class Factor:
         F_j = λᵀA_jλ + I,   W_j = λ F_j⁻¹ λᵀ,   T = A00 − Σ_j A_j0ᵀ W_j A_j0,   S = BᵀTB + I,
 
     where B applies the templates of the other groupings and leaves X and y as they are. All of it,
-    the templates included, is for the scaled columns of Z. The difference in T would lose all digits
+    the templates included, is for the scaled columns of Z. The difference in T would lose digits
     where λ is large; with A_j = R_jᵀR_j, and `within` what each level leaves of A00, it is the sum
 
         T = within + Σ_j A_j0ᵀ U_j A_j0,   U_j = A_j⁺ − W_j = R_j⁺ (R_jλλᵀR_jᵀ + I)⁻¹ R_j⁺ᵀ.
@@ -65,15 +64,8 @@ class Factor:
         T = blocks.within.copy()
         self.log_det_Z = 0.0
         if blocks.groupings:
-            lam = self.templates[0]
-            spread = blocks.root @ lam
-            unit = np.eye(len(lam))
-            G = spread @ spread.transpose(0, 2, 1) + unit
-            self.log_det_Z = _log_det(G)
-            self.N = lam @ np.linalg.inv(spread.transpose(0, 2, 1) @ spread + unit)
-            self.W = self.N @ lam.T
-            half = blocks.inverse_root
-            self.U = half @ np.linalg.inv(G) @ half.transpose(0, 2, 1)
+            self.log_det_Z, self.N, self.U = _eliminate(blocks, self.templates[0])
+            self.W = self.N @ self.templates[0].T
             T += blocks.gram(self.U)
         self.TB = self._columns_times(T)
         S = self._times_rows(self.TB)
@@ -237,13 +229,21 @@ def factorize(blocks: Blocks, theta: FloatArray) -> Factor:
     return Factor(blocks, [g.to_scaled(g.template(theta)) for g in blocks.groupings])
 
 
-def _log_det(matrices: FloatArray) -> float:
-    """Sum of the log-determinants of positive definite matrices, shape (ℓ, S, S)."""
+def _eliminate(blocks: Blocks, lam: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+    """Σ log|F_j|, N_j = λF_j⁻¹ and U_j of the first grouping."""
+    if len(lam) == 1:
+        G = 1 + blocks.A11 * lam**2
+        return float(np.log(G).sum()), lam / G, blocks.inverse_root**2 / G
+    root, half, unit = blocks.root @ lam, blocks.inverse_root, np.eye(len(lam))
+    root_t = root.transpose(0, 2, 1)
+    G = root @ root_t + unit
     try:
-        diagonals = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
+        diagonals = np.diagonal(np.linalg.cholesky(G), axis1=1, axis2=2)
     except np.linalg.LinAlgError:
         raise BreakdownError(BREAKDOWN) from None
-    return 2 * float(np.log(diagonals).sum())
+    log_det = 2 * float(np.log(diagonals).sum())
+    N = lam @ np.linalg.inv(root_t @ root + unit)
+    return log_det, N, half @ np.linalg.inv(G) @ half.transpose(0, 2, 1)
 
 
 def _mirror_lower(matrix: FloatArray, width: int = 128) -> FloatArray:
@@ -251,8 +251,9 @@ def _mirror_lower(matrix: FloatArray, width: int = 128) -> FloatArray:
     for start in range(0, len(matrix), width):
         panel = slice(start, start + width)
         matrix[:start, panel] = matrix[panel, :start].T
-        corner = np.tril(matrix[panel, panel])
-        matrix[panel, panel] = corner + np.tril(corner, -1).T
+        corner = matrix[panel, panel] + matrix[panel, panel].T  # above the diagonal are zeros
+        corner.flat[:: len(corner) + 1] /= 2
+        matrix[panel, panel] = corner
     return matrix
 
 

@@ -7,6 +7,7 @@ Statistical Software 67(1), section 3.4, doi:10.18637/jss.v067.i01.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +19,7 @@ from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Factor, factorize
 from mmlib.errors import DataError
 
+Numbers = TypeVar("Numbers", float, FloatArray)
 LOG_2PI = float(np.log(2 * np.pi))
 MAX_THETA = 1e50
 
@@ -84,7 +86,7 @@ class Objective:
         factor = Factor(self.blocks, scaled)
         weight = 1 / sigma**2
         value = (
-            float(self._log_determinants(factor.log_det_Z, factor.log_det_X))
+            self._log_determinants(factor.log_det_Z, factor.log_det_X)
             + factor.rss * weight
             + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
         )
@@ -131,15 +133,13 @@ class Objective:
         """The objective at a factor."""
         return float(self.compose(factor.log_det_Z, factor.log_det_X, factor.rss))
 
-    def compose(
-        self, log_det_Z: ArrayLike, log_det_X: ArrayLike, rss: ArrayLike
-    ) -> np.float64 | FloatArray:
+    def compose(self, log_det_Z: Numbers, log_det_X: Numbers, rss: Numbers) -> Numbers:
         """The objective from its parts, of one θ or of many."""
-        fit = self.dof * (1 + LOG_2PI + np.log(np.asarray(rss) / self.dof))
+        fit = self.dof * (1 + LOG_2PI + np.log(rss / self.dof))
         return self._log_determinants(log_det_Z, log_det_X) + fit
 
-    def _log_determinants(self, log_det_Z: ArrayLike, log_det_X: ArrayLike) -> FloatArray:
-        total = np.asarray(log_det_Z) - self.blocks.sum_log_weights
+    def _log_determinants(self, log_det_Z: Numbers, log_det_X: Numbers) -> Numbers:
+        constant = -self.blocks.sum_log_weights
         if self.reml:
-            total = total + log_det_X + 2 * self.blocks.log_det_R
-        return total
+            return log_det_Z + log_det_X + (constant + 2 * self.blocks.log_det_R)
+        return log_det_Z + constant

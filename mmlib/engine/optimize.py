@@ -118,8 +118,8 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
         return search.report(np.zeros(0), [_Valley(search.at(np.zeros(0)), 0, 0.0, 1.0, True)])
     first = search.moments() if start is None else search.to_scaled(start)
     valleys = [search.descend_from(first)]
-    for other in search.other_starts(valleys[0].point):
-        valleys.append(search.descend_from(other))
+    starts = list(search.other_starts(valleys[0].point))
+    valleys += [search.descend_from(other) for other in starts]
     optimum = search.report(search.to_theta(first), valleys)
     if not optimum.converged and optimum.factor.is_exact:
         raise DataError(
