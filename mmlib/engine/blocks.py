@@ -26,7 +26,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, random_matrix, weigh
+from mmlib.arrays import FloatArray, IntArray, lower, random_matrix, weigh
 from mmlib.design.build import Design
 from mmlib.design.terms import n_theta
 from mmlib.engine.crossblock import CrossBlock, level_products
@@ -243,11 +243,22 @@ class Blocks:
         return gram
 
     def gather(self, templates: Sequence[FloatArray]) -> FloatArray:
-        """The entries of θ out of one (S, S) matrix for each grouping."""
-        theta = np.zeros(self.theta_size)
+        """The entries of θ, shape (…, k), out of one (…, S, S) matrix for each grouping."""
+        shape = templates[0].shape[:-2] if templates else ()
+        theta = np.zeros((*shape, self.theta_size))
         for grouping, template in zip(self.groupings, templates, strict=True):
-            theta[grouping.positions] = template[grouping.theta_rows, grouping.theta_columns]
+            theta[..., grouping.positions] = template[
+                ..., grouping.theta_rows, grouping.theta_columns
+            ]
         return theta
+
+    def to_scaled(self, theta: FloatArray) -> FloatArray:
+        """Entries of the templates for the scaled columns, from θ of the model's own; (…, k)."""
+        return self.gather([_lower(g.to_scaled(g.template(theta))) for g in self.groupings])
+
+    def to_theta(self, scaled: FloatArray) -> FloatArray:
+        """Inverse of `to_scaled`: the same covariances, for the columns as the user has them."""
+        return self.gather([_lower(g.basis @ g.template(scaled)) for g in self.groupings])
 
     @cached_property
     def theta_columns(self) -> list[IntArray]:
@@ -274,6 +285,14 @@ class Blocks:
             rows.append([f"{name} ({size})", *kinds])
         width = max(len(cell) for row in rows for cell in row)
         return "\n".join("  ".join(cell.ljust(width) for cell in row).rstrip() for row in rows)
+
+
+def _lower(templates: FloatArray) -> FloatArray:
+    """`lower` of each of the matrices, shape (…, S, S)."""
+    if templates.shape[-1] == 1:
+        return np.abs(templates)
+    each = templates.reshape(-1, *templates.shape[-2:])
+    return np.array([lower(template) for template in each]).reshape(templates.shape)
 
 
 def _roots(A: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from mmlib.arrays import FloatArray, lower
+from mmlib.arrays import FloatArray, IntArray
 from mmlib.engine.factor import BreakdownError, Factor, factorize
 from mmlib.engine.halfline import scan
 from mmlib.engine.objective import Objective
@@ -116,17 +115,40 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     search = _Search(objective)
     if not objective.blocks.theta_size:
         return search.report(np.zeros(0), [_Valley(search.at(np.zeros(0)), 0, 0.0, 1.0, True)])
-    first = search.moments() if start is None else search.to_scaled(start)
+    blocks = objective.blocks
+    first = search.moments() if start is None else blocks.to_scaled(objective.checked(start))
     valleys = [search.descend_from(first)]
     starts = list(search.other_starts(valleys[0].point))
     valleys += [search.descend_from(other) for other in starts]
-    optimum = search.report(search.to_theta(first), valleys)
+    optimum = search.report(blocks.to_theta(first), valleys)
     if not optimum.converged and optimum.factor.is_exact:
         raise DataError(
             "the random effects can fit the response exactly, so the likelihood has no maximum; "
             "use a coarser grouping or fewer random effects."
         )
     return optimum
+
+
+def column_signs(x: FloatArray, columns: list[IntArray]) -> FloatArray:
+    """The signs that make the diagonal entry of each column positive; the objective is the same."""
+    signs = np.ones_like(x)
+    for column in columns:
+        signs[..., column] = np.where(x[..., column[:1]] < 0, -1.0, 1.0)
+    return signs
+
+
+def small_parts(columns: list[IntArray]) -> Iterator[IntArray]:
+    """What may be zero at a minimum: each column, and its diagonal entry."""
+    for column in columns:
+        yield column
+        yield column[:1]
+
+
+def without(x: FloatArray, entries: IntArray) -> FloatArray:
+    """A copy in which some entries are zero."""
+    other = x.copy()
+    other[..., entries] = 0.0
+    return other
 
 
 @dataclass(frozen=True)
@@ -155,15 +177,6 @@ class _Search:
 
     def moments(self) -> FloatArray:
         return self.blocks.gather(self.blocks.moment_templates())
-
-    def to_theta(self, scaled: FloatArray) -> FloatArray:
-        """The model's θ: the same covariances, for the columns as the user has them."""
-        return self.blocks.gather([lower(g.basis @ g.template(scaled)) for g in self.groupings])
-
-    def to_scaled(self, theta: ArrayLike) -> FloatArray:
-        """Inverse of `to_theta`."""
-        entries = self.objective.checked(theta)
-        return self.blocks.gather([lower(g.to_scaled(g.template(entries))) for g in self.groupings])
 
     def at(self, x: FloatArray) -> Point:
         """The objective at `x` units; infinite where it cannot be computed."""
@@ -231,7 +244,7 @@ class _Search:
     def report(self, first: FloatArray, valleys: list[_Valley]) -> Optimum:
         """The log of a search: the lowest valley, and how many there are."""
         best = min(valleys, key=lambda valley: valley.point.value)
-        theta = self.to_theta(best.point.x)
+        theta = self.blocks.to_theta(best.point.x)
         theta.setflags(write=False)
         factor = factorize(self.blocks, theta)
         values = np.array([valley.point.value for valley in valleys])
@@ -256,23 +269,14 @@ class _Search:
 
     def rectify(self, point: Point) -> Point:
         """Flip the columns whose diagonal entry is negative; the objective does not change."""
-        scaled, gradient = point.x.copy(), point.gradient.copy()
-        for column in self.blocks.theta_columns:
-            if scaled[column[0]] < 0:
-                scaled[column] *= -1
-                gradient[column] *= -1
-        return replace(point, x=scaled, gradient=gradient)
+        signs = column_signs(point.x, self.blocks.theta_columns)
+        return replace(point, x=point.x * signs, gradient=point.gradient * signs)
 
     def snap(self, point: Point) -> Point:
         """Set small columns, and small diagonal entries, to zero unless the objective objects."""
-        for column in self.blocks.theta_columns:
-            for entries in (column, column[:1]):
-                size = np.abs(point.x[entries] * self.unit[entries]).max()
-                if not 0 < size < SMALL_COLUMN:
-                    continue
-                scaled = point.x.copy()
-                scaled[entries] = 0.0
-                trial = self.at(scaled)
+        for small in small_parts(self.blocks.theta_columns):
+            if 0 < np.abs(point.x[small] * self.unit[small]).max() < SMALL_COLUMN:
+                trial = self.at(without(point.x, small))
                 if trial.value <= point.value + self.tolerance(point):
                     point = trial
         return point
@@ -283,11 +287,10 @@ class _Search:
         In unbalanced designs the likelihood may have a maximum at zero beside one that is not.
         """
         for column in self.blocks.theta_columns:
-            scaled = point.x.copy()
-            scaled[column] = 0.0
-            if not 0 < model.rise(scaled - point.x) < UNLIKELY:
+            nearby = without(point.x, column)
+            if not 0 < model.rise(nearby - point.x) < UNLIKELY:
                 continue
-            trial = self.at(scaled)
+            trial = self.at(nearby)
             if trial.value < point.value - self.tolerance(point):
                 return trial
         return None
