@@ -33,7 +33,7 @@ ROUNDING = 1e-10
 Ddf = Literal["kenward-roger", "satterthwaite"]
 
 _TYPES = {1: "I", 2: "II", 3: "III"}
-_METHODS: dict[str | None, str] = {**DDF, None: "without denominator degrees of freedom"}
+_METHODS: dict[str | None, str] = dict(DDF) | {None: "without denominator degrees of freedom"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

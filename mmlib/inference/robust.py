@@ -113,7 +113,7 @@ def robust_covariance(fit: Fit, kind: Robust, cluster: str | None = None) -> Rob
 
 def _adjusted(kind: str, X: FloatArray, V: FloatArray, M: FloatArray, cluster: str) -> FloatArray:
     """A_iᵀV_i⁻¹X_i of one cluster."""
-    weighted: FloatArray = np.linalg.solve(V, X)
+    weighted = np.asarray(np.linalg.solve(V, X), dtype=np.float64)
     if kind == "CR3":
         left = np.eye(len(V)) - weighted @ M @ X.T  # (I − H_ii)ᵀ
         if np.linalg.cond(left) > 1 / NOTHING_LEFT:
@@ -121,7 +121,7 @@ def _adjusted(kind: str, X: FloatArray, V: FloatArray, M: FloatArray, cluster: s
                 f"a cluster of {cluster!r} alone determines a fixed effect, so that CR3, which "
                 "leaves it out, has no value; use 'CR2'."
             )
-        return np.asarray(np.linalg.solve(left, weighted), dtype=float)
+        return np.asarray(np.linalg.solve(left, weighted), dtype=np.float64)
     if kind != "CR2":
         return weighted
     sizes, directions = np.linalg.eigh(V)
