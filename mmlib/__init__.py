@@ -20,6 +20,7 @@ from mmlib.inference.bootstrap import (
     bootstrap,
     parametric_bootstrap,
 )
+from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.exact import ExactTest, exact_lrt, exact_rlrt
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.joint_profile import JointProfile, joint_profile
@@ -46,6 +47,7 @@ __all__ = [
     "BootstrapResult",
     "BootstrapTest",
     "BootstrapWarning",
+    "Comparison",
     "ConvergenceWarning",
     "DataError",
     "DatasetError",
@@ -73,6 +75,7 @@ __all__ = [
     "anova",
     "bootstrap",
     "build_design",
+    "compare",
     "dataset_info",
     "exact_lrt",
     "exact_rlrt",

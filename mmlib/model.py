@@ -13,13 +13,20 @@ from mmlib.design.build import build_design
 from mmlib.design.formula import MixedFormula
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.threads import single_threaded
+from mmlib.errors import DataError
 from mmlib.inference.anova import Ddf, coef_table
 from mmlib.inference.confint import BootOptions, confint
+from mmlib.inference.explained import with_interval
+from mmlib.inference.robust import Robust
+from mmlib.inference.robust import vcov as robust_vcov
+from mmlib.results.coefficients import coefficients
 from mmlib.results.display import Summary
+from mmlib.results.effect_sizes import icc, icc_by_group, r2
 from mmlib.results.fit import Fit
 from mmlib.results.influence import Influence, influence, leverage, residuals
 from mmlib.results.predict import Interval, NewLevels, Random, predict
 from mmlib.results.summary import summarize
+from mmlib.results.tidy import glance, tidy
 from mmlib.results.unpooled import unpooled
 
 
@@ -88,7 +95,14 @@ class LMMResult(Fit):
         How the minimum was found.
     """
 
-    def coef_table(self, *, ddf: Ddf | None = None) -> pd.DataFrame:
+    def coef_table(
+        self,
+        *,
+        ddf: Ddf | None = None,
+        level: float | None = None,
+        robust: Robust | None = None,
+        cluster: str | None = None,
+    ) -> pd.DataFrame:
         """Estimate, standard error and t value of each fixed effect.
 
         Parameters
@@ -96,18 +110,26 @@ class LMMResult(Fit):
         ddf : {"kenward-roger", "satterthwaite"}, optional
             Adds t tests with these degrees of freedom. With ``"kenward-roger"`` the standard errors
             are the adjusted ones.
+        level : float, optional
+            Adds the limits of a confidence interval with this coverage: by the t distribution where
+            there are degrees of freedom, otherwise by the normal one.
+        robust : {"CR0", "CR1", "CR1p", "CR2", "CR3"}, optional
+            Standard errors that hold whatever the variance within clusters is, with degrees of
+            freedom after Pustejovsky and Tipton. ``"CR2"`` is the one to use with few clusters.
+        cluster : str, optional
+            With `robust`, which rows belong together: as for `vcov`.
 
         Returns
         -------
         DataFrame
-            Columns ``Estimate, Std. Error, t value``; with `ddf` ``Estimate, Std. Error, df,
-            t value, Pr(>|t|)``.
+            Columns ``Estimate, Std. Error, t value``; with degrees of freedom ``Estimate, Std.
+            Error, df, t value, Pr(>|t|)``; with `level` also ``lower, upper``.
 
         Raises
         ------
         DataError
-            If `ddf` is another value, or ``"kenward-roger"`` is asked of a fit by maximum
-            likelihood.
+            If `ddf` is another value, or goes with `robust`; if ``"kenward-roger"`` is asked of a
+            fit by maximum likelihood; if `level` is not between 0 and 1; or as `vcov`.
 
         Examples
         --------
@@ -115,8 +137,236 @@ class LMMResult(Fit):
         >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
         >>> fit.coef_table(ddf="kenward-roger").loc["treat[T.C]"].round(4).tolist()
         [5.0, 2.7447, 12.0, 1.8217, 0.0935]
+        >>> fit.coef_table(ddf="kenward-roger", level=0.95)[["lower", "upper"]].round(2).iloc[
+        ...     2
+        ... ].tolist()
+        [-0.98, 10.98]
         """
-        return coef_table(self, ddf=ddf)
+        return coef_table(self, ddf=ddf, level=level, robust=robust, cluster=cluster)
+
+    def vcov(self, kind: Robust | None = None, *, cluster: str | None = None) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects: σ²(XᵀV⁻¹X)⁻¹, or a cluster-robust one.
+
+        Parameters
+        ----------
+        kind : {"CR0", "CR1", "CR1p", "CR2", "CR3"}, optional
+            By default the model's own covariance, given θ. The others hold even where the model's
+            variances are wrong, as long as rows of different clusters are independent: without
+            correction, times m/(m − 1) or m/(m − p) for m clusters, unbiased if the model is right
+            (the one to use with few clusters), and close to the jackknife.
+        cluster : str, optional
+            A grouping, or a column that the model uses, such that every level of every grouping
+            lies in one cluster. By default the grouping that holds all the others.
+
+        Returns
+        -------
+        DataFrame, shape (p, p)
+
+        Raises
+        ------
+        DataError
+            If `kind` is another value, or `cluster` is unknown or shares levels of a grouping with
+            another cluster.
+
+        References
+        ----------
+        Pustejovsky & Tipton (2018), Journal of Business & Economic Statistics 36, 672–683,
+        doi:10.1080/07350015.2016.1247004.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("Reaction ~ Days + (1 | Subject)", mm.load_dataset("sleepstudy"))
+        >>> robust = fit.vcov("CR2").loc["Days", "Days"] ** 0.5
+        >>> round(float(robust), 4), round(float(fit.vcov().loc["Days", "Days"] ** 0.5), 4)
+        (1.5458, 0.8042)
+        """
+        if kind is None:
+            if cluster is not None:
+                raise DataError("cluster= belongs to a robust kind: vcov('CR2', cluster=...).")
+            return super().vcov()
+        return robust_vcov(self, kind, cluster)
+
+    def coef(self, *, level: float = 0.95) -> dict[str, pd.DataFrame]:
+        """Coefficients of each group: fixed effects plus the group's own.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals aimed at, between 0 and 1.
+
+        Returns
+        -------
+        dict
+            For each grouping a table with a row for each level and coefficient, and columns
+            ``estimate, se, lower, upper``. ``table["estimate"].unstack()`` has a row for each
+            level. A coefficient that the fixed part lacks is the group's own alone; one that does
+            not vary is the fixed effect.
+
+        Notes
+        -----
+        The standard error counts the errors of β̂ and of the conditional modes together, from their
+        joint covariance; adding the two variances would be wrong, for the errors are correlated. θ
+        and σ are taken as known, and the quantiles are normal, as in `predict`.
+
+        References
+        ----------
+        Henderson (1975), Biometrics 31, 423–447, doi:10.2307/2529430.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+        >>> fit.coef()["Subject"].round(2).head(2)
+                             estimate     se   lower   upper
+        Subject coefficient
+        308     Intercept      253.66  12.25  229.64  277.68
+                Days            19.67   2.34   15.09   24.25
+        """
+        return coefficients(self, level=level)
+
+    @overload
+    def r2(self, *, level: None = None) -> pd.Series: ...
+
+    @overload
+    def r2(self, *, level: float, **boot: Unpack[BootOptions]) -> pd.DataFrame: ...
+
+    def r2(
+        self, *, level: float | None = None, **boot: Unpack[BootOptions]
+    ) -> pd.Series | pd.DataFrame:
+        """Share of the variance that is explained: by the fixed effects, and by all effects.
+
+        Parameters
+        ----------
+        level : float, optional
+            Adds a parametric-bootstrap interval with this coverage.
+        **boot
+            With `level`: `nsim`, `rng`, `executor`, `progress` of `mmlib.bootstrap`, and the `kind`
+            of `BootstrapResult.confint`.
+
+        Returns
+        -------
+        Series ``marginal, conditional``, or with `level` DataFrame ``estimate, lower, upper``
+
+        Notes
+        -----
+        The variance of the random effects is averaged over the rows, random slopes included. With
+        prior weights so is that of the residual, σ²/w: the unit of the weights does not matter.
+        (R's performance takes σ², and leaves out the slopes of ``(x || g)``.)
+
+        References
+        ----------
+        Nakagawa & Schielzeth (2013), Methods in Ecology and Evolution 4, 133–142,
+        doi:10.1111/j.2041-210x.2012.00261.x; Johnson (2014), ibid. 5, 944–946,
+        doi:10.1111/2041-210X.12225.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+        >>> fit.r2().round(4).to_dict()
+        {'marginal': 0.2786, 'conditional': 0.7992}
+        """
+        return with_interval(self, r2, level, **boot)
+
+    @overload
+    def icc(self, *, by_group: bool = False, level: None = None) -> pd.Series: ...
+
+    @overload
+    def icc(
+        self, *, by_group: bool = False, level: float, **boot: Unpack[BootOptions]
+    ) -> pd.DataFrame: ...
+
+    def icc(
+        self,
+        *,
+        by_group: bool = False,
+        level: float | None = None,
+        **boot: Unpack[BootOptions],
+    ) -> pd.Series | pd.DataFrame:
+        """Intraclass correlation: share of the groups in the variance that is not fixed.
+
+        Parameters
+        ----------
+        by_group : bool, default False
+            One (adjusted) correlation for each grouping; they sum up to that of all.
+        level, **boot
+            As for `r2`.
+
+        Returns
+        -------
+        Series ``adjusted, unadjusted``, or with `level` DataFrame ``estimate, lower, upper``
+            Unadjusted, the variance of the fixed effects counts in the whole. With `by_group` the
+            groupings take the place of the two.
+
+        Raises
+        ------
+        DataError
+            If the fit has no random term.
+
+        Notes
+        -----
+        A grouping's variance is that of all its effects, averaged over the rows as in `r2`. (R's
+        performance takes that of the intercept alone, at zero of the covariates, which may exceed
+        the whole.)
+
+        References
+        ----------
+        As for `r2`.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("strength ~ 1 + (1 | batch/cask)", mm.load_dataset("pastes"))
+        >>> fit.icc(by_group=True).round(4).to_dict()
+        {'batch:cask': 0.7831, 'batch': 0.1539}
+        """
+        statistic = icc_by_group if by_group else icc
+        return with_interval(self, statistic, level, **boot)
+
+    def tidy(self, *, ddf: Ddf | None = None, level: float | None = None) -> pd.DataFrame:
+        """All parameters in one plain table, with the columns of R's broom.mixed.
+
+        Parameters
+        ----------
+        ddf, level
+            As for `coef_table`; the limits are those of the fixed effects.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``effect`` (``"fixed"`` or ``"ran_pars"``), ``group, term, estimate, std.error,
+            statistic``, with `ddf` also ``df, p.value``, with `level` ``conf.low, conf.high``.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.tidy()[["effect", "group", "term", "estimate"]].round(3)
+             effect     group             term  estimate
+        0     fixed       NaN        Intercept    60.400
+        1  ran_pars  operator    sd__Intercept     0.261
+        2  ran_pars  Residual  sd__Observation     0.326
+        """
+        return tidy(self, self.coef_table(ddf=ddf, level=level))
+
+    def glance(self) -> pd.DataFrame:
+        """The fit in one row, with the columns of R's broom.mixed.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``nobs, sigma, logLik, AIC, BIC``, then ``REMLcrit`` or ``deviance``, and
+            ``df.residual``.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.glance().round(3).to_numpy().tolist()
+        [[20.0, 0.326, -9.313, 24.626, 27.613, 18.626, 17.0]]
+        """
+        return glance(self)
 
     def confint(
         self,
@@ -359,9 +609,27 @@ class LMMResult(Fit):
             self, new, new_levels=new_levels, interval=interval, level=level, random=random
         )
 
-    def summary(self) -> Summary:
-        """What the fit says, in lme4's order; text when printed, HTML in a notebook."""
-        return summarize(self, self.coef_table())
+    def summary(self, *, ddf: Ddf | None = None, level: float | None = None) -> Summary:
+        """What the fit says, in lme4's order; text when printed, HTML in a notebook.
+
+        Parameters
+        ----------
+        ddf, level
+            As for `coef_table`: degrees of freedom with p-values, and limits of the coefficients.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+        >>> print(fit.summary(ddf="kenward-roger").parts[-2].to_text())
+        Fixed effects (degrees of freedom by Kenward and Roger):
+                    Estimate Std. Error    df t value  Pr(>|t|)
+         Intercept    84.000      2.475 11.07  33.941 1.511e-12
+         treat[T.B]    1.000      2.745 12.00   0.364    0.7219
+         treat[T.C]    5.000      2.745 12.00   1.822   0.09351
+         treat[T.D]    2.000      2.745 12.00   0.729    0.4802
+        """
+        return summarize(self, self.coef_table(ddf=ddf, level=level), ddf)
 
     def __repr__(self) -> str:
         return str(self.summary())

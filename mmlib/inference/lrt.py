@@ -97,7 +97,7 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     (2.5684, 0.109, 0.0545)
     """
     require_fit(small, large)
-    _require_same_data(small, large)
+    require_same_data(small, large)
     _require_same_criterion(small, large)
     inner, outer = _in_common_coordinates(small.design, large.design)
     extra_means, extra_covariances = _extra_means(inner, outer), _extra_covariances(inner, outer)
@@ -137,7 +137,14 @@ def _chi2_tail(df: int, statistic: float) -> float:
     return float(chdtrc(df, statistic)) if df else float(statistic <= 0)
 
 
-def _require_same_data(small: Fit, large: Fit) -> None:
+def require_same_data(small: Fit, large: Fit) -> None:
+    """Check that two fits are to the same rows, response and weights.
+
+    Raises
+    ------
+    DataError
+        If they are not.
+    """
     one, two = small.design, large.design
     if one.n != two.n:
         raise DataError(
