@@ -26,6 +26,7 @@ from mmlib.engine.optimize import (
     without,
 )
 from mmlib.engine.quasi_newton import DIFFERENCE_STEP, DOWNWARD, LEAST_CURVATURE, PRECISE
+from mmlib.engine.starts import further_starts
 
 MAX_COLUMNS = 60
 """Columns of [Z_rest X] up to which the responses are taken together."""
@@ -34,9 +35,6 @@ MAX_PRODUCTS = 4 * 10**6
 """Numbers stored in the products C_g up to which they are."""
 
 MAX_STEPS = 40
-ONE_MAXIMUM = 3
-"""Entries of θ up to which one search is enough, as random designs have shown."""
-
 SMALLEST_START = 0.1
 """At a diagonal entry of zero the slope is zero, so a search must start away from it."""
 
@@ -124,18 +122,17 @@ class BatchModel:
     def fit(self, responses: FloatArray, start: FloatArray) -> ManyFits:
         """Fit every response, shape (B, n), starting from θ = `start`, shape (k,).
 
-        Where θ is long, and the likelihood may have several maxima, a second search starts from
-        where that of a single fit does, and the better of the two counts.
+        Where the likelihood may have several valleys, further searches start where those of a
+        single fit do, and the best counts.
         """
         y = self._cross_products(responses)
         fits = self._search(y, self._blocks.to_scaled(start))
-        if self._size <= ONE_MAXIMUM:
-            return fits
-        other = self._search(y, self._identity())
-        gained = other.objective < fits.objective - NEGLIGIBLE * (1 + np.abs(other.objective))
-        better = other.converged & (gained | ~fits.converged)
-        for name in ("theta", "objective", "expected_decrease", "converged"):
-            getattr(fits, name)[better] = getattr(other, name)[better]
+        for further in further_starts(self._blocks):
+            other = self._search(y, further)
+            gained = other.objective < fits.objective - NEGLIGIBLE * (1 + np.abs(other.objective))
+            better = other.converged & (gained | ~fits.converged)
+            for name in ("theta", "objective", "expected_decrease", "converged"):
+                getattr(fits, name)[better] = getattr(other, name)[better]
         return fits
 
     def _search(self, y: _Responses, scaled: FloatArray) -> ManyFits:
@@ -149,12 +146,6 @@ class BatchModel:
                 return ManyFits(theta, nothing, nothing.copy(), nothing < 0)
         theta = self._blocks.to_theta(search.scaled)
         return ManyFits(theta, search.value, search.decrease, search.converged)
-
-    def _identity(self) -> FloatArray:
-        """The scaled entries at which every template is the identity."""
-        scaled = np.zeros(self._size)
-        scaled[[column[0] for column in self._columns]] = 1.0
-        return scaled
 
     def _cross_products(self, responses: FloatArray) -> _Responses:
         if self._blocks.offset is not None:

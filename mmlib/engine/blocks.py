@@ -66,8 +66,6 @@ class Blocks:
         A00 within the levels of the first grouping: what its least-squares fit leaves.
     basis : ndarray, shape (n, p)
         Orthonormal basis of the (weighted) columns of X.
-    residual : ndarray, shape (n,)
-        The (weighted) least-squares residual of y.
     Z1t, Z_rest_t : sparse array, shapes (q₁, n) and (q_rest, n)
         Transposes of the (weighted) columns of Z; the second where there are more groupings.
     """
@@ -172,7 +170,6 @@ class Blocks:
         q = self.q_rest
         self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
         self.A00[-1, -1] = residual @ residual
-        self.residual = residual
         within = self._within_levels(residual[:, None])[:, 0]
         self.within[q:-1, -1] = self.within[-1, q:-1] = self._within_basis.T @ within
         self.within[-1, -1] = within @ within

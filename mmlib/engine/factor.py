@@ -15,9 +15,6 @@ from mmlib.errors import DataError
 NOTHING_LEFT = 1e-8
 """Residuals below this share of those of the fixed effects alone are lost in rounding."""
 
-EXACT = 1e-9
-"""Residuals of all effects below this share of those of the fixed ones alone are an exact fit."""
-
 EPSILON = float(np.finfo(float).eps)
 
 BREAKDOWN = (
@@ -125,8 +122,8 @@ class Factor:
         """Solution (u_rest, β̃) of the penalized least-squares problem, from the last row of L."""
         return _solve_lower_transposed(self.L[:-1, :-1], self.L[-1, :-1])
 
-    def _scaled_modes(self) -> tuple[FloatArray, list[FloatArray]]:
-        """β̃ and the modes of the random effects of the scaled columns."""
+    def modes(self) -> Modes:
+        """Fixed effects (in the orthonormal basis) and conditional modes of the random effects."""
         blocks = self.blocks
         solution = self.coefficients()
         beta = solution[blocks.q_rest :]
@@ -140,25 +137,8 @@ class Factor:
                 b_rest = np.concatenate([modes.ravel() for modes in b])
                 score -= blocks.cross.lift(b_rest[:, None])[:, :, 0]
             b.insert(0, np.einsum("lst,lt->ls", self.W, score))
-        return beta, b
-
-    def modes(self) -> Modes:
-        """Fixed effects (in the orthonormal basis) and conditional modes of the random effects."""
-        beta, b = self._scaled_modes()
-        bases = [grouping.basis for grouping in self.blocks.groupings]
+        bases = [grouping.basis for grouping in blocks.groupings]
         return Modes(beta, [scaled @ basis.T for scaled, basis in zip(b, bases, strict=True)])
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether fixed effects and modes leave nothing of the response but rounding."""
-        blocks = self.blocks
-        beta, b = self._scaled_modes()
-        left = blocks.residual - blocks.basis @ beta
-        if blocks.groupings:
-            left -= blocks.Z1t.T @ b[0].ravel()
-        if blocks.q_rest:
-            left -= blocks.Z_rest_t.T @ np.concatenate([modes.ravel() for modes in b[1:]])
-        return bool(np.linalg.norm(left) <= EXACT * np.linalg.norm(blocks.residual))
 
     def conditional_variances(self, *, beta_estimated: bool) -> list[FloatArray]:
         """Diagonal blocks, shape (ℓ, S, S), of the variance of each grouping's effects, over σ².

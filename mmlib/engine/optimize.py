@@ -22,6 +22,7 @@ from mmlib.engine.factor import BreakdownError, Factor, factorize
 from mmlib.engine.halfline import scan
 from mmlib.engine.objective import Objective
 from mmlib.engine.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
+from mmlib.engine.starts import further_starts, uneven
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 
@@ -45,8 +46,9 @@ MAX_HESSIANS = 3
 DISTINCT = 1e-6
 """Minima whose values differ by more than this share are two."""
 
-SHRINKAGE = 10.0
-"""A start at which the objective cannot be computed is divided by this."""
+FAR = 10.0
+"""A start at which the objective cannot be computed is brought nearer to zero by this factor; a
+search is at the edge of what can be computed if that many times its θ is beyond."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +121,10 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     blocks = objective.blocks
     first = search.moments() if start is None else blocks.to_scaled(objective.checked(start))
     valleys = [search.descend_from(first)]
-    starts = list(search.other_starts(valleys[0].point))
-    valleys += [search.descend_from(other) for other in starts]
-    optimum = search.report(blocks.to_theta(first), valleys)
-    if not optimum.converged and optimum.factor.is_exact:
-        raise DataError(
-            "the random effects can fit the response exactly, so the likelihood has no maximum; "
-            "use a coarser grouping or fewer random effects."
-        )
-    return optimum
+    for other in search.other_starts(valleys[0].point):
+        lowest = min(valley.point.value for valley in valleys)
+        valleys.append(search.descend_from(other, above=lowest))
+    return search.report(blocks.to_theta(first), valleys)
 
 
 def column_signs(x: FloatArray, columns: list[IntArray]) -> FloatArray:
@@ -190,17 +187,19 @@ class _Search:
             return Point(x, np.inf, np.full_like(x, np.nan))
         return Point(x, value, self.blocks.gather(slopes) * self.unit, rounding)
 
-    def descend_from(self, scaled: FloatArray) -> _Valley:
-        """The minimum below a point."""
+    def descend_from(self, scaled: FloatArray, *, above: float = np.inf) -> _Valley:
+        """The minimum below a point; where it is not below `above`, only about where it is."""
         self.unit = np.maximum(1.0, np.abs(scaled))
         point = self.at(scaled / self.unit)
         while not np.isfinite(point.value):
-            point = self.at(point.x / SHRINKAGE)
+            point = self.at(point.x / FAR)
         restarts, tolerance = 0, COARSE
         for _ in range(MAX_ROUNDS):
             point = self.in_its_units(point)
             begun, origin = self.model_at(point), point
             point, _ = descend(self.at, point, begun, tolerance=tolerance)
+            if above <= point.value < np.inf and tolerance == COARSE:
+                return _Valley(replace(point, x=point.x * self.unit), 0, np.nan, np.nan, False)
             point = self.snap(self.rectify(point))
             near = largest(point.x - origin.x) <= NEAR * (1 + largest(point.x))
             if not near:
@@ -229,22 +228,34 @@ class _Search:
         self.unit = unit
         return replace(point, x=point.x / ratio, gradient=point.gradient * ratio)
 
-    def other_starts(self, found: Point) -> Iterator[FloatArray]:
-        """Where another valley may be, lower than the point that was found."""
-        if len(found.x) > 1:
+    def other_starts(self, point: Point) -> Iterator[FloatArray]:
+        """Where another valley may be, lower than the one that was found."""
+        blocks = self.blocks
+        if len(point.x) > 1:
+            if uneven(blocks) or any(np.any(point.x[c] == 0) for c in blocks.theta_columns):
+                yield from further_starts(blocks)
             return
         lam, values = scan(self.objective)
         outside = np.concatenate([[np.inf], values, [np.inf]])
         dips = (values <= outside[:-2]) & (values < outside[2:])
-        home = int(np.searchsorted(lam, found.x[0] ** 2))
-        for dip in np.flatnonzero(dips & (values < found.value + UNLIKELY)):
+        home = int(np.searchsorted(lam, point.x[0] ** 2))
+        for dip in np.flatnonzero(dips & (values < point.value + UNLIKELY)):
             between = values[dip + 1 : home] if dip < home else values[home:dip]
-            if (between > max(values[dip], found.value)).any():
+            if (between > max(values[dip], point.value)).any():
                 yield np.sqrt(lam[[dip]])
+
+    def is_at_the_edge(self, scaled: FloatArray) -> bool:
+        """Whether nothing can be computed further out: the residual variance is on its way to 0."""
+        return not np.isfinite(self.at(FAR * scaled / self.unit).value)
 
     def report(self, first: FloatArray, valleys: list[_Valley]) -> Optimum:
         """The log of a search: the lowest valley, and how many there are."""
         best = min(valleys, key=lambda valley: valley.point.value)
+        if not best.converged and self.is_at_the_edge(best.point.x):
+            raise DataError(
+                "the random effects can fit the response exactly, so the likelihood has no "
+                "maximum; use a coarser grouping or fewer random effects."
+            )
         theta = self.blocks.to_theta(best.point.x)
         theta.setflags(write=False)
         factor = factorize(self.blocks, theta)
