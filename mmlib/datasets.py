@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +22,7 @@ import pandas as pd
 
 from mmlib.design.checks import did_you_mean
 from mmlib.errors import DatasetError
+from mmlib.results.display import Summary, Table
 
 __all__ = ["Column", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
 
@@ -108,18 +108,11 @@ class DatasetInfo:
 
     def _repr_html_(self) -> str:
         """Return the description as HTML, for notebooks."""
-        rows = "".join(
-            f'<tr><th scope="row"><code>{escape(name)}</code></th>'
-            f"<td>{escape(column.meaning)}</td><td>{escape(column.kind)}</td></tr>"
-            for name, column in self.columns.items()
-        )
-        return (
-            f"<p><strong>{escape(self.name)}</strong>: {escape(self.title)}. "
-            f"{self.nrows} rows.</p><p>{escape(self.description)}</p>"
-            '<table><thead><tr><th scope="col">Column</th><th scope="col">Meaning</th>'
-            f'<th scope="col">Kind and unit</th></tr></thead><tbody>{rows}</tbody></table>'
-            f"<p>Source: {escape(self.source)}</p>"
-        )
+        rows = tuple((name, about.meaning, about.kind) for name, about in self.columns.items())
+        columns = Table("", ("Column", "Meaning", "Kind and unit"), rows)
+        heading = f"{self.name}: {self.title}. {self.nrows} rows."
+        parts = (heading, self.description, columns, f"Source: {self.source}")
+        return Summary(parts)._repr_html_()
 
 
 def list_datasets() -> list[str]:
@@ -253,12 +246,7 @@ def _dtype(column: Column) -> Any:
 def _verified_content(name: str) -> bytes:
     """Return the bytes of a data file, once they match the recorded checksum."""
     file, expected = _files()[name]
-    try:
-        stored = (_DATA / file).read_bytes()
-    except OSError as problem:
-        raise DatasetError(
-            f"the file of data set {name!r} ({file}) cannot be read. Reinstall mmlib."
-        ) from problem
+    stored = (_DATA / file).read_bytes()
     if hashlib.sha256(stored).hexdigest() != expected:
         raise DatasetError(
             f"the file of data set {name!r} ({file}) has been altered: its SHA-256 is not the "
