@@ -23,6 +23,7 @@ import pandas as pd
 from mmlib.design.checks import did_you_mean
 from mmlib.errors import DatasetError
 from mmlib.results.display import Summary, Table
+from mmlib.frozen import Frozen
 
 __all__ = ["Column", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
 
@@ -65,7 +66,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class DatasetInfo:
+class DatasetInfo(Frozen):
     """Where a packaged data set comes from and what its columns mean.
 
     Attributes
@@ -205,7 +206,7 @@ def _info(name: str) -> DatasetInfo:
         description=" ".join(about["description"].split()),
         source=" ".join(about["source"].split()),
         nrows=about["nrows"],
-        columns=MappingProxyType({key: _column(c) for key, c in about["columns"].items()}),
+        columns={key: _column(c) for key, c in about["columns"].items()},
         sha256=_files()[name][1],
     )
 
