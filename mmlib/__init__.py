@@ -7,11 +7,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mmlib.datasets import DatasetInfo, dataset_info, list_datasets, load_dataset
+from mmlib.datasets import DatasetColumn, DatasetInfo, dataset_info, list_datasets, load_dataset
 from mmlib.design.build import Design, build_design
-from mmlib.design.formula import MixedFormula, parse_formula
+from mmlib.design.formula import MixedFormula, RandomPart, parse_formula
 from mmlib.design.terms import RandomTerm
+from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
+from mmlib.engine.optimize import Optimum
 from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
 from mmlib.inference.anova import AnovaTable, anova
 from mmlib.inference.bootstrap import (
@@ -31,9 +33,10 @@ from mmlib.inference.report import HypothesisTest
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm
 from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
+from mmlib.results.display import Summary
 from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
-from mmlib.results.varcorr import VarCorr
+from mmlib.results.varcorr import TermCovariance, VarCorr
 
 if TYPE_CHECKING:
     from mmlib import plots
@@ -42,12 +45,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnovaTable",
+    "Blocks",
     "BootstrapError",
     "BootstrapResult",
     "BootstrapTest",
     "BootstrapWarning",
     "ConvergenceWarning",
     "DataError",
+    "DatasetColumn",
     "DatasetError",
     "DatasetInfo",
     "Design",
@@ -64,9 +69,13 @@ __all__ = [
     "MixedFormula",
     "Objective",
     "OneWayLayout",
+    "Optimum",
     "Profile",
+    "RandomPart",
     "RandomTerm",
     "RankError",
+    "Summary",
+    "TermCovariance",
     "VarCorr",
     "VarianceComponents",
     "adjusted_vcov",

@@ -24,14 +24,14 @@ import pandas as pd
 from mmlib.design.checks import did_you_mean
 from mmlib.errors import DatasetError
 
-__all__ = ["Column", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
+__all__ = ["DatasetColumn", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
 
 _DATA = files("mmlib") / "data"
 _SORT_KEYS: dict[str, Any] = {"numeric": float, "alphabetical": None}
 
 
 @dataclass(frozen=True)
-class Column:
+class DatasetColumn:
     """What one column of a data set holds.
 
     Attributes
@@ -73,7 +73,7 @@ class DatasetInfo:
     name, title, description, source : str
         The name to load it by, one line, one paragraph, and the full reference.
     nrows : int
-    columns : mapping from column name to Column
+    columns : mapping from column name to DatasetColumn
     sha256 : str
         Checksum of the packaged file, verified when it is read.
     """
@@ -83,7 +83,7 @@ class DatasetInfo:
     description: str
     source: str
     nrows: int
-    columns: Mapping[str, Column]
+    columns: Mapping[str, DatasetColumn]
     sha256: str
 
     def __repr__(self) -> str:
@@ -217,9 +217,9 @@ def _info(name: str) -> DatasetInfo:
     )
 
 
-def _column(about: Mapping[str, Any]) -> Column:
+def _column(about: Mapping[str, Any]) -> DatasetColumn:
     levels = about.get("levels")
-    return Column(
+    return DatasetColumn(
         meaning=about["meaning"],
         unit=about.get("unit"),
         levels=tuple(levels) if isinstance(levels, list) else levels,
@@ -244,7 +244,7 @@ def _frame(name: str) -> pd.DataFrame:
     return frame
 
 
-def _dtype(column: Column) -> Any:
+def _dtype(column: DatasetColumn) -> Any:
     if isinstance(column.levels, tuple):
         return pd.CategoricalDtype(list(column.levels), ordered=column.ordered)
     return str

@@ -144,9 +144,8 @@ class LMMResult(Fit):
             With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
             first, the adjusted standard error); by default the normal quantile, as lme4 does.
         **boot
-            With ``"boot"``: `nsim`, `rng`, `executor` and `progress` of
-            `mmlib.bootstrap`, and the `kind` of
-            `BootstrapResult.confint`.
+            With ``"boot"``: `nsim`, `rng`, `executor` and `progress` as for `bootstrap`, and
+            `kind` as for `BootstrapResult.confint`.
 
         Returns
         -------
@@ -227,6 +226,11 @@ class LMMResult(Fit):
         -------
         Series, shape (n,)
 
+        Raises
+        ------
+        DataError
+            If `kind` or `scaled` is another value.
+
         Examples
         --------
         >>> import mmlib as mm
@@ -242,6 +246,10 @@ class LMMResult(Fit):
         The fitted values include the conditional modes; the sum of the hat values is the effective
         number of parameters that they use (between p and p + q).
 
+        Returns
+        -------
+        Series, shape (n,)
+
         Examples
         --------
         >>> import mmlib as mm
@@ -251,14 +259,14 @@ class LMMResult(Fit):
         """
         return leverage(self)
 
-    def influence(self, by: str | None = None) -> Influence:
+    def influence(self, *, group: str | Sequence[str] | None = None) -> Influence:
         """Measure what leaving out each row, or each group of rows, does to the fit.
 
         Parameters
         ----------
-        by : str, optional
-            A grouping of the fit, or any column it uses, or several such as ``"batch:cask"``: leave
-            out one level at a time. By default one row at a time.
+        group : str or sequence of str, optional
+            A grouping of the fit, or any column it uses, or several, as ``"batch:cask"`` or
+            ``["batch", "cask"]``: leave out one level at a time. By default one row at a time.
 
         Returns
         -------
@@ -267,16 +275,16 @@ class LMMResult(Fit):
         Raises
         ------
         DataError
-            If `by` is no column that the model uses, or the model has no fixed effect.
+            If `group` is no column that the model uses, or the model has no fixed effect.
 
         Examples
         --------
         >>> import mmlib as mm
         >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> fit.influence(by="operator").dfbeta.round(4)["Intercept"].tolist()
+        >>> fit.influence(group="operator").dfbeta.round(4)["Intercept"].tolist()
         [-0.0533, -0.1133, 0.0733, 0.0933]
         """
-        return influence(self, by)
+        return influence(self, group=group)
 
     @overload
     def predict(
@@ -360,7 +368,19 @@ class LMMResult(Fit):
         )
 
     def summary(self) -> Summary:
-        """What the fit says, in lme4's order; text when printed, HTML in a notebook."""
+        """What the fit says, in lme4's order; text when printed, HTML in a notebook.
+
+        Returns
+        -------
+        Summary
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> str(fit.summary()).splitlines()[0]
+        'Linear mixed model fit by REML'
+        """
         return summarize(self, self.coef_table())
 
     def __repr__(self) -> str:

@@ -213,7 +213,19 @@ class OneWayLayout:
         return self.summary()._repr_html_()
 
     def effects(self) -> pd.Series:
-        """Return each level's mean less the mean of all observations."""
+        """Each level's mean less the mean of all observations.
+
+        Returns
+        -------
+        Series, indexed by level
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> layout = mm.oneway("bright ~ operator", mm.load_dataset("pulp"))
+        >>> layout.effects().round(2).tolist()
+        [-0.16, -0.34, 0.22, 0.28]
+        """
         return (self.means - self.grand_mean).rename("effect")
 
     def variance_components(
@@ -227,6 +239,10 @@ class OneWayLayout:
             "anova" equates the mean squares to their expectations (Henderson's method 1 if
             unbalanced) and may give a negative variance between levels; it is kept, not cut.
             "ml" and "reml" maximise the likelihoods over variances >= 0 and need a balanced layout.
+
+        Returns
+        -------
+        VarianceComponents
 
         Raises
         ------
@@ -317,11 +333,15 @@ class OneWayLayout:
         }
         return pd.DataFrame.from_dict(limits, orient="index", columns=["lower", "upper"])
 
-    def lrt(self) -> ExactTest:
+    def exact_lrt(self) -> ExactTest:
         """Test sigma2_group = 0 by the likelihood ratio, with its exact null distribution.
 
         In a balanced layout the statistic is a monotone function of F where it is positive, so
         that its p-value is that of the F test: no chi-squared approximation is needed.
+
+        Returns
+        -------
+        ExactTest
 
         Raises
         ------
@@ -336,19 +356,31 @@ class OneWayLayout:
         Examples
         --------
         >>> import mmlib as mm
-        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).lrt()
+        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).exact_lrt()
         >>> round(test.statistic, 4), round(test.pvalue, 6)
         (2.5684, 0.022609)
         """
         return self._exact_test("LRT", *self._ml_divisors())
 
-    def rlrt(self) -> ExactTest:
-        """Test sigma2_group = 0 by the restricted likelihood ratio; see `lrt`.
+    def exact_rlrt(self) -> ExactTest:
+        """Test sigma2_group = 0 by the restricted likelihood ratio, with its exact distribution.
+
+        Returns
+        -------
+        ExactTest
+            Its p-value, too, is that of the F test where the statistic is positive.
 
         Raises
         ------
         DataError
             If the layout is unbalanced.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).exact_rlrt()
+        >>> round(test.statistic, 4), round(test.pvalue, 6)
+        (3.4701, 0.022609)
         """
         return self._exact_test("RLRT", self.df_a, self.nobs - 1)
 

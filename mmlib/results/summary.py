@@ -15,7 +15,7 @@ MAX_SHOWN_CORRELATIONS = 12
 def summarize(fit: Fit, coefficients: pd.DataFrame) -> Summary:
     """Header, criterion, scaled residuals, random effects, fixed effects, counts and notes."""
     parts: list[str | Table] = [_header(fit), _criterion(fit), _scaled_residuals(fit)]
-    parts.append(fit.varcorr().summary())
+    parts.extend(fit.varcorr().summary().parts)
     parts.append(_counts(fit))
     if fit.design.p:
         parts.append(_fixed_effects(coefficients))
