@@ -123,7 +123,12 @@ class DatasetInfo:
 
 
 def list_datasets() -> list[str]:
-    """Return the names of the packaged data sets, in alphabetical order.
+    """Return the names of the packaged data sets.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order.
 
     Examples
     --------
@@ -141,6 +146,11 @@ def dataset_info(name: str) -> DatasetInfo:
     ----------
     name : str
         One of `list_datasets()`.
+
+    Returns
+    -------
+    DatasetInfo
+        Text when printed, HTML in a notebook.
 
     Raises
     ------
@@ -166,6 +176,10 @@ def load_dataset(name: str) -> pd.DataFrame:
     ----------
     name : str
         One of `list_datasets()`.
+
+    Returns
+    -------
+    DataFrame
 
     Raises
     ------

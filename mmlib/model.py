@@ -132,9 +132,9 @@ class LMMResult(Fit):
         Parameters
         ----------
         method : {"profile", "wald", "boot"}
-            Profile likelihood, of the fit by maximum likelihood, whatever `fit` is. Or estimate ±
-            quantile × standard error, for fixed effects only: the estimate of a variance is far
-            from normal. Or a parametric bootstrap of `fit`, by its own criterion.
+            Profile likelihood, of the fit by maximum likelihood, whatever this one is. Or estimate
+            ± quantile × standard error, for fixed effects only: the estimate of a variance is far
+            from normal. Or a parametric bootstrap of this fit, by its own criterion.
         level : float
             Coverage aimed at, between 0 and 1.
         parameters : str or sequence of str, optional
@@ -144,8 +144,8 @@ class LMMResult(Fit):
             With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
             first, the adjusted standard error); by default the normal quantile, as lme4 does.
         **boot
-            With ``"boot"``: `nsim`, `rng`, `executor` and `progress` as for `bootstrap`, and
-            `kind` as for `BootstrapResult.confint`.
+            With ``"boot"``: ``nsim``, ``rng``, ``executor`` and ``progress`` as for `bootstrap`,
+            and ``kind`` as for `BootstrapResult.confint`.
 
         Returns
         -------
@@ -345,7 +345,8 @@ class LMMResult(Fit):
         Returns
         -------
         Series, or with an interval DataFrame, indexed as the rows
-            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what `se` includes.
+            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what the last
+            includes.
 
         Raises
         ------

@@ -66,7 +66,13 @@ class VarianceComponents:
         return self.sigma2_group / (self.sigma2_group + self.sigma2_resid)
 
     def to_frame(self) -> pd.DataFrame:
-        """The two variances: rows `factor` and Residual, column Variance."""
+        """The two variances.
+
+        Returns
+        -------
+        DataFrame, shape (2, 1)
+            Rows: the factor and Residual. Column: Variance, in squared units of the response.
+        """
         variances = [self.sigma2_group, self.sigma2_resid]
         return pd.DataFrame({"Variance": variances}, index=[self.factor, "Residual"])
 
@@ -440,7 +446,7 @@ def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
     Parameters
     ----------
     formula : str
-        `"response ~ factor"`, two column names; a name with spaces or signs goes in backquotes.
+        ``"response ~ factor"``, two column names; a name with spaces or signs goes in backquotes.
         The factor's column is read as labels, whatever its type.
     data : DataFrame
         Rows in which either column is missing are left out and counted.

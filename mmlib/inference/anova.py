@@ -45,7 +45,7 @@ class AnovaTable:
     title : str
         The type of hypotheses and the method.
     tests : dict of str to HypothesisTest
-        The test of each term; its `df` has no denominator where none was asked for.
+        The test of each term; its ``df`` has no denominator where none was asked for.
     sigma2 : float
         Residual variance σ̂², by which F is multiplied to give the mean square.
     notes : tuple of str
@@ -104,7 +104,7 @@ class AnovaTable:
 def anova(
     fit: Fit,
     *,
-    ddf: Literal["kenward-roger", "satterthwaite"] | None = "kenward-roger",
+    ddf: Ddf | None = "kenward-roger",
     type: Literal[1, 2, 3] = 3,  # noqa: A002 - the name that users of R and of SAS know
 ) -> AnovaTable:
     """Test every term of the fixed part by an F test.
@@ -124,7 +124,6 @@ def anova(
     Returns
     -------
     AnovaTable
-        With `to_frame`.
 
     Raises
     ------

@@ -418,7 +418,13 @@ class BootstrapResult:
         return self._series(self.replicates.mean(axis=0) - self.observed, "bias")
 
     def to_frame(self) -> pd.DataFrame:
-        """The replicates, one column for each component."""
+        """The replicates.
+
+        Returns
+        -------
+        DataFrame
+            A row for each replicate, a column for each component.
+        """
         return pd.DataFrame(self.replicates, columns=list(self.names))
 
     def confint(

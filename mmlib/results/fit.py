@@ -411,7 +411,7 @@ class Fit:
     ) -> FloatArray:
         """Draw new responses from the fitted model.
 
-        Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
+        Each replicate draws the spherical effects u (terms in the order of `Design.terms`, levels
         in order), then the errors; so the first k of n replicates do not depend on n.
 
         Parameters

@@ -55,7 +55,7 @@ class Influence:
         (β̂ − β̂₍I₎)ᵀ vcov(β̂)⁻¹ (β̂ − β̂₍I₎) / p: what leaving out does to the fixed effects. nan where
         β could not be estimated without these rows.
     cooks_conditional : Series
-        The same for fixed and random effects together, which is what lme4's `cooks.distance` gives.
+        The same for fixed and random effects together, as lme4's ``cooks.distance`` gives it.
     dfbeta : DataFrame, one column for each fixed effect
         β̂ − β̂₍I₎.
     dfbetas : DataFrame, one column for each fixed effect
@@ -70,7 +70,14 @@ class Influence:
     dfbetas: pd.DataFrame
 
     def to_frame(self) -> pd.DataFrame:
-        """Leverage, both distances, and DFBETAS side by side, a row for each case."""
+        """All measures side by side.
+
+        Returns
+        -------
+        DataFrame
+            A row for each case; leverage, both distances, and a column of DFBETAS for each fixed
+            effect.
+        """
         measures = [self.leverage, self.cooks_distance, self.cooks_conditional]
         return pd.concat([*measures, self.dfbetas.add_prefix("dfbetas_")], axis=1)
 
