@@ -7,11 +7,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mmlib.datasets import DatasetInfo, dataset_info, list_datasets, load_dataset
+from mmlib.datasets import DatasetColumn, DatasetInfo, dataset_info, list_datasets, load_dataset
 from mmlib.design.build import Design, build_design
-from mmlib.design.formula import MixedFormula, parse_formula
+from mmlib.design.formula import MixedFormula, RandomPart, parse_formula
 from mmlib.design.terms import RandomTerm
+from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
+from mmlib.engine.optimize import Optimum
 from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
 from mmlib.inference.anova import AnovaTable, anova
 from mmlib.inference.bootstrap import (
@@ -32,9 +34,10 @@ from mmlib.inference.report import HypothesisTest
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm
 from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
+from mmlib.results.display import Summary
 from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
-from mmlib.results.varcorr import VarCorr
+from mmlib.results.varcorr import TermCovariance, VarCorr
 
 if TYPE_CHECKING:
     from mmlib import plots
@@ -43,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnovaTable",
+    "Blocks",
     "BootstrapError",
     "BootstrapResult",
     "BootstrapTest",
@@ -50,6 +54,7 @@ __all__ = [
     "Comparison",
     "ConvergenceWarning",
     "DataError",
+    "DatasetColumn",
     "DatasetError",
     "DatasetInfo",
     "Design",
@@ -66,9 +71,13 @@ __all__ = [
     "MixedFormula",
     "Objective",
     "OneWayLayout",
+    "Optimum",
     "Profile",
+    "RandomPart",
     "RandomTerm",
     "RankError",
+    "Summary",
+    "TermCovariance",
     "VarCorr",
     "VarianceComponents",
     "adjusted_vcov",

@@ -22,17 +22,17 @@ import pandas as pd
 
 from mmlib.design.checks import did_you_mean
 from mmlib.errors import DatasetError
-from mmlib.results.display import Summary, Table
 from mmlib.frozen import Frozen
+from mmlib.results.display import Summary, Table
 
-__all__ = ["Column", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
+__all__ = ["DatasetColumn", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
 
 _DATA = files("mmlib") / "data"
 _SORT_KEYS: dict[str, Any] = {"numeric": float, "alphabetical": None}
 
 
 @dataclass(frozen=True)
-class Column:
+class DatasetColumn:
     """What one column of a data set holds.
 
     Attributes
@@ -74,7 +74,7 @@ class DatasetInfo(Frozen):
     name, title, description, source : str
         The name to load it by, one line, one paragraph, and the full reference.
     nrows : int
-    columns : mapping from column name to Column
+    columns : mapping from column name to DatasetColumn
     sha256 : str
         Checksum of the packaged file, verified when it is read.
     """
@@ -84,7 +84,7 @@ class DatasetInfo(Frozen):
     description: str
     source: str
     nrows: int
-    columns: Mapping[str, Column]
+    columns: Mapping[str, DatasetColumn]
     sha256: str
 
     def __repr__(self) -> str:
@@ -117,7 +117,12 @@ class DatasetInfo(Frozen):
 
 
 def list_datasets() -> list[str]:
-    """Return the names of the packaged data sets, in alphabetical order.
+    """Return the names of the packaged data sets.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order.
 
     Examples
     --------
@@ -135,6 +140,11 @@ def dataset_info(name: str) -> DatasetInfo:
     ----------
     name : str
         One of `list_datasets()`.
+
+    Returns
+    -------
+    DatasetInfo
+        Text when printed, HTML in a notebook.
 
     Raises
     ------
@@ -160,6 +170,10 @@ def load_dataset(name: str) -> pd.DataFrame:
     ----------
     name : str
         One of `list_datasets()`.
+
+    Returns
+    -------
+    DataFrame
 
     Raises
     ------
@@ -211,9 +225,9 @@ def _info(name: str) -> DatasetInfo:
     )
 
 
-def _column(about: Mapping[str, Any]) -> Column:
+def _column(about: Mapping[str, Any]) -> DatasetColumn:
     levels = about.get("levels")
-    return Column(
+    return DatasetColumn(
         meaning=about["meaning"],
         unit=about.get("unit"),
         levels=tuple(levels) if isinstance(levels, list) else levels,
@@ -238,7 +252,7 @@ def _frame(name: str) -> pd.DataFrame:
     return frame
 
 
-def _dtype(column: Column) -> Any:
+def _dtype(column: DatasetColumn) -> Any:
     if isinstance(column.levels, tuple):
         return pd.CategoricalDtype(list(column.levels), ordered=column.ordered)
     return str

@@ -382,9 +382,9 @@ class LMMResult(Fit):
         Parameters
         ----------
         method : {"profile", "wald", "boot"}
-            Profile likelihood, of the fit by maximum likelihood, whatever `fit` is. Or estimate ±
-            quantile × standard error, for fixed effects only: the estimate of a variance is far
-            from normal. Or a parametric bootstrap of `fit`, by its own criterion.
+            Profile likelihood, of the fit by maximum likelihood, whatever this one is. Or estimate
+            ± quantile × standard error, for fixed effects only: the estimate of a variance is far
+            from normal. Or a parametric bootstrap of this fit, by its own criterion.
         level : float
             Coverage aimed at, between 0 and 1.
         parameters : str or sequence of str, optional
@@ -394,9 +394,8 @@ class LMMResult(Fit):
             With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
             first, the adjusted standard error); by default the normal quantile, as lme4 does.
         **boot
-            With ``"boot"``: `nsim`, `rng`, `executor` and `progress` of
-            `mmlib.bootstrap`, and the `kind` of
-            `BootstrapResult.confint`.
+            With ``"boot"``: ``nsim``, ``rng``, ``executor`` and ``progress`` as for `bootstrap`,
+            and ``kind`` as for `BootstrapResult.confint`.
 
         Returns
         -------
@@ -477,6 +476,11 @@ class LMMResult(Fit):
         -------
         Series, shape (n,)
 
+        Raises
+        ------
+        DataError
+            If `kind` or `scaled` is another value.
+
         Examples
         --------
         >>> import mmlib as mm
@@ -492,6 +496,10 @@ class LMMResult(Fit):
         The fitted values include the conditional modes; the sum of the hat values is the effective
         number of parameters that they use (between p and p + q).
 
+        Returns
+        -------
+        Series, shape (n,)
+
         Examples
         --------
         >>> import mmlib as mm
@@ -501,14 +509,14 @@ class LMMResult(Fit):
         """
         return leverage(self)
 
-    def influence(self, by: str | None = None) -> Influence:
+    def influence(self, *, group: str | Sequence[str] | None = None) -> Influence:
         """Measure what leaving out each row, or each group of rows, does to the fit.
 
         Parameters
         ----------
-        by : str, optional
-            A grouping of the fit, or any column it uses, or several such as ``"batch:cask"``: leave
-            out one level at a time. By default one row at a time.
+        group : str or sequence of str, optional
+            A grouping of the fit, or any column it uses, or several, as ``"batch:cask"`` or
+            ``["batch", "cask"]``: leave out one level at a time. By default one row at a time.
 
         Returns
         -------
@@ -517,16 +525,16 @@ class LMMResult(Fit):
         Raises
         ------
         DataError
-            If `by` is no column that the model uses, or the model has no fixed effect.
+            If `group` is no column that the model uses, or the model has no fixed effect.
 
         Examples
         --------
         >>> import mmlib as mm
         >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> fit.influence(by="operator").dfbeta.round(4)["Intercept"].tolist()
+        >>> fit.influence(group="operator").dfbeta.round(4)["Intercept"].tolist()
         [-0.0533, -0.1133, 0.0733, 0.0933]
         """
-        return influence(self, by)
+        return influence(self, group=group)
 
     @overload
     def predict(
@@ -587,7 +595,8 @@ class LMMResult(Fit):
         Returns
         -------
         Series, or with an interval DataFrame, indexed as the rows
-            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what `se` includes.
+            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what the last
+            includes.
 
         Raises
         ------
@@ -616,6 +625,10 @@ class LMMResult(Fit):
         ----------
         ddf, level
             As for `coef_table`: degrees of freedom with p-values, and limits of the coefficients.
+
+        Returns
+        -------
+        Summary
 
         Examples
         --------

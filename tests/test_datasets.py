@@ -187,7 +187,7 @@ def test_info_as_html_is_a_table_with_headers_for_its_columns(name):
 
 
 def test_html_is_escaped():
-    column = datasets.Column("a < b & c", "m/s")
+    column = mm.DatasetColumn("a < b & c", "m/s")
     info = datasets.DatasetInfo("x", "<t>", "d", "s", 1, {"<k>": column}, "0")
     assert "<t>" not in info._repr_html_()
     assert "a &lt; b &amp; c" in info._repr_html_()

@@ -67,14 +67,14 @@ class MixedFormula:
         return self.text
 
 
-def parse_formula(text: str) -> MixedFormula:
+def parse_formula(formula: str) -> MixedFormula:
     """Split a mixed-model formula in lme4's notation.
 
     ``(x || g)`` becomes ``(1 | g) + (0 + x | g)``; ``(1 | a/b)`` becomes ``(1 | a) + (1 | a:b)``.
 
     Parameters
     ----------
-    text : str
+    formula : str
         For example ``"bright ~ 1 + (1 | operator)"``.
 
     Returns
@@ -91,25 +91,25 @@ def parse_formula(text: str) -> MixedFormula:
     >>> parse_formula("strength ~ 1 + (1 | batch/cask)").random
     (RandomPart(expr='1', factors=('batch',)), RandomPart(expr='1', factors=('batch', 'cask')))
     """
-    if not isinstance(text, str):
-        raise FormulaError(f"The formula must be a string, not {type(text).__name__}; {_HINT}.")
-    sides = [side.strip() for _, side in _split(text, "~")]
+    if not isinstance(formula, str):
+        raise FormulaError(f"The formula must be a string, not {type(formula).__name__}; {_HINT}.")
+    sides = [side.strip() for _, side in _split(formula, "~")]
     if len(sides) != 2 or not all(sides):
         raise FormulaError(
-            f"The formula {text!r} needs a response on the left of one '~' and terms on the "
+            f"The formula {formula!r} needs a response on the left of one '~' and terms on the "
             f"right; {_HINT}."
         )
     response, right = sides
     if "|" in _outside_quotes(response):
-        raise FormulaError(f"The response {response!r} of {text!r} has a bar in it; {_HINT}.")
+        raise FormulaError(f"The response {response!r} of {formula!r} has a bar in it; {_HINT}.")
     if any(depth == 0 and response[place] in "+-*/^:%" for place, depth in _scan(response)):
         raise FormulaError(
-            f"The response {response!r} of {text!r} would be read as terms, not as arithmetic: "
+            f"The response {response!r} of {formula!r} would be read as terms, not as arithmetic: "
             f"write I({response.replace('^', '**')})."
         )
     fixed: list[str] = []
     random: list[RandomPart] = []
-    for sign, chunk in _summands(right, text):
+    for sign, chunk in _summands(right, formula):
         if _is_random(chunk):
             if sign == "-":
                 raise FormulaError(f"A random term cannot be subtracted: '- {chunk}'.")
@@ -117,14 +117,14 @@ def parse_formula(text: str) -> MixedFormula:
         elif "|" in _outside_quotes(chunk):
             raise FormulaError(
                 f"A random term stands alone between '+' signs, in parentheses; found "
-                f"{chunk!r} in {text!r}; {_HINT}."
+                f"{chunk!r} in {formula!r}; {_HINT}."
             )
         else:
             fixed.append(f"{sign} {chunk}")
     fixed_text = " ".join(fixed).removeprefix("+ ") or "1"
     parse_with_formulaic(response)
     parse_with_formulaic(fixed_text)
-    return MixedFormula(" ".join(text.split()), response, fixed_text, tuple(random))
+    return MixedFormula(" ".join(formula.split()), response, fixed_text, tuple(random))
 
 
 def _summands(right: str, text: str) -> list[tuple[str, str]]:

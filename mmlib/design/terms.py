@@ -27,13 +27,13 @@ class RandomTerm(Frozen):
     part : RandomPart
         The term as the formula has it.
     columns : tuple of str
-        Names of the S columns of `expr`, such as ``("Intercept", "Days")``.
+        Names of its S columns, such as ``("Intercept", "Days")``.
     levels : Index, length ℓ
         The levels that occur, a MultiIndex for a combination of columns.
     codes : ndarray of int, shape (n,)
         Position of each row's level in `levels`.
     model_matrix : ndarray, shape (n, S)
-        The model matrix of `expr`.
+        Values of these columns.
     """
 
     part: RandomPart

@@ -273,7 +273,21 @@ class Blocks:
         ]
 
     def structure(self) -> str:
-        """The blocks of the Cholesky factor, as a small text table."""
+        """The blocks of the Cholesky factor, a line for each grouping in order of elimination.
+
+        Returns
+        -------
+        str
+            A table of the groupings, their numbers of effects, and the kinds of their blocks.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> print(fit.blocks.structure())
+        operator (4)  diagonal
+        fixed, y (2)  dense         dense
+        """
         names = [grouping.name for grouping in self.groupings] + ["fixed, y"]
         sizes = [grouping.n_effects for grouping in self.groupings] + [self.p + 1]
         rows = []

@@ -34,7 +34,14 @@ class Objective:
     Parameters
     ----------
     design : Design or Blocks
+        What `build_design` returns, or the cross-products of a fit.
     reml : bool, default True
+        The REML criterion; otherwise −2 log-likelihood.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        The cross-products that every evaluation starts from.
 
     Examples
     --------
@@ -52,11 +59,40 @@ class Objective:
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
 
     def __call__(self, theta: ArrayLike) -> float:
-        """The objective at θ."""
+        """The objective at θ.
+
+        Parameters
+        ----------
+        theta : array, shape (k,)
+            The lower triangles of the relative covariance factors, term after term.
+
+        Returns
+        -------
+        float
+        """
         return self.value(self.factorize(theta))
 
     def value_and_gradient(self, theta: ArrayLike) -> tuple[float, FloatArray]:
-        """The objective and its gradient at θ, from one factorization."""
+        """The objective and its gradient at θ, from one factorization.
+
+        Parameters
+        ----------
+        theta : array, shape (k,)
+            As for the objective itself.
+
+        Returns
+        -------
+        float
+        ndarray, shape (k,)
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> design = mm.build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> value, slope = Objective(design, reml=False).value_and_gradient([1.0])
+        >>> bool(slope[0] > 0)  # the minimum is at 0.66
+        True
+        """
         value, slopes = self._value_and_slopes(self.factorize(theta))
         return value, self.blocks.gather(self._own(slopes))
 

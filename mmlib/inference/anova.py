@@ -46,7 +46,7 @@ class AnovaTable(Frozen):
     title : str
         The type of hypotheses and the method.
     tests : mapping of str to HypothesisTest
-        The test of each term; its `df` has no denominator where none was asked for.
+        The test of each term; its ``df`` has no denominator where none was asked for.
     sigma2 : float
         Residual variance σ̂², by which F is multiplied to give the mean square.
     notes : tuple of str

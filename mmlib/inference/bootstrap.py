@@ -351,7 +351,13 @@ class BootstrapResult(Frozen):
         return self._series(self.replicates.mean(axis=0) - self.observed, "bias")
 
     def to_frame(self) -> pd.DataFrame:
-        """The replicates, one column for each component."""
+        """The replicates.
+
+        Returns
+        -------
+        DataFrame
+            A row for each replicate, a column for each component.
+        """
         return pd.DataFrame(self.replicates.copy(), columns=list(self.names))
 
     def confint(

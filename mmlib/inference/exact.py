@@ -64,7 +64,26 @@ class ExactTest(HypothesisTest):
         return self._null.mass_at_zero()
 
     def draw(self, nsim: int, *, rng: np.random.Generator | int | None = None) -> FloatArray:
-        """Draw statistics from the null distribution, for a picture of it."""
+        """Draw statistics from the null distribution, for a picture of it.
+
+        Parameters
+        ----------
+        nsim : int
+            Number of draws.
+        rng : Generator, int or None
+            Passed to `numpy.random.default_rng`.
+
+        Returns
+        -------
+        ndarray, shape (nsim,)
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).exact_lrt()
+        >>> test.draw(1000, rng=1).shape
+        (1000,)
+        """
         with single_threaded():
             return self._null.draw(require_count("nsim", nsim), as_generator(rng))
 

@@ -120,8 +120,12 @@ def kenward_roger(
 def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     """Covariance matrix of the fixed effects, adjusted for the uncertainty of the variances.
 
-    Φ_A of Kenward and Roger (1997); equal to `fit.vcov()` in balanced designs. A fit by maximum
-    likelihood is refitted by REML.
+    Φ_A of Kenward and Roger (1997); equal to `LMMResult.vcov` in balanced designs. A fit by
+    maximum likelihood is refitted by REML.
+
+    Parameters
+    ----------
+    fit : LMMResult
 
     Returns
     -------

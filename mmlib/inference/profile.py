@@ -87,7 +87,25 @@ class Profile:
         return pd.Series({name: curve.estimate for name, curve in self._curves.items()})
 
     def zeta(self, parameter: str, value: float) -> float:
-        """Signed root ζ of the rise of the objective when `parameter` is held at `value`."""
+        """Signed root ζ of the rise of the objective when a parameter is held.
+
+        Parameters
+        ----------
+        parameter : str
+            One of `parameters`.
+        value : float
+            Where it is held, in its own unit.
+
+        Returns
+        -------
+        float
+            Negative below the estimate.
+
+        Raises
+        ------
+        DataError
+            If there is no such parameter, or it cannot have this value.
+        """
         curve = self._curve(parameter)
         try:
             possible = curve.lowest <= value <= curve.highest
@@ -127,6 +145,15 @@ class Profile:
 
     def grid(self, parameter: str, *, n: int = 25, level: float = 0.99) -> pd.DataFrame:
         """ζ on a grid that spans the interval of the given level, for drawing.
+
+        Parameters
+        ----------
+        parameter : str
+            One of `parameters`.
+        n : int
+            Points of the grid.
+        level : float
+            Coverage of the interval that the grid spans, between 0 and 1.
 
         Returns
         -------

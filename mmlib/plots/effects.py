@@ -26,8 +26,8 @@ from mmlib.plots.style import (
 def shrinkage(
     fit: LMMResult,
     group: str | None = None,
-    column: str | None = None,
     *,
+    column: str | None = None,
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -64,8 +64,8 @@ def shrinkage(
 def caterpillar(
     fit: LMMResult,
     group: str | None = None,
-    column: str | None = None,
     *,
+    column: str | None = None,
     level: float = 0.95,
     unit: str | None = None,
     ax: Axes | None = None,

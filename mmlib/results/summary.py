@@ -22,7 +22,7 @@ DDF = {
 def summarize(fit: Fit, coefficients: pd.DataFrame, ddf: str | None) -> Summary:
     """Header, criterion, scaled residuals, random effects, fixed effects, counts and notes."""
     parts: list[str | Table] = [_header(fit), _criterion(fit), _scaled_residuals(fit)]
-    parts.append(fit.varcorr().summary())
+    parts.extend(fit.varcorr().summary().parts)
     parts.append(_counts(fit))
     if fit.design.p:
         parts.append(_fixed_effects(coefficients, ddf))
