@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mmlib.datasets import DatasetInfo, dataset_info, list_datasets, load_dataset
 from mmlib.design.build import Design, build_design
 from mmlib.design.formula import MixedFormula, parse_formula
+from mmlib.design.planned import plan
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.objective import Objective
 from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
@@ -26,6 +27,7 @@ from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.joint_profile import JointProfile, joint_profile
 from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.power import PowerResult, power
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
 from mmlib.inference.report import HypothesisTest
@@ -34,6 +36,7 @@ from mmlib.model import LMMResult, lmm
 from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
 from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
+from mmlib.results.simulate import simulate
 from mmlib.results.varcorr import VarCorr
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ __all__ = [
     "MixedFormula",
     "Objective",
     "OneWayLayout",
+    "PowerResult",
     "Profile",
     "RandomTerm",
     "RankError",
@@ -89,9 +93,12 @@ __all__ = [
     "oneway",
     "parametric_bootstrap",
     "parse_formula",
+    "plan",
     "plots",
+    "power",
     "profile",
     "satterthwaite",
+    "simulate",
 ]
 
 

@@ -62,7 +62,7 @@ class Refitter:
 
     def __init__(self, fit: Fit) -> None:
         self.reml, self._start = fit.reml, np.array(fit.theta)
-        self._blocks: Blocks = fit.blocks
+        self.blocks: Blocks = fit.blocks
         self._spectral = SpectralModel(fit.design) if spectral.suits(fit.design) else None
         self._batch = None
         if self._spectral is None and batch.suits(fit.blocks):
@@ -72,13 +72,13 @@ class Refitter:
     def chunk(self) -> int:
         """Responses that are best taken together."""
         most = 1000 if self._spectral else 250 if self._batch else 25
-        return int(np.clip(NUMBERS_AT_ONCE // self._blocks.n, 1, most))
+        return int(np.clip(NUMBERS_AT_ONCE // self.blocks.n, 1, most))
 
     def __call__(self, responses: FloatArray) -> ManyFits:
         """Fit every response, shape (B, n)."""
         if self._spectral is not None:
             maxima = self._spectral.fit(responses, reml=self.reml)
-            theta = np.sqrt(maxima.lam)[:, None][:, : self._blocks.theta_size]
+            theta = np.sqrt(maxima.lam)[:, None][:, : self.blocks.theta_size]
             found = np.isfinite(maxima.objective)
             return ManyFits(theta, maxima.objective, np.where(found, 0.0, np.inf), found)
         if self._batch is not None:
@@ -97,12 +97,12 @@ class Refitter:
 
     def criterion(self, fits: ManyFits) -> FloatArray:
         """The objectives; by REML, as they are with an orthonormal basis of X."""
-        return fits.objective - (2 * self._blocks.log_det_R if self.reml else 0.0)
+        return fits.objective - (2 * self.blocks.log_det_R if self.reml else 0.0)
 
     def again(self, responses: FloatArray, fits: ManyFits, rows: np.ndarray) -> None:
         """Fit the responses `rows` one by one, and keep what lowers the objective."""
         for row in rows:
-            blocks = self._blocks.with_response(responses[row])
+            blocks = self.blocks.with_response(responses[row])
             try:
                 found = minimize_objective(Objective(blocks, reml=self.reml))
             except (DataError, np.linalg.LinAlgError):

@@ -16,7 +16,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, lower
 from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, as_response, require_count, require_own_rows
-from mmlib.design.terms import RandomTerm, templates
+from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Modes
 from mmlib.engine.objective import Objective
@@ -24,6 +24,14 @@ from mmlib.engine.optimize import Optimum, minimize_objective
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
+from mmlib.results.simulate import (
+    Beta,
+    Correlations,
+    Sds,
+    Truth,
+    draw_responses,
+    truth_of,
+)
 from mmlib.results.varcorr import VarCorr, covariances
 
 SINGULAR_TOLERANCE = 1e-5
@@ -295,8 +303,13 @@ class Fit:
         *,
         rng: np.random.Generator | int | None = None,
         conditional: bool = False,
+        beta: Beta | None = None,
+        theta: ArrayLike | None = None,
+        sd: Sds | None = None,
+        corr: Correlations | None = None,
+        sigma: float | None = None,
     ) -> FloatArray:
-        """Draw new responses from the fitted model.
+        """Draw new responses from the fitted model, or from the same design with other parameters.
 
         Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
         in order), then the errors; so the first k of n replicates do not depend on n.
@@ -310,23 +323,35 @@ class Fit:
         conditional : bool, default False
             Keep the levels of the data at their conditional modes and draw the errors only: more
             observations of the same groups, instead of new groups.
+        beta, theta, sd, corr, sigma
+            As for `mmlib.simulate`: what is given takes the place of the estimate. Standard
+            deviations that are not given stay as estimated, whatever `sigma` is.
 
         Returns
         -------
         ndarray, shape (nsim, nobs)
         """
         nsim = require_count("nsim", nsim)
-        rng = as_generator(rng)
-        terms = () if conditional else self.design.terms
-        sizes = [term.n_levels * term.width for term in terms]
-        draws = self.sigma * rng.standard_normal((nsim, sum(sizes) + self.nobs))
-        *effects, errors = np.split(draws, np.cumsum(sizes, dtype=int), axis=1)
-        if self.design.weights is not None:
-            errors = errors / np.sqrt(self.design.weights)
-        mean = self._fitted if conditional else self.population_mean
-        simulated = mean + errors
-        lambdas = templates(self.design.terms, self.theta)[: len(terms)]
-        for term, spherical, lam in zip(terms, effects, lambdas, strict=True):
-            b = spherical.reshape(nsim, term.n_levels, -1) @ lam.T
-            simulated += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
-        return simulated
+        other = {"beta": beta, "theta": theta, "sd": sd, "corr": corr, "sigma": sigma}
+        given = [name for name, value in other.items() if value is not None]
+        truth = self.truth
+        if given:
+            truth = truth_of(
+                self.design, truth, beta=beta, theta=theta, sd=sd, corr=corr, sigma=sigma
+            )
+        if conditional and set(given) - {"sigma"}:
+            raise DataError(
+                f"{given[0]}= changes the effects, which conditional=True keeps: leave one out."
+            )
+        return draw_responses(
+            self.design,
+            truth,
+            nsim,
+            as_generator(rng),
+            given=self._fitted if conditional else None,
+        )
+
+    @property
+    def truth(self) -> Truth:
+        """The estimates as parameters to draw responses from."""
+        return Truth(self.beta, self.theta, self.sigma)

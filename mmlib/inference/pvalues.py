@@ -1,0 +1,219 @@
+"""P-values of one test in many simulated studies: what the power of a test is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.special import chdtrc
+
+from mmlib.arrays import BoolArray, FloatArray
+from mmlib.design.build import Design
+from mmlib.engine.batch import ManyFits
+from mmlib.engine.blocks import Blocks
+from mmlib.engine.factor import factorize
+from mmlib.engine.objective import Objective
+from mmlib.engine.optimize import Optimum
+from mmlib.engine.spectral import SpectralModel
+from mmlib.engine.threads import single_threaded
+from mmlib.errors import MMError
+from mmlib.inference.bootstrap import Refitter, parametric_bootstrap
+from mmlib.inference.hypothesis import Hypothesis
+from mmlib.inference.report import HypothesisTest
+from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
+from mmlib.results.simulate import Truth, draw_responses
+
+INNER = 199
+"""Replicates of each bootstrap test whose power is simulated; (1 + INNER)·α is whole for 5 %."""
+
+TIE = 1e-8
+"""Simulated statistics this close below the observed one count as equal to it."""
+
+NULL_DRAWS = 10_000
+"""Draws from the null distribution of an exact test."""
+
+PValue = Callable[[Fit], HypothesisTest | float]
+
+
+class Test(Protocol):
+    """Gives the p-value of each response, NaN where it fails, from the refits of the model."""
+
+    def __call__(self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator) -> Any:
+        """The p-values, shape (B,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replicates:
+    """Draws responses from the truth, and the p-value of each with a flag for the boundary."""
+
+    design: Design
+    truth: Truth
+    refitter: Refitter
+    test: Test
+
+    @property
+    def chunk(self) -> int:
+        return min(self.refitter.chunk, 10 if isinstance(self.test, Bootstrap) else 250)
+
+    def __call__(self, rng: np.random.Generator, size: int) -> FloatArray:
+        responses = draw_responses(self.design, self.truth, size, rng)
+        fits = self.refitter(responses)
+        pvalues = np.asarray(self.test(responses, fits, rng), dtype=float)
+        pvalues[~np.isfinite(fits.objective)] = np.nan
+        boundary = on_boundary(self.refitter.blocks, fits.theta)
+        return np.column_stack([pvalues, boundary])
+
+
+@dataclass(frozen=True, eq=False)
+class FTest:
+    """An F test whose hypothesis has been read."""
+
+    method: Callable[..., HypothesisTest]
+    tested: Hypothesis
+
+    def __call__(self, fit: Fit) -> float:
+        return self.method(fit, self.tested).pvalue
+
+
+@dataclass(frozen=True, eq=False)
+class OfFits:
+    """A test that needs the whole fit."""
+
+    model: Fit
+    p_value: PValue
+
+    def __call__(
+        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
+    ) -> FloatArray:
+        del rng
+        pairs = zip(responses, fits.theta, strict=True)
+        return np.array([self._one(y, theta) for y, theta in pairs])
+
+    def _one(self, y: FloatArray, theta: FloatArray) -> float:
+        try:
+            outcome = self.p_value(_at_response(self.model, y, theta))
+        except (MMError, np.linalg.LinAlgError):
+            return float("nan")
+        return outcome.pvalue if isinstance(outcome, HypothesisTest) else float(outcome)
+
+
+@dataclass(frozen=True, eq=False)
+class LikelihoodRatio:
+    """The likelihood-ratio test against a smaller model."""
+
+    small: Refitter
+    large: Refitter
+    df: int
+
+    def __call__(
+        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
+    ) -> FloatArray:
+        del rng
+        low = self.small.criterion(self.small(responses))
+        statistics = low - self.large.criterion(fits)
+        return np.asarray(chdtrc(self.df, np.maximum(statistics, 0.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """The parametric bootstrap against a smaller model."""
+
+    small: Fit
+    large: Fit
+
+    def __call__(
+        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
+    ) -> FloatArray:
+        thetas = Refitter(self.small)(responses).theta
+        return np.array(
+            [
+                parametric_bootstrap(
+                    _at_response(self.small, y, low),
+                    _at_response(self.large, y, high),
+                    nsim=INNER,
+                    rng=rng,
+                    progress=False,
+                ).pvalue
+                for y, low, high in zip(responses, thetas, fits.theta, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """The exact restricted likelihood-ratio test of the one variance."""
+
+    model: SpectralModel
+    null: FloatArray
+
+    def __call__(
+        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
+    ) -> FloatArray:
+        del fits, rng
+        gains = self.model.fit(responses, reml=True).gain
+        above = len(self.null) - np.searchsorted(self.null, gains - TIE * (1 + gains))
+        return (1 + above) / (1 + len(self.null))
+
+
+def exact_test(design: Design, seed: int) -> Exact:
+    """The test with its null distribution, drawn once."""
+    model = SpectralModel(design)
+    energies = model.spectrum.draw_energies(NULL_DRAWS, np.random.default_rng([seed, 1]))
+    return Exact(model, np.sort(model.spectrum.maximize(energies, reml=True).gain))
+
+
+def on_boundary(blocks: Blocks, theta: FloatArray) -> BoolArray:
+    """Whether each θ, shape (B, k), has a term whose covariance matrix lacks rank."""
+    found = np.zeros(len(theta), dtype=bool)
+    for grouping in blocks.groupings:
+        lam = np.zeros((len(theta), grouping.width, grouping.width))
+        lam[:, grouping.theta_rows, grouping.theta_columns] = theta[:, grouping.positions]
+        scaled = grouping.inverse_basis @ lam
+        for span in grouping.spans.values():
+            smallest = np.linalg.svd(scaled[:, span, span], compute_uv=False)[:, -1]
+            found |= smallest <= SINGULAR_TOLERANCE
+    return found
+
+
+def draw_one(design: Design, truth: Truth) -> FloatArray:
+    """One response, always the same."""
+    return draw_responses(design, truth, 1, np.random.default_rng(0))[0]
+
+
+def fitted(design: Design, y: FloatArray, *, reml: bool) -> Fit:
+    """The fit of a design to a response."""
+    with single_threaded():
+        design = dataclasses.replace(design, y=y)
+        return Fit.of(design, Blocks(design), reml=reml)
+
+
+def at_theta(design: Design, theta: FloatArray, *, reml: bool) -> Fit:
+    """A fit of a design whose θ is known."""
+    blocks = Blocks(design)
+    return _known(design, blocks, theta, reml=reml)
+
+
+def _at_response(model: Fit, y: FloatArray, theta: FloatArray) -> Fit:
+    """The fit to a response whose θ̂ is known."""
+    design = dataclasses.replace(model.design, y=y)
+    known = _known(design, model.blocks.with_response(y), theta, reml=model.reml)
+    return dataclasses.replace(model, design=design, blocks=known.blocks, optimum=known.optimum)
+
+
+def _known(design: Design, blocks: Blocks, theta: FloatArray, *, reml: bool) -> Fit:
+    factor = factorize(blocks, theta)
+    optimum = Optimum(
+        start=theta,
+        theta=theta,
+        objective=Objective(blocks, reml=reml).value(factor),
+        factor=factor,
+        evaluations=1,
+        restarts=0,
+        expected_decrease=0.0,
+        smallest_curvature=1.0,
+        converged=True,
+    )
+    return Fit(design=design, blocks=blocks, reml=reml, optimum=optimum)
