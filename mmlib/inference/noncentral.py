@@ -47,7 +47,7 @@ def exact_power(design: Design, truth: Truth, tested: Hypothesis, alpha: float) 
 
 def _classical_df(fit: Fit, tested: Hypothesis) -> int | None:
     """Denominator degrees of freedom, if they are whole and nothing is adjusted."""
-    test = kenward_roger(fit, tested)
+    test = kenward_roger(fit, tested.L, rhs=tested.rhs)
     df, L = test.df[1], tested.L
     plain = L @ fit.vcov().to_numpy() @ L.T
     inflation = np.abs(L @ adjusted_vcov(fit).to_numpy() @ L.T - plain).max()

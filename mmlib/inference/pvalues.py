@@ -22,6 +22,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import MMError
 from mmlib.inference.bootstrap import Refitter, parametric_bootstrap
 from mmlib.inference.hypothesis import Hypothesis
+from mmlib.inference.kenward_roger_many import ManyKenwardRoger
 from mmlib.inference.report import HypothesisTest
 from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
 from mmlib.results.simulate import Truth, draw_responses
@@ -56,9 +57,11 @@ class Replicates:
 
     @property
     def chunk(self) -> int:
+        """Responses that are taken together."""
         return min(self.refitter.chunk, 10 if isinstance(self.test, Bootstrap) else 250)
 
     def __call__(self, rng: np.random.Generator, size: int) -> FloatArray:
+        """P-values and flags of `size` replicates, shape (size, 2)."""
         responses = draw_responses(self.design, self.truth, size, rng)
         fits = self.refitter(responses)
         pvalues = np.asarray(self.test(responses, fits, rng), dtype=float)
@@ -75,6 +78,7 @@ class FTest:
     tested: Hypothesis
 
     def __call__(self, fit: Fit) -> float:
+        """The p-value."""
         return self.method(fit, self.tested).pvalue
 
 
@@ -88,16 +92,41 @@ class OfFits:
     def __call__(
         self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
     ) -> FloatArray:
+        """The p-values, shape (B,)."""
         del rng
         pairs = zip(responses, fits.theta, strict=True)
         return np.array([self._one(y, theta) for y, theta in pairs])
 
     def _one(self, y: FloatArray, theta: FloatArray) -> float:
         try:
-            outcome = self.p_value(_at_response(self.model, y, theta))
+            return self.one(y, theta)
         except (MMError, np.linalg.LinAlgError):
             return float("nan")
+
+    def one(self, y: FloatArray, theta: FloatArray) -> float:
+        """The p-value of one response, whose θ̂ is known."""
+        outcome = self.p_value(_at_response(self.model, y, theta))
         return outcome.pvalue if isinstance(outcome, HypothesisTest) else float(outcome)
+
+
+@dataclass(frozen=True, eq=False)
+class ManyFTests:
+    """Kenward and Roger's test of all responses together; one by one where a matrix is singular."""
+
+    together: ManyKenwardRoger
+    singly: OfFits
+
+    def __call__(
+        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
+    ) -> FloatArray:
+        """The p-values, shape (B,)."""
+        found = np.isfinite(fits.objective) & np.isfinite(fits.theta).all(axis=1)
+        pvalues = np.full(len(responses), np.nan)
+        try:
+            pvalues[found] = self.together(responses[found], fits.theta[found])
+        except np.linalg.LinAlgError:
+            pvalues = self.singly(responses, fits, rng)
+        return pvalues
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +140,7 @@ class LikelihoodRatio:
     def __call__(
         self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
     ) -> FloatArray:
+        """The p-values, shape (B,)."""
         del rng
         low = self.small.criterion(self.small(responses))
         statistics = low - self.large.criterion(fits)
@@ -127,6 +157,7 @@ class Bootstrap:
     def __call__(
         self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
     ) -> FloatArray:
+        """The p-values, shape (B,)."""
         thetas = Refitter(self.small)(responses).theta
         return np.array(
             [
@@ -152,6 +183,7 @@ class Exact:
     def __call__(
         self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
     ) -> FloatArray:
+        """The p-values, shape (B,)."""
         del fits, rng
         gains = self.model.fit(responses, reml=True).gain
         above = len(self.null) - np.searchsorted(self.null, gains - TIE * (1 + gains))

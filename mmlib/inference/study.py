@@ -17,18 +17,22 @@ from mmlib.design.checks import did_you_mean
 from mmlib.design.formula import parse_formula
 from mmlib.design.planned import Selection, everything
 from mmlib.errors import DataError
+from mmlib.inference import kenward_roger_many
 from mmlib.inference.bootstrap import Refitter
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.kenward_roger import kenward_roger
+from mmlib.inference.kenward_roger_many import ManyKenwardRoger
 from mmlib.inference.lrt import lrt
 from mmlib.inference.noncentral import exact_power
 from mmlib.inference.pvalues import (
     Bootstrap,
     FTest,
     LikelihoodRatio,
+    ManyFTests,
     OfFits,
     PValue,
     Replicates,
+    Test,
     at_theta,
     draw_one,
     exact_test,
@@ -67,6 +71,7 @@ class Study:
         hypothesis: Hypothesized | None,
         effect: Effect | None,
     ) -> Study:
+        """Read the arguments of `power`."""
         fit = _as_fit(design)
         truth = fit.truth if isinstance(design, Fit) else None
         study = cls(fit.design, truth, fit.reml, "kenward-roger", None, None, None)
@@ -177,10 +182,18 @@ class Study:
             if self.method == "bootstrap":
                 return Replicates(self.design, truth, refitter, Bootstrap(small, model))
             df = self._restrictions(small, model)
-            return Replicates(
-                self.design, truth, refitter, LikelihoodRatio(Refitter(small), refitter, df)
-            )
-        return Replicates(self.design, truth, refitter, OfFits(model, self.p_of_fit()))
+            ratio = LikelihoodRatio(Refitter(small), refitter, df)
+            return Replicates(self.design, truth, refitter, ratio)
+        return Replicates(self.design, truth, refitter, self._test_of_fits(model, truth))
+
+    def _test_of_fits(self, model: Fit, truth: Truth) -> Test:
+        """A test that needs the fits themselves; made once here, so that an error shows at once."""
+        singly = OfFits(model, self.p_of_fit())
+        singly.one(draw_one(self.design, truth), model.theta)
+        if self.method != "kenward-roger" or not kenward_roger_many.suits(model.blocks):
+            return singly
+        assert self.tested is not None
+        return ManyFTests(ManyKenwardRoger(model.blocks, self.tested), singly)
 
     def _restrictions(self, small: Fit, large: Fit) -> int:
         if self.tested is not None:
