@@ -39,7 +39,7 @@ NULL_DRAWS = 10_000
 PValue = Callable[[Fit], HypothesisTest | float]
 
 
-class Test(Protocol):
+class PValues(Protocol):
     """Gives the p-value of each response, NaN where it fails, from the refits of the model."""
 
     def __call__(self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator) -> Any:
@@ -53,7 +53,7 @@ class Replicates:
     design: Design
     truth: Truth
     refitter: Refitter
-    test: Test
+    test: PValues
 
     @property
     def chunk(self) -> int:

@@ -31,8 +31,8 @@ from mmlib.inference.pvalues import (
     ManyFTests,
     OfFits,
     PValue,
+    PValues,
     Replicates,
-    Test,
     at_theta,
     draw_one,
     exact_test,
@@ -186,7 +186,7 @@ class Study:
             return Replicates(self.design, truth, refitter, ratio)
         return Replicates(self.design, truth, refitter, self._test_of_fits(model, truth))
 
-    def _test_of_fits(self, model: Fit, truth: Truth) -> Test:
+    def _test_of_fits(self, model: Fit, truth: Truth) -> PValues:
         """A test that needs the fits themselves; made once here, so that an error shows at once."""
         singly = OfFits(model, self.p_of_fit())
         singly.one(draw_one(self.design, truth), model.theta)
