@@ -25,6 +25,7 @@ from mmlib.design.checks import (
 )
 from mmlib.engine.spectral import Spectrum
 from mmlib.errors import DataError, FormulaError
+from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.exact import ExactTest, NullDistribution
 from mmlib.results.display import Summary, Table
 
@@ -92,8 +93,9 @@ class VarianceComponents:
         return self.summary()._repr_html_()
 
 
+@gives_copies("counts", "means")
 @dataclass(frozen=True, eq=False, repr=False)
-class OneWayLayout:
+class OneWayLayout(Frozen):
     """Sums of squares of a one-way layout, and what follows from them in closed form.
 
     Attributes

@@ -14,6 +14,7 @@ from tools import ROOT
 FLOORS = {
     "arrays": 0,
     "errors": 0,
+    "frozen": 0,
     "design": 1,
     "engine": 2,
     "results": 3,

@@ -33,6 +33,7 @@ from mmlib.design.formula import (
 )
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes, refuse_same_effects
 from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.frozen import Frozen, gives_copies, read_only
 
 ALIAS_TOLERANCE = 1e-7
 """A column is aliased when less than this share of it is left after the columns before it (R's)."""
@@ -62,8 +63,9 @@ class FixedTerm:
     covariates: frozenset[str]
 
 
+@gives_copies("frame")
 @dataclass(frozen=True, eq=False)
-class Design:
+class Design(Frozen):
     """The arrays of a linear mixed model, ``y = Xβ + Zb + ε``.
 
     Attributes
@@ -133,7 +135,7 @@ class Design:
     @property
     def index(self) -> pd.Index:
         """Labels of the rows used."""
-        return self.frame.index
+        return vars(self)["frame"].index.copy()
 
     @property
     def fixed_terms(self) -> tuple[FixedTerm, ...]:
@@ -152,6 +154,12 @@ class Design:
                 )
             )
         return tuple(terms)
+
+    def with_response(self, y: FloatArray) -> Design:
+        """The same design with another response, of which it takes a copy."""
+        other = object.__new__(Design)
+        vars(other).update(vars(self), y=read_only(y))
+        return other
 
     def dummy_coded(self) -> FloatArray:
         """Model matrix of the fixed part with one indicator column for every level or cell.
@@ -255,8 +263,8 @@ def build_design(
         refuse_same_effects(one, other)
     design = Design(
         formula=formula,
-        y=_frozen(y),
-        X=_frozen(X if kept.all() else X[:, kept]),
+        y=y,
+        X=X if kept.all() else X[:, kept],
         fixed_names=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
         aliased=tuple(name for name, keep in zip(names, kept, strict=True) if not keep),
         terms=tuple(terms),
@@ -275,13 +283,6 @@ def build_design(
             "use fewer terms or more data."
         )
     return design
-
-
-def _frozen(values: FloatArray) -> FloatArray:
-    """A copy that cannot be written to."""
-    copy = np.array(values)
-    copy.setflags(write=False)
-    return copy
 
 
 def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:

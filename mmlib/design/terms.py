@@ -14,10 +14,12 @@ from scipy import sparse
 from mmlib.arrays import FloatArray, IntArray, lower_triangle, random_matrix
 from mmlib.design.formula import RandomPart
 from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.frozen import Frozen, gives_copies
 
 
+@gives_copies("levels")
 @dataclass(frozen=True, eq=False)
-class RandomTerm:
+class RandomTerm(Frozen):
     """A random term ``(expr | group)`` applied to data.
 
     Attributes
@@ -46,7 +48,7 @@ class RandomTerm:
         """Name of the grouping."""
         return self.part.group
 
-    @property
+    @cached_property
     def n_levels(self) -> int:
         """Number of levels ℓ."""
         return len(self.levels)

@@ -16,7 +16,6 @@ variable costs digits. θ, b and β at the doors (`factor.factorize`, `modes`, �
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -44,6 +43,8 @@ class Blocks:
 
     Attributes
     ----------
+    design : Design
+        What they are computed from; a pickle holds nothing else.
     groupings : list of Grouping
         Largest first; the first is eliminated level by level.
     A11 : ndarray, shape (ℓ, S, S)
@@ -61,6 +62,7 @@ class Blocks:
     """
 
     def __init__(self, design: Design) -> None:
+        self.design = design
         self.n, self.p = design.n, design.p
         self.root_weights = design.root_weights
         self.sum_log_weights = design.sum_log_weights
@@ -76,6 +78,9 @@ class Blocks:
         self._multiply()
         self._refuse_absorbed()
         self._set_response(design.y)
+
+    def __reduce__(self) -> tuple[type[Blocks], tuple[Design]]:
+        return Blocks, (self.design,)
 
     def _multiply(self) -> None:
         """Everything that does not depend on y."""
@@ -189,11 +194,12 @@ class Blocks:
 
     def with_response(self, y: FloatArray) -> Blocks:
         """The same design with another response."""
-        other = copy.copy(self)
+        other = object.__new__(Blocks)
+        vars(other).update(vars(self), design=self.design.with_response(y))
         other.A00 = self.A00.copy()
         if self.groupings:
             other.A10 = self.A10.copy()
-        other._set_response(y)
+        other._set_response(other.design.y)
         return other
 
     def gram(self, weights: FloatArray) -> FloatArray:

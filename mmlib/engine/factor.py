@@ -62,6 +62,9 @@ class Factor:
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
 
+    def __reduce__(self) -> tuple[type[Factor], tuple[Blocks, list[FloatArray]]]:
+        return Factor, (self.blocks, self.templates)
+
     def _columns_times(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
         """`matrix` times B (or Bᵀ): each column block of a later grouping times its template."""
         product = matrix.copy()

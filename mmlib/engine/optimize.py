@@ -22,6 +22,7 @@ from mmlib.engine.factor import Factor, factorize
 from mmlib.engine.objective import Objective
 from mmlib.engine.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen
 
 MAX_ROUNDS = 8
 COARSE = 1e-9
@@ -46,7 +47,7 @@ to an exact fit."""
 
 
 @dataclass(frozen=True)
-class Optimum:
+class Optimum(Frozen):
     """How the minimum was found.
 
     Attributes

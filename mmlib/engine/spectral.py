@@ -103,10 +103,14 @@ class Spectrum:
         """Whether there is one μ: the statistic is then a function of F = (s₁/h)/(s₀/rest)."""
         return len(self.mu) == 1
 
-    def draw_energies(self, nsim: int, rng: np.random.Generator) -> FloatArray:
-        """Energies of `nsim` responses with λ = 0 and σ = 1: independent χ², shape (G+1, nsim)."""
-        counts = [self.rest, *self.mu_counts]
-        return np.stack([rng.chisquare(count, nsim) for count in counts])
+    def draw_energies(self, nsim: int, rng: np.random.Generator, *more: int) -> FloatArray:
+        """Energies of `nsim` responses with λ = 0 and σ = 1: independent χ², shape (G+1, nsim).
+
+        Response after response, so that the first do not depend on `nsim`; each followed by χ²
+        with `more` degrees of freedom, in rows of their own.
+        """
+        counts = [self.rest, *self.mu_counts, *more]
+        return np.ascontiguousarray(rng.chisquare(counts, (nsim, len(counts))).T)
 
     def maximize(self, energies: FloatArray, *, reml: bool) -> Maxima:
         """Find the largest of all local maxima of the likelihood over λ ≥ 0.

@@ -6,7 +6,7 @@ doi:10.18637/jss.v082.i13; types of hypotheses after SAS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -18,6 +18,7 @@ from mmlib.arrays import FloatArray, weigh
 from mmlib.design.build import Design, FixedTerm
 from mmlib.design.checks import check_level, normal_quantile, require_choice, require_fit
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen
 from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
 from mmlib.inference.report import HypothesisTest
@@ -37,14 +38,14 @@ _METHODS: dict[str | None, str] = dict(DDF) | {None: "without denominator degree
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AnovaTable:
+class AnovaTable(Frozen):
     """F tests of the terms of the fixed part.
 
     Attributes
     ----------
     title : str
         The type of hypotheses and the method.
-    tests : dict of str to HypothesisTest
+    tests : mapping of str to HypothesisTest
         The test of each term; its `df` has no denominator where none was asked for.
     sigma2 : float
         Residual variance σ̂², by which F is multiplied to give the mean square.
@@ -53,7 +54,7 @@ class AnovaTable:
     """
 
     title: str
-    tests: dict[str, HypothesisTest]
+    tests: Mapping[str, HypothesisTest]
     sigma2: float
     notes: tuple[str, ...]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -14,111 +14,28 @@ from scipy import special
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import check_level, require_choice, require_count, require_fit
-from mmlib.engine import batch, spectral
-from mmlib.engine.batch import BatchModel, ManyFits
-from mmlib.engine.blocks import Blocks
-from mmlib.engine.factor import factorize
-from mmlib.engine.objective import Objective
-from mmlib.engine.optimize import Optimum, minimize_objective
-from mmlib.engine.spectral import SpectralModel
+from mmlib.engine.batch import ManyFits
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
-from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.refits import ROUNDING, Refitter, refitted
+from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw, normals
+from mmlib.inference.report import HypothesisTest, simulated_pvalue
 from mmlib.results.display import Summary, Table
 from mmlib.results.fit import Fit
 
-ROUNDING = 1e-10
-"""Differences of objectives below this share of their size are rounding."""
-
 WORSE = 1e-6
 """A larger model whose objective is higher by this much has missed its minimum."""
-
-TIE = 1e-8
-"""Simulated statistics this close below the observed one count as equal to it."""
-
-NUMBERS_AT_ONCE = 2 * 10**6
-"""Simulated numbers in a chunk, at most (if one response has not more)."""
 
 Statistic = Callable[[Fit], Any]
 Result = TypeVar("Result")
 
 
-# ---- refits ---------------------------------------------------------------------------------
-
-
-class Refitter:
-    """Refits of one design, by the fastest engine that takes it.
-
-    One scalar term: the spectral engine. Other small designs: Newton's method for all responses
-    together. Large designs, and responses on which Newton's method gets stuck: one by one.
-
-    Parameters
-    ----------
-    fit : LMMResult
-        Its design and criterion are refitted, starting from its θ.
-    """
-
-    def __init__(self, fit: Fit) -> None:
-        self.reml, self._start = fit.reml, np.array(fit.theta)
-        self.blocks: Blocks = fit.blocks
-        self._spectral = SpectralModel(fit.design) if spectral.suits(fit.design) else None
-        self._batch = None
-        if self._spectral is None and batch.suits(fit.blocks):
-            self._batch = BatchModel(fit.blocks, reml=fit.reml)
-
-    @property
-    def chunk(self) -> int:
-        """Responses that are best taken together."""
-        most = 1000 if self._spectral else 250 if self._batch else 25
-        return int(np.clip(NUMBERS_AT_ONCE // self.blocks.n, 1, most))
-
-    def __call__(self, responses: FloatArray) -> ManyFits:
-        """Fit every response, shape (B, n)."""
-        if self._spectral is not None:
-            maxima = self._spectral.fit(responses, reml=self.reml)
-            theta = np.sqrt(maxima.lam)[:, None][:, : self.blocks.theta_size]
-            found = np.isfinite(maxima.objective)
-            return ManyFits(theta, maxima.objective, np.where(found, 0.0, np.inf), found)
-        if self._batch is not None:
-            fits = self._batch.fit(responses, self._start)
-            self.again(responses, fits, np.flatnonzero(~fits.converged))
-            return fits
-        size = len(responses)
-        fits = ManyFits(
-            np.tile(self._start, (size, 1)),
-            np.full(size, np.inf),
-            np.full(size, np.inf),
-            np.zeros(size, dtype=bool),
-        )
-        self.again(responses, fits, np.arange(size))
-        return fits
-
-    def criterion(self, fits: ManyFits) -> FloatArray:
-        """The objectives; by REML, as they are with an orthonormal basis of X."""
-        return fits.objective - (2 * self.blocks.log_det_R if self.reml else 0.0)
-
-    def again(self, responses: FloatArray, fits: ManyFits, rows: np.ndarray) -> None:
-        """Fit the responses `rows` one by one, and keep what lowers the objective."""
-        for row in rows:
-            blocks = self.blocks.with_response(responses[row])
-            try:
-                found = minimize_objective(Objective(blocks, reml=self.reml))
-            except (DataError, np.linalg.LinAlgError):
-                found = None
-            if found is not None and not found.objective > fits.objective[row]:
-                fits.theta[row], fits.objective[row] = found.theta, found.objective
-                fits.expected_decrease[row] = found.expected_decrease
-                fits.converged[row] = found.converged
-            elif not fits.converged[row]:
-                fits.objective[row] = np.nan
-
-
 # ---- tests ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BootstrapTest(HypothesisTest):
     """Outcome of a parametric bootstrap test.
 
@@ -225,15 +142,17 @@ def parametric_bootstrap(
     nsim : int
         Number of replicates.
     rng : Generator, int or None
-        Passed to `numpy.random.default_rng`. The same `rng` gives the same numbers, whatever the
-        executor; the first k of n replicates do not depend on n.
+        Passed to `numpy.random.default_rng`. Each replicate has a random stream of its own, so the
+        same `rng` gives the same replicates whatever draws and refits them, and the first k of n
+        do not depend on n.
     executor : concurrent.futures.Executor, optional
         Threads, processes, or a cluster (Dask: ``client.get_executor()``).
     progress : bool, callable or None
         None shows a bar when stderr is a terminal and the run takes more than a second; True and
-        False always and never do; a callable gets (replicates drawn, nsim) after each chunk.
+        False always and never do; a callable gets (replicates drawn, nsim) now and then.
     resume : BootstrapTest, optional
-        An earlier result for the same models, to which replicates are added up to `nsim`.
+        An earlier result for the same fits, to which replicates are added up to `nsim`; `rng` is
+        then not used.
 
     Returns
     -------
@@ -244,10 +163,11 @@ def parametric_bootstrap(
     Raises
     ------
     DataError
-        If the models are not nested, are the same or swapped, or are not comparable; or if `nsim`
-        is not a positive whole number.
+        If the models are not nested, are the same or swapped, or are not comparable; if `nsim` is
+        not a positive whole number; or if `resume` is the result of other fits.
     BootstrapError
-        If the executor fails, or all replicates do; its ``result`` holds what was drawn.
+        If the executor or `progress` fails, or all replicates do; its ``result`` holds what was
+        drawn, and can be resumed.
 
     References
     ----------
@@ -268,11 +188,6 @@ def parametric_bootstrap(
     classical = lrt(small, large)
     with single_threaded():
         task = _LikelihoodRatio(small, Refitter(small), Refitter(large))
-    earlier = _earlier(resume, BootstrapTest)
-    if resume is not None and not np.isclose(
-        resume.statistic, classical.statistic, rtol=1e-6, atol=1e-6
-    ):
-        raise DataError("resume= is the result of other models; start anew without it.")
     draws = draw(
         task,
         nsim,
@@ -280,9 +195,11 @@ def parametric_bootstrap(
         rng=rng,
         executor=executor,
         progress=progress,
-        resume=earlier,
+        resume=_earlier(resume, BootstrapTest),
+        origin=_origin(small, large),
     )
-    return _checked(_test(classical, draws), draws)
+    tie = ROUNDING * (1 + abs(small.objective))
+    return _checked(_test(classical, draws, tie), draws)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,8 +214,8 @@ class _LikelihoodRatio:
     def chunk(self) -> int:
         return min(self.small.chunk, self.large.chunk)
 
-    def __call__(self, rng: np.random.Generator, size: int) -> FloatArray:
-        responses = self.truth.simulate(size, rng=rng)
+    def __call__(self, seed: np.random.SeedSequence, part: range) -> FloatArray:
+        responses = _responses(self.truth, seed, part)
         high, low = self.large(responses), self.small.criterion(self.small(responses))
         size_of_low = 1 + np.abs(low)
         worse = self.large.criterion(high) > low + WORSE * size_of_low
@@ -309,14 +226,12 @@ class _LikelihoodRatio:
         return statistics
 
 
-def _test(classical: LikelihoodRatioTest, draws: Draws) -> BootstrapTest | None:
+def _test(classical: LikelihoodRatioTest, draws: Draws, tie: float) -> BootstrapTest | None:
     everything = np.concatenate([np.zeros(0), *draws.in_order()])
     sample = everything[np.isfinite(everything)]
     if not len(sample):
         return None
-    statistic = classical.statistic
-    threshold = statistic - TIE * (1 + statistic)
-    pvalue = (1 + int(np.count_nonzero(sample >= threshold))) / (len(sample) + 1)
+    pvalue, mcse = simulated_pvalue(classical.statistic, sample, tie=tie)
     n_failed = len(everything) - len(sample)
     notes = [f"{len(sample)} replicates drawn from the smaller model."]
     if n_failed:
@@ -336,9 +251,9 @@ def _test(classical: LikelihoodRatioTest, draws: Draws) -> BootstrapTest | None:
         hypothesis=classical.hypothesis,
         valid=classical.valid,
         statistic_name=classical.statistic_name,
-        statistic=statistic,
+        statistic=classical.statistic,
         pvalue=pvalue,
-        mcse=float(np.sqrt(pvalue * (1 - pvalue) / len(sample))),
+        mcse=mcse,
         notes=tuple(notes),
         n_restrictions=int(classical.df[0]),
         sample=sample,
@@ -346,6 +261,24 @@ def _test(classical: LikelihoodRatioTest, draws: Draws) -> BootstrapTest | None:
         n_failed=n_failed,
         draws=draws,
     )
+
+
+def _responses(truth: Fit, seed: np.random.SeedSequence, part: range) -> FloatArray:
+    """The responses of some replicates, each from its own stream."""
+    return truth.response_to(normals(seed, part, truth.n_spherical))
+
+
+def _origin(*fits: Fit) -> str:
+    """What tells the draws of these fits from those of others: a digest of their arrays."""
+    digest = hashlib.blake2b(digest_size=16)
+    for fit in fits:
+        design = fit.design
+        by_term = [array for term in design.terms for array in (term.codes, term.model_matrix)]
+        digest.update(f"reml={fit.reml}".encode())
+        for array in (design.y, design.X, design.weights, design.offset, *by_term):
+            digest.update(b"none" if array is None else str(array.shape).encode())
+            digest.update(b"" if array is None else array.tobytes())
+    return digest.hexdigest()
 
 
 def _earlier(resume: object, kind: type[BootstrapTest] | type[BootstrapResult]) -> Draws | None:
@@ -365,7 +298,7 @@ def _checked(result: Result | None, draws: Draws, first_error: str = "") -> Resu
         raise BootstrapError(
             f"the run failed after {draws.drawn} of {draws.nsim} replicates "
             f"({type(draws.error).__name__}: {draws.error}). What was drawn is in the .result of "
-            "this error; pass it as resume= (with an executor that works) to draw the others.",
+            "this error: once the cause is mended, pass it as resume= to draw the others.",
             result,
         ) from draws.error
     if result is None:
@@ -378,7 +311,7 @@ def _checked(result: Result | None, draws: Draws, first_error: str = "") -> Resu
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BootstrapResult:
+class BootstrapResult(Frozen):
     """Replicates of a statistic.
 
     Attributes
@@ -419,7 +352,7 @@ class BootstrapResult:
 
     def to_frame(self) -> pd.DataFrame:
         """The replicates, one column for each component."""
-        return pd.DataFrame(self.replicates, columns=list(self.names))
+        return pd.DataFrame(self.replicates.copy(), columns=list(self.names))
 
     def confint(
         self,
@@ -525,10 +458,11 @@ def bootstrap(
     Raises
     ------
     DataError
-        If the statistic cannot be computed from `fit` itself, or `nsim` is not a positive whole
-        number.
+        If the statistic cannot be computed from `fit` itself, `nsim` is not a positive whole
+        number, or `resume` is the result of another fit or statistic.
     BootstrapError
-        If the executor fails, or all replicates do; its ``result`` holds what was drawn.
+        If the executor or `progress` fails, or all replicates do; its ``result`` holds what was
+        drawn, and can be resumed.
 
     Examples
     --------
@@ -545,7 +479,7 @@ def bootstrap(
     if resume is not None and not (
         resume.names == names and np.allclose(resume.observed, observed, rtol=1e-6, atol=1e-12)
     ):
-        raise DataError("resume= is the result of another fit or statistic; start anew without it.")
+        raise DataError("resume= is the result of another fit or statistic: start anew without it.")
     with single_threaded():
         task = _StatisticOfRefits(fit, Refitter(fit), statistic, names)
     draws = draw(
@@ -556,6 +490,7 @@ def bootstrap(
         executor=executor,
         progress=progress,
         resume=earlier,
+        origin=_origin(fit),
     )
     values = [values for values, _ in draws.in_order()]
     messages = [message for _, message in draws.in_order() if message]
@@ -584,13 +519,13 @@ class _StatisticOfRefits:
     def chunk(self) -> int:
         return min(self.refitter.chunk, 100)
 
-    def __call__(self, rng: np.random.Generator, size: int) -> tuple[FloatArray, str]:
+    def __call__(self, seed: np.random.SeedSequence, part: range) -> tuple[FloatArray, str]:
         """The statistics, NaN where one failed, and the first message."""
-        responses = self.fit.simulate(size, rng=rng)
+        responses = _responses(self.fit, seed, part)
         fits = self.refitter(responses)
-        values = np.full((size, len(self.names)), np.nan)
+        values = np.full((len(part), len(self.names)), np.nan)
         first_message = ""
-        for row in range(size):
+        for row in range(len(part)):
             try:
                 values[row] = self._replicate(responses[row], fits, row)
             except Exception as error:  # noqa: BLE001  the statistic is the user's
@@ -600,30 +535,12 @@ class _StatisticOfRefits:
     def _replicate(self, y: FloatArray, fits: ManyFits, row: int) -> FloatArray:
         if not np.isfinite(fits.objective[row]):
             raise DataError("the refit found no minimum.")
-        names, values = _named(self.statistic(_refitted(self.fit, y, fits, row)))
+        names, values = _named(self.statistic(refitted(self.fit, y, fits, row)))
         if names != self.names:
             raise DataError(f"the statistic has other components than that of the fit: {names}.")
         if not np.isfinite(values).all():
             raise DataError("the statistic has a component that is not finite.")
         return values
-
-
-def _refitted(fit: Fit, y: FloatArray, fits: ManyFits, row: int) -> Fit:
-    """The fit to `y`, at a minimum that is known."""
-    blocks, theta = fit.blocks.with_response(y), fits.theta[row]
-    optimum = Optimum(
-        start=fit.optimum.theta,
-        theta=theta,
-        objective=float(fits.objective[row]),
-        factor=factorize(blocks, theta),
-        evaluations=0,
-        restarts=0,
-        expected_decrease=float(fits.expected_decrease[row]),
-        smallest_curvature=np.nan,
-        converged=bool(fits.converged[row]),
-    )
-    design = dataclasses.replace(fit.design, y=y)
-    return dataclasses.replace(fit, design=design, blocks=blocks, optimum=optimum)
 
 
 def _observed_statistic(fit: Fit, statistic: Statistic) -> tuple[tuple[str, ...], FloatArray]:

@@ -31,16 +31,18 @@ from mmlib.engine.spectral import SpectralModel, Spectrum, suits
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.lrt import lrt
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.refits import ROUNDING
+from mmlib.inference.replicate import warn_interrupted
+from mmlib.inference.report import HypothesisTest, simulated_pvalue
 from mmlib.results.fit import Fit
 
-ROUNDING = 1e-9
+TIE = 1e-9
 """Simulated statistics this close below the observed one count as equal to it."""
 
 DRAWN_AT_ONCE = 2**16
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ExactTest(HypothesisTest):
     """Outcome of an exact (restricted) likelihood-ratio test.
 
@@ -63,7 +65,8 @@ class ExactTest(HypothesisTest):
 
     def draw(self, nsim: int, *, rng: np.random.Generator | int | None = None) -> FloatArray:
         """Draw statistics from the null distribution, for a picture of it."""
-        return self._null.draw(require_count("nsim", nsim), as_generator(rng))
+        with single_threaded():
+            return self._null.draw(require_count("nsim", nsim), as_generator(rng))
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,28 @@ class NullDistribution:
     restrictions: int = 0
 
     def draw(self, nsim: int, rng: np.random.Generator) -> FloatArray:
-        """Independent draws, shape (nsim,)."""
-        sizes = [min(DRAWN_AT_ONCE, nsim - done) for done in range(0, nsim, DRAWN_AT_ONCE)]
-        return np.concatenate([self._draw_some(size, rng) for size in sizes])
+        """Independent draws, shape (nsim,); fewer if the keyboard interrupts, with a warning.
+
+        One draw after the other takes its numbers from `rng`: the first k do not depend on `nsim`.
+        """
+        drawn: list[FloatArray] = []
+        try:
+            for done in range(0, nsim, DRAWN_AT_ONCE):
+                drawn += [self._draw_some(min(DRAWN_AT_ONCE, nsim - done), rng)]
+        except KeyboardInterrupt:
+            if not drawn:
+                raise
+            warn_interrupted(sum(map(len, drawn)), nsim)
+        return np.concatenate(drawn)
 
     def _draw_some(self, nsim: int, rng: np.random.Generator) -> FloatArray:
-        energies = self.spectrum.draw_energies(nsim, rng)
-        statistics = self.spectrum.maximize(energies, reml=self.reml).gain
-        if self.restrictions:
-            extra = rng.chisquare(self.restrictions, nsim)
-            statistics = statistics + self.spectrum.n * np.log1p(extra / energies.sum(axis=0))
-        return statistics
+        if not self.restrictions:
+            energies = self.spectrum.draw_energies(nsim, rng)
+            return self.spectrum.maximize(energies, reml=self.reml).gain
+        *parts, extra = self.spectrum.draw_energies(nsim, rng, self.restrictions)
+        energies = np.stack(parts)
+        gain = self.spectrum.maximize(energies, reml=self.reml).gain
+        return gain + self.spectrum.n * np.log1p(extra / energies.sum(axis=0))
 
     @property
     def closed_form(self) -> bool:
@@ -188,13 +202,14 @@ def exact_lrt(
     nsim : int
         Draws from the null distribution; none are needed where the p-value has a closed form.
     rng : Generator, int or None
-        Passed to `numpy.random.default_rng`.
+        Passed to `numpy.random.default_rng`. The first k of n draws do not depend on n.
 
     Returns
     -------
     ExactTest
         ``pvalue`` is exact and ``mcse`` None for a design with one distinct eigenvalue, such as a
-        balanced one; otherwise simulated, (1 + #{T* ≥ T})/(nsim + 1).
+        balanced one; otherwise simulated, (1 + #{T* ≥ T})/(nsim + 1). If the keyboard interrupts
+        the simulation, by what was drawn until then, with a `BootstrapWarning`.
 
     Raises
     ------
@@ -298,7 +313,9 @@ def exact_rlrt(
     notes: tuple[str, ...] = ()
     if others:
         small = replace(fit.design, terms=others)
-        statistic = max(0.0, _reml_criterion(small) - fit.objective)
+        statistic = _reml_criterion(small) - fit.objective
+        if statistic < ROUNDING * (1 + abs(fit.objective)):
+            statistic = 0.0
         names = ", ".join(_label(other) for other in others)
         notes = (
             f"The null distribution is that of the model without the other random term(s) ({names})"
@@ -328,10 +345,8 @@ def _test(
     else:
         with single_threaded():
             sample = distribution.draw(nsim, as_generator(rng))
-        threshold = statistic - ROUNDING * (1 + statistic)
-        pvalue = (1 + int(np.count_nonzero(sample >= threshold))) / (nsim + 1)
-        mcse = float(np.sqrt(pvalue * (1 - pvalue) / nsim))
-        notes += (f"{nsim} draws from the null distribution.",)
+        pvalue, mcse = simulated_pvalue(statistic, sample, tie=TIE * (1 + statistic))
+        notes += (f"{len(sample)} draws from the null distribution.",)
     return ExactTest(
         method=f"Exact {kind} test",
         hypothesis=hypothesis,

@@ -16,13 +16,14 @@ from mmlib.arrays import FloatArray
 from mmlib.design.checks import check_level, did_you_mean, require_count
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen
 from mmlib.inference.held import HeldObjective, parameters
 from mmlib.inference.profile import Profile, profile
 from mmlib.results.fit import Fit
 
 
 @dataclass(frozen=True, eq=False)
-class JointProfile:
+class JointProfile(Frozen):
     """How much the ML objective rises when two parameters are held.
 
     Attributes

@@ -22,7 +22,8 @@ from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, require_count
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
-from mmlib.inference.pvalues import PValue, Replicates
+from mmlib.frozen import Frozen
+from mmlib.inference.pvalues import PValue
 from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw
 from mmlib.inference.study import Effect, Hypothesized, Study, at_point, grid_of
 from mmlib.results.display import Summary, Table
@@ -34,15 +35,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PowerResult:
+class PowerResult(Frozen):
     """Power at each point of a grid.
 
     Attributes
     ----------
     title : str
         The test and its hypothesis.
-    grid : tuple of dict
-        What varies, point by point; one empty dict without a grid.
+    names : tuple of str
+        What varies; nothing without a grid.
+    points : tuple of tuple of float
+        The values of these at each point of the grid.
     alpha : float
         The level of the test.
     nsim : int
@@ -58,7 +61,8 @@ class PowerResult:
     """
 
     title: str
-    grid: tuple[dict[str, float], ...]
+    names: tuple[str, ...]
+    points: tuple[tuple[float, ...], ...]
     alpha: float
     nsim: int
     pvalues: tuple[FloatArray, ...] = field(repr=False)
@@ -86,13 +90,13 @@ class PowerResult:
         alpha = self.alpha if alpha is None else _checked_alpha(alpha)
         rows = []
         for point, pvalues, boundary, exact in zip(
-            self.grid, self.pvalues, self.boundary, self.exact, strict=True
+            self.points, self.pvalues, self.boundary, self.exact, strict=True
         ):
             valid = pvalues[np.isfinite(pvalues)]
             power = float(np.mean(valid <= alpha)) if len(valid) else np.nan
             rows.append(
                 {
-                    **point,
+                    **dict(zip(self.names, point, strict=True)),
                     "power": power,
                     "mcse": np.sqrt(power * (1 - power) / max(len(valid), 1)),
                     "boundary": float(np.mean(boundary)) if len(boundary) else np.nan,
@@ -146,13 +150,12 @@ class PowerResult:
         """
         from matplotlib import pyplot as plt  # slow to import, and seldom needed
 
-        names = list(self.grid[0])
-        if not names:
+        if not self.names:
             raise DataError("there is one point only; pass along= to see how the power changes.")
         if ax is None:
             _, ax = plt.subplots()
         frame = self.to_frame()
-        x, *others = names
+        x, *others = self.names
         parts = frame.groupby(others, sort=False) if others else [((), frame)]
         markers = "osD^v"
         for number, (values, part) in enumerate(parts):
@@ -272,7 +275,16 @@ def power(
         with single_threaded():
             task = here.task(at, seeds[number])
             exact.append(here.exact_power(at, alpha))
-        drawn = _draw(task, nsim, seeds[number], executor, progress, earlier.get(number))
+        drawn = draw(
+            task,
+            nsim,
+            chunk=task.chunk,
+            rng=np.random.default_rng(seeds[number]),
+            executor=executor,
+            progress=progress,
+            resume=earlier.get(number),
+            origin=here.origin(at),
+        )
         outcomes = np.concatenate([np.zeros((0, 2)), *drawn.in_order()])
         draws.append(drawn)
         pvalues.append(outcomes[:, 0])
@@ -281,7 +293,8 @@ def power(
             break
     result = PowerResult(
         title=study.title,
-        grid=tuple(grid[: len(draws)]),
+        names=tuple(grid[0]),
+        points=tuple(tuple(point.values()) for point in grid[: len(draws)]),
         alpha=alpha,
         nsim=nsim,
         pvalues=tuple(pvalues),
@@ -301,26 +314,6 @@ def power(
     return result
 
 
-def _draw(
-    task: Replicates,
-    nsim: int,
-    seed: int,
-    executor: Executor | None,
-    progress: Progress,
-    resume: Draws | None,
-) -> Draws:
-    """The one place where replicates are drawn."""
-    return draw(
-        task,
-        nsim,
-        chunk=task.chunk,
-        rng=np.random.default_rng(seed),
-        executor=executor,
-        progress=progress,
-        resume=resume,
-    )
-
-
 def _checked_alpha(alpha: float) -> float:
     if isinstance(alpha, bool) or not isinstance(alpha, float | int) or not 0 < alpha < 1:
         raise DataError(f"alpha must be between 0 and 1, not {alpha!r}; 0.05 is usual.")
@@ -337,6 +330,8 @@ def _seeds(
         return as_generator(rng).integers(2**63, size=len(grid)).tolist(), {}
     if not isinstance(resume, PowerResult):
         raise DataError(f"resume must be an earlier result of power, not {resume!r:.60}.")
-    if list(resume.grid) != list(grid[: len(resume.grid)]) or len(resume.seeds) != len(grid):
+    points = [tuple(point.values()) for point in grid]
+    same = (resume.names, list(resume.points)) == (tuple(grid[0]), points[: len(resume.points)])
+    if not same or len(resume.seeds) != len(grid):
         raise DataError("resume= is the result of another grid; start anew without it.")
     return list(resume.seeds), dict(enumerate(resume.draws))

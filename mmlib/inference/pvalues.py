@@ -20,12 +20,14 @@ from mmlib.engine.optimize import Optimum
 from mmlib.engine.spectral import SpectralModel
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import MMError
-from mmlib.inference.bootstrap import Refitter, parametric_bootstrap
+from mmlib.inference.bootstrap import parametric_bootstrap
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
+from mmlib.inference.refits import Refitter, refitted
+from mmlib.inference.replicate import normals
 from mmlib.inference.report import HypothesisTest
 from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
-from mmlib.results.simulate import Truth, draw_responses
+from mmlib.results.simulate import Truth, n_spherical, responses_to
 
 INNER = 199
 """Replicates of each bootstrap test whose power is simulated; (1 + INNER)·α is whole for 5 %."""
@@ -36,13 +38,16 @@ TIE = 1e-8
 NULL_DRAWS = 10_000
 """Draws from the null distribution of an exact test."""
 
+Numbers = tuple[np.random.SeedSequence, range]
+"""The seed of a run, and the numbers of its replicates."""
+
 PValue = Callable[[Fit], HypothesisTest | float]
 
 
 class PValues(Protocol):
     """Gives the p-value of each response, NaN where it fails, from the refits of the model."""
 
-    def __call__(self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator) -> Any:
+    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> Any:
         """The p-values, shape (B,)."""
 
 
@@ -52,6 +57,7 @@ class Replicates:
 
     design: Design
     truth: Truth
+    blocks: Blocks
     refitter: Refitter
     test: PValues
 
@@ -60,14 +66,14 @@ class Replicates:
         """Responses that are taken together."""
         return min(self.refitter.chunk, 10 if isinstance(self.test, Bootstrap) else 250)
 
-    def __call__(self, rng: np.random.Generator, size: int) -> FloatArray:
-        """P-values and flags of `size` replicates, shape (size, 2)."""
-        responses = draw_responses(self.design, self.truth, size, rng)
+    def __call__(self, seed: np.random.SeedSequence, part: range) -> FloatArray:
+        """P-values and flags of the replicates with these numbers, shape (len(part), 2)."""
+        spherical = normals(seed, part, n_spherical(self.design))
+        responses = responses_to(self.design, self.truth, spherical)
         fits = self.refitter(responses)
-        pvalues = np.asarray(self.test(responses, fits, rng), dtype=float)
+        pvalues = np.asarray(self.test(responses, fits, (seed, part)), dtype=float)
         pvalues[~np.isfinite(fits.objective)] = np.nan
-        boundary = on_boundary(self.refitter.blocks, fits.theta)
-        return np.column_stack([pvalues, boundary])
+        return np.column_stack([pvalues, on_boundary(self.blocks, fits.theta)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,23 +95,20 @@ class OfFits:
     model: Fit
     p_value: PValue
 
-    def __call__(
-        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
         """The p-values, shape (B,)."""
-        del rng
-        pairs = zip(responses, fits.theta, strict=True)
-        return np.array([self._one(y, theta) for y, theta in pairs])
+        del numbers
+        return np.array([self._one(y, fits, row) for row, y in enumerate(responses)])
 
-    def _one(self, y: FloatArray, theta: FloatArray) -> float:
+    def _one(self, y: FloatArray, fits: ManyFits, row: int) -> float:
         try:
-            return self.one(y, theta)
+            return self.of(refitted(self.model, y, fits, row))
         except (MMError, np.linalg.LinAlgError):
             return float("nan")
 
-    def one(self, y: FloatArray, theta: FloatArray) -> float:
-        """The p-value of one response, whose θ̂ is known."""
-        outcome = self.p_value(_at_response(self.model, y, theta))
+    def of(self, fit: Fit) -> float:
+        """The p-value of one fit."""
+        outcome = self.p_value(fit)
         return outcome.pvalue if isinstance(outcome, HypothesisTest) else float(outcome)
 
 
@@ -116,16 +119,14 @@ class ManyFTests:
     together: ManyKenwardRoger
     singly: OfFits
 
-    def __call__(
-        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
         """The p-values, shape (B,)."""
         found = np.isfinite(fits.objective) & np.isfinite(fits.theta).all(axis=1)
         pvalues = np.full(len(responses), np.nan)
         try:
             pvalues[found] = self.together(responses[found], fits.theta[found])
         except np.linalg.LinAlgError:
-            pvalues = self.singly(responses, fits, rng)
+            pvalues = self.singly(responses, fits, numbers)
         return pvalues
 
 
@@ -137,11 +138,9 @@ class LikelihoodRatio:
     large: Refitter
     df: int
 
-    def __call__(
-        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
         """The p-values, shape (B,)."""
-        del rng
+        del numbers
         low = self.small.criterion(self.small(responses))
         statistics = low - self.large.criterion(fits)
         return np.asarray(chdtrc(self.df, np.maximum(statistics, 0.0)))
@@ -154,21 +153,20 @@ class Bootstrap:
     small: Fit
     large: Fit
 
-    def __call__(
-        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
         """The p-values, shape (B,)."""
-        thetas = Refitter(self.small)(responses).theta
+        seed, part = numbers
+        low = Refitter(self.small)(responses)
         return np.array(
             [
                 parametric_bootstrap(
-                    _at_response(self.small, y, low),
-                    _at_response(self.large, y, high),
+                    refitted(self.small, y, low, row),
+                    refitted(self.large, y, fits, row),
                     nsim=INNER,
-                    rng=rng,
+                    rng=np.random.default_rng([*np.atleast_1d(seed.generate_state(4)), number]),
                     progress=False,
                 ).pvalue
-                for y, low, high in zip(responses, thetas, fits.theta, strict=True)
+                for row, (number, y) in enumerate(zip(part, responses, strict=True))
             ]
         )
 
@@ -180,11 +178,9 @@ class Exact:
     model: SpectralModel
     null: FloatArray
 
-    def __call__(
-        self, responses: FloatArray, fits: ManyFits, rng: np.random.Generator
-    ) -> FloatArray:
+    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
         """The p-values, shape (B,)."""
-        del fits, rng
+        del fits, numbers
         gains = self.model.fit(responses, reml=True).gain
         above = len(self.null) - np.searchsorted(self.null, gains - TIE * (1 + gains))
         return (1 + above) / (1 + len(self.null))
@@ -212,7 +208,8 @@ def on_boundary(blocks: Blocks, theta: FloatArray) -> BoolArray:
 
 def draw_one(design: Design, truth: Truth) -> FloatArray:
     """One response, always the same."""
-    return draw_responses(design, truth, 1, np.random.default_rng(0))[0]
+    spherical = np.random.default_rng(0).standard_normal((1, n_spherical(design)))
+    return responses_to(design, truth, spherical)[0]
 
 
 def fitted(design: Design, y: FloatArray, *, reml: bool) -> Fit:
@@ -226,13 +223,6 @@ def at_theta(design: Design, theta: FloatArray, *, reml: bool) -> Fit:
     """A fit of a design whose θ is known."""
     blocks = Blocks(design)
     return _known(design, blocks, theta, reml=reml)
-
-
-def _at_response(model: Fit, y: FloatArray, theta: FloatArray) -> Fit:
-    """The fit to a response whose θ̂ is known."""
-    design = dataclasses.replace(model.design, y=y)
-    known = _known(design, model.blocks.with_response(y), theta, reml=model.reml)
-    return dataclasses.replace(model, design=design, blocks=known.blocks, optimum=known.optimum)
 
 
 def _known(design: Design, blocks: Blocks, theta: FloatArray, *, reml: bool) -> Fit:

@@ -1,32 +1,39 @@
 """Draw many replicates: in this process or on an executor, always the same numbers.
 
-Replicates are drawn in chunks of a fixed size. Chunk k has a random stream of its own, spawned from
-one seed, so its numbers depend neither on the number of workers nor on the order in which they end;
-and a run that was cut short is resumed by drawing the chunks that it lacks.
+Each replicate has a random stream of its own, found by its number. So its numbers depend neither on
+how many are drawn together, nor on the workers and the order in which they end; and a run that was
+cut short, or was too short, is resumed by drawing the replicates that it lacks.
 """
 
 from __future__ import annotations
 
+import pickle
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.special import ndtri
 
+from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_generator
 from mmlib.engine.threads import single_threaded
-from mmlib.errors import MMError
+from mmlib.errors import DataError, MMError
+from mmlib.frozen import Frozen
 
 Progress = bool | Callable[[int, int], object] | None
 Report = Callable[[int], object]
-Outcomes = Generator[tuple[int, Any], None, None]
+Outcomes = Generator[tuple[range, Any], None, None]
 
 PATIENCE = 1.0
 """Seconds that a run may take before it shows its progress, or looks for cancelled futures."""
+
+SMALLEST = 2.0**-54
+"""Stands for a uniform number of zero, whose normal quantile is infinite."""
 
 
 class BootstrapError(MMError):
@@ -44,50 +51,61 @@ class BootstrapError(MMError):
 
 
 class BootstrapWarning(UserWarning):
-    """A bootstrap was interrupted; it returns what was drawn until then."""
+    """A simulation was interrupted; it returns what was drawn until then."""
 
 
 class Task(Protocol):
-    """Draws one chunk: `size` replicates, replicate after replicate from `rng`."""
+    """Draws a part of the replicates."""
 
-    def __call__(self, rng: np.random.Generator, size: int) -> Any:
-        """Return the replicates in any form that can be pickled."""
+    def __call__(self, seed: np.random.SeedSequence, part: range) -> Any:
+        """Return the replicates with the numbers `part`, in any form that can be pickled."""
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class Draws(Frozen):
     """What a run has drawn, and what it takes to go on with it.
 
     Attributes
     ----------
     seed : SeedSequence
-        The parent of the chunks' seeds.
-    nsim, chunk : int
-        Replicates asked for, and replicates in a chunk (the last may have fewer).
-    chunks : dict
-        Number of a chunk to what the task returned for it.
+        Where the streams of all replicates come from.
+    nsim : int
+        Replicates asked for.
+    parts : mapping
+        Numbers of replicates that were drawn together, to what the task returned for them.
+    origin : str
+        What is drawn: the draws of another are not resumed.
     error : Exception or None
-        Why the run stopped early, if the executor or the task failed.
+        Why the run stopped early, if the executor, the task or a progress function failed.
     """
 
     seed: np.random.SeedSequence
     nsim: int
-    chunk: int
-    chunks: dict[int, Any] = field(repr=False)
+    parts: Mapping[range, Any] = field(repr=False)
+    origin: str = ""
     error: Exception | None = None
-
-    def size(self, number: int) -> int:
-        """Replicates in a chunk."""
-        return min(self.chunk, self.nsim - number * self.chunk)
 
     @property
     def drawn(self) -> int:
         """Replicates drawn so far."""
-        return sum(self.size(number) for number in self.chunks)
+        return sum(map(len, self.parts))
 
     def in_order(self) -> list[Any]:
-        """What the task returned, chunk after chunk."""
-        return [self.chunks[number] for number in sorted(self.chunks)]
+        """What the task returned, part after part."""
+        return [self.parts[part] for part in _sorted(self.parts)]
+
+
+def normals(seed: np.random.SeedSequence, part: range, size: int) -> FloatArray:
+    """Standard normal numbers, `size` for each replicate of a part: shape (len(part), size).
+
+    The replicates share one sequence of numbers, of which each has its own stretch. A normal number
+    is the quantile of one uniform number, so it is known where the stretch of a replicate begins,
+    and a part is drawn at once: a generator for each replicate would take longer than a refit.
+    """
+    bits = np.random.PCG64DXSM(seed)
+    bits.advance(part.start * size)
+    uniform = np.random.Generator(bits).random((len(part), size))
+    return ndtri(np.maximum(uniform, SMALLEST, out=uniform), out=uniform)
 
 
 def draw(
@@ -96,104 +114,142 @@ def draw(
     *,
     chunk: int,
     rng: np.random.Generator | int | None,
-    executor: Executor | None,
-    progress: Progress,
-    resume: Draws | None,
+    executor: Executor | None = None,
+    progress: Progress = None,
+    resume: Draws | None = None,
+    origin: str = "",
 ) -> Draws:
-    """Draw `nsim` replicates of a task, `chunk` at a time.
+    """Draw `nsim` replicates of a task, at most `chunk` at a time.
 
-    The task must be picklable for executors that use processes. The other arguments are those of
-    `mmlib.bootstrap.parametric_bootstrap`; the chunks of an earlier run are kept.
+    The task must be picklable for executors that use processes. `origin` says what it draws; the
+    other arguments are those of `mmlib.bootstrap`. What an earlier run has drawn is kept.
 
     Returns
     -------
     Draws
         Incomplete, with a `BootstrapWarning`, if it was interrupted from the keyboard; incomplete,
-        with its `error` set, if the executor or the task failed.
+        with its `error` set, if the executor, the task or `progress` failed.
+
+    Raises
+    ------
+    DataError
+        If `resume` is of another origin.
     """
-    draws = _begin(nsim, chunk, rng, resume)
-    waiting = [number for number in range(-(-nsim // chunk)) if number not in draws.chunks]
-    done = _here(task, draws, waiting) if executor is None else _on(executor, task, draws, waiting)
+    seed, parts = _begin(nsim, rng, resume, origin)
+    missing = list(_missing(parts, nsim, chunk))
+    done = _here(task, seed, missing) if executor is None else _on(executor, task, seed, missing)
     error = None
-    with single_threaded(), _reporting(progress, nsim, draws.drawn) as report:
+    with single_threaded(), _reporting(progress, nsim, sum(map(len, parts))) as report:
         try:
-            for number, outcome in done:
+            for part, outcome in done:
                 if isinstance(outcome, Exception):
                     error = error or outcome
                     continue
-                draws.chunks[number] = outcome
-                report(draws.size(number))
+                parts[part] = outcome
+                report(len(part))
         except KeyboardInterrupt:
-            if not draws.chunks:
+            if not parts:
                 raise
-            warnings.warn(
-                f"interrupted: {draws.drawn} of {nsim} replicates were drawn; "
-                "pass the result as resume= to draw the others.",
-                BootstrapWarning,
-                stacklevel=3,
-            )
+            warn_interrupted(sum(map(len, parts)), nsim)
+        except Exception as problem:  # noqa: BLE001  the progress function is the user's
+            error = problem
         finally:
             done.close()
-    return Draws(draws.seed, nsim, chunk, draws.chunks, error)
+    return Draws(seed, nsim, parts, origin, error)
+
+
+def warn_interrupted(drawn: int, nsim: int) -> None:
+    """Tell that an interrupted simulation has a result all the same."""
+    warnings.warn(
+        f"interrupted: {drawn} of {nsim} replicates were drawn, and the result is that of these. "
+        "Where there is a resume=, pass it there to draw the others.",
+        BootstrapWarning,
+        stacklevel=4,
+    )
 
 
 def _begin(
-    nsim: int, chunk: int, rng: np.random.Generator | int | None, resume: Draws | None
-) -> Draws:
+    nsim: int, rng: np.random.Generator | int | None, resume: Draws | None, origin: str
+) -> tuple[np.random.SeedSequence, dict[range, Any]]:
+    """The seed of all streams, and what is drawn already."""
     if resume is None:
         # Drawing the seed, instead of spawning, also serves generators that cannot spawn.
         entropy = as_generator(rng).integers(2**32, size=4, dtype=np.uint32)
-        return Draws(np.random.SeedSequence(entropy.tolist()), nsim, chunk, {})
-    draws = Draws(resume.seed, nsim, chunk, {})
-    for number, outcome in resume.chunks.items():
-        if draws.size(number) == resume.size(number):
-            draws.chunks[number] = outcome
-    return draws
+        return np.random.SeedSequence(entropy.tolist()), {}
+    if resume.origin != origin:
+        raise DataError(
+            "resume= holds the draws of another fit or statistic, or of other data, weights or "
+            "criterion: start anew without it."
+        )
+    return resume.seed, {part: each for part, each in resume.parts.items() if part.stop <= nsim}
 
 
-def _chunk_seed(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
-    """The child number `number` of a seed, as `seed.spawn` makes it."""
-    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
+def _sorted(parts: Iterable[range]) -> list[range]:
+    return sorted(parts, key=lambda part: part.start)
 
 
-def _draw_chunk(task: Task, seed: np.random.SeedSequence, size: int) -> Any:
+def _missing(parts: Iterable[range], nsim: int, chunk: int) -> Iterator[range]:
+    """What is still to be drawn, in chunks."""
+    done = 0
+    for part in [*_sorted(parts), range(nsim, nsim)]:
+        for start in range(done, part.start, chunk):
+            yield range(start, min(start + chunk, part.start))
+        done = part.stop
+
+
+def _draw_part(task: Task, seed: np.random.SeedSequence, part: range) -> Any:
     with single_threaded():
-        return task(np.random.default_rng(seed), size)
+        return task(seed, part)
 
 
-def _here(task: Task, draws: Draws, waiting: list[int]) -> Outcomes:
-    """Chunks one after the other, until one fails."""
-    for number in waiting:
-        rng = np.random.default_rng(_chunk_seed(draws.seed, number))
+def _here(task: Task, seed: np.random.SeedSequence, missing: list[range]) -> Outcomes:
+    """Parts one after the other, until one fails."""
+    for part in missing:
         try:
-            outcome = task(rng, draws.size(number))
+            outcome = task(seed, part)
         except Exception as error:  # noqa: BLE001  what was drawn before must not be lost
-            yield number, error
+            yield part, error
             return
-        yield number, outcome
+        yield part, outcome
 
 
-def _on(executor: Executor, task: Task, draws: Draws, waiting: list[int]) -> Outcomes:
-    """Chunks as an executor ends them; an exception in place of those that it could not."""
-    futures: dict[Future[Any], int] = {}
+def _on(
+    executor: Executor, task: Task, seed: np.random.SeedSequence, missing: list[range]
+) -> Outcomes:
+    """Parts as an executor ends them; an exception in place of those that it could not."""
+    futures: dict[Future[Any], range] = {}
     try:
-        for number in waiting:
-            seed = _chunk_seed(draws.seed, number)
+        for part in missing:
             try:
-                future = executor.submit(_draw_chunk, task, seed, draws.size(number))
+                future = executor.submit(_draw_part, task, seed, part)
             except Exception as error:  # noqa: BLE001  an executor may fail in any way
-                yield number, error
+                yield part, _explained(error, task)
                 break
-            futures[future] = number
+            futures[future] = part
         for future in _as_they_end(set(futures)):
             try:
                 outcome = future.result()
             except Exception as error:  # noqa: BLE001
-                outcome = error
+                outcome = _explained(error, task)
             yield futures[future], outcome
     finally:
         for future in futures:
             future.cancel()
+
+
+def _explained(error: Exception, task: Task) -> Exception:
+    """The error; if the task could not be pickled, one that says so in every version of Python."""
+    try:
+        pickle.dumps(task)
+    except Exception as problem:  # noqa: BLE001  a class may refuse in any way
+        if (type(problem), str(problem)) == (type(error), str(error)):
+            explained = pickle.PicklingError(
+                f"{error}. What goes to another process must be picklable: the statistic must be a "
+                "function of a module, not a lambda or a function within another"
+            )
+            explained.__cause__ = error
+            return explained
+    return error
 
 
 def _as_they_end(pending: set[Future[Any]]) -> Iterator[Future[Any]]:
@@ -207,7 +263,7 @@ def _as_they_end(pending: set[Future[Any]]) -> Iterator[Future[Any]]:
 
 @contextmanager
 def _reporting(progress: Progress, nsim: int, drawn: int) -> Iterator[Report]:
-    """A function to call with the size of each chunk that is done."""
+    """A function to call with the size of each part that is done."""
     if callable(progress):
         count = drawn
 

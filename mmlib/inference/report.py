@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from mmlib.arrays import FloatArray
+from mmlib.frozen import Frozen
 from mmlib.results.display import Summary, Table
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class HypothesisTest:
+class HypothesisTest(Frozen):
     """Outcome of a test.
 
     Attributes
@@ -62,3 +66,14 @@ class HypothesisTest:
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
+
+
+def simulated_pvalue(statistic: float, sample: FloatArray, *, tie: float) -> tuple[float, float]:
+    """(1 + #{T* ≥ T})/(nsim + 1) and its Monte-Carlo standard error.
+
+    Simulated statistics less than `tie` below the observed one count as equal to it: where both
+    are zero, rounding must not decide.
+    """
+    nsim = len(sample)
+    pvalue = (1 + int(np.count_nonzero(sample >= statistic - tie))) / (nsim + 1)
+    return pvalue, float(np.sqrt(pvalue * (1 - pvalue) / nsim))

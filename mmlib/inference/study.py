@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,7 +19,6 @@ from mmlib.design.formula import parse_formula
 from mmlib.design.planned import Selection, everything
 from mmlib.errors import DataError
 from mmlib.inference import kenward_roger_many
-from mmlib.inference.bootstrap import Refitter
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.kenward_roger import kenward_roger
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
@@ -38,6 +38,7 @@ from mmlib.inference.pvalues import (
     exact_test,
     fitted,
 )
+from mmlib.inference.refits import Refitter
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.results.fit import Fit
 from mmlib.results.simulate import Truth, truth_of
@@ -174,22 +175,31 @@ class Study:
         reml = self.reml or self.method == "kenward-roger"
         model = at_theta(self.design, truth.theta, reml=reml)
         refitter = Refitter(model)
+        test = self._test(model, refitter, truth, seed)
+        return Replicates(self.design, truth, model.blocks, refitter, test)
+
+    def _test(self, model: Fit, refitter: Refitter, truth: Truth, seed: int) -> PValues:
         if self.method == "exact":
-            return Replicates(self.design, truth, refitter, exact_test(self.design, seed))
-        if self.method in ("lrt", "bootstrap"):
-            assert self.small is not None
-            small = fitted(self.small, draw_one(self.design, truth), reml=reml)
-            if self.method == "bootstrap":
-                return Replicates(self.design, truth, refitter, Bootstrap(small, model))
-            df = self._restrictions(small, model)
-            ratio = LikelihoodRatio(Refitter(small), refitter, df)
-            return Replicates(self.design, truth, refitter, ratio)
-        return Replicates(self.design, truth, refitter, self._test_of_fits(model, truth))
+            return exact_test(self.design, seed)
+        if self.small is None:
+            return self._test_of_fits(model, truth)
+        small = fitted(self.small, draw_one(self.design, truth), reml=model.reml)
+        if self.method == "bootstrap":
+            return Bootstrap(small, model)
+        return LikelihoodRatio(Refitter(small), refitter, self._restrictions(small, model))
+
+    def origin(self, truth: Truth) -> str:
+        """What tells the draws of this study from those of others: a digest of its arrays."""
+        digest = hashlib.blake2b(f"{self.title} reml={self.reml}".encode(), digest_size=16)
+        by_term = [array for t in self.design.terms for array in (t.codes, t.model_matrix)]
+        for array in (self.design.X, truth.beta, truth.theta, np.array(truth.sigma), *by_term):
+            digest.update(str(array.shape).encode() + array.tobytes())
+        return digest.hexdigest()
 
     def _test_of_fits(self, model: Fit, truth: Truth) -> PValues:
         """A test that needs the fits themselves; made once here, so that an error shows at once."""
         singly = OfFits(model, self.p_of_fit())
-        singly.one(draw_one(self.design, truth), model.theta)
+        singly.of(model.refit(draw_one(self.design, truth)))
         if self.method != "kenward-roger" or not kenward_roger_many.suits(model.blocks):
             return singly
         assert self.tested is not None

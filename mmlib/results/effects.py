@@ -110,7 +110,7 @@ def as_tables(
     """Arrays of shape (ℓ, S), one for each grouping, as tables of levels × columns."""
     return {
         grouping.name: pd.DataFrame(
-            table,
+            table.copy(),
             index=grouping.terms[0].levels,
             columns=[name for term in grouping.terms for name in term.columns],
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,13 +22,16 @@ from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum, minimize_objective
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen, read_only
 from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
 from mmlib.results.simulate import (
     Beta,
     Correlations,
     Sds,
     Truth,
-    draw_responses,
+    errors_of,
+    n_spherical,
+    responses_to,
     truth_of,
 )
 from mmlib.results.varcorr import VarCorr, covariances
@@ -43,7 +45,7 @@ class ConvergenceWarning(UserWarning):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Frozen):
     """A fitted linear mixed model, ``y = Xβ + Zb + ε`` with b = Λ_θ u, u and ε normal.
 
     Attributes
@@ -80,7 +82,8 @@ class Fit:
 
     @cached_property
     def _modes(self) -> Modes:
-        return self.optimum.factor.modes()
+        modes = self.optimum.factor.modes()
+        return Modes(read_only(modes.beta), [read_only(b) for b in modes.b])
 
     # ---- estimates -------------------------------------------------------------------------
 
@@ -94,8 +97,7 @@ class Fit:
         """Fixed effects, shape (p,)."""
         with single_threaded():
             beta = solve_triangular(self.blocks.R, self.blocks.ols + self._modes.beta)
-        beta.setflags(write=False)
-        return beta
+        return read_only(beta)
 
     @cached_property
     def sigma(self) -> float:
@@ -250,8 +252,7 @@ class Fit:
         mean = self.design.X @ self.beta
         if self.design.offset is not None:
             mean += self.design.offset
-        mean.setflags(write=False)
-        return mean
+        return read_only(mean)
 
     @cached_property
     def _fitted(self) -> FloatArray:
@@ -293,9 +294,8 @@ class Fit:
                     f"it has shape {values.shape}."
                 )
             require_own_rows("y", y, self.design.index)
-            response = as_response(pd.Series(values, name="y"))
-            design = dataclasses.replace(self.design, y=response)
-            return self.of(design, self.blocks.with_response(response), reml=reml)
+            blocks = self.blocks.with_response(as_response(pd.Series(values, name="y")))
+            return self.of(blocks.design, blocks, reml=reml)
 
     def simulate(
         self,
@@ -312,7 +312,9 @@ class Fit:
         """Draw new responses from the fitted model, or from the same design with other parameters.
 
         Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
-        in order), then the errors; so the first k of n replicates do not depend on n.
+        in order), then the errors; so the first k of n replicates do not depend on n. The numbers
+        come from `rng` one after the other: a second call with the same Generator goes on where
+        the first ended, and a bootstrap with the same `rng` draws others.
 
         Parameters
         ----------
@@ -332,26 +334,32 @@ class Fit:
         ndarray, shape (nsim, nobs)
         """
         nsim = require_count("nsim", nsim)
+        rng, truth = as_generator(rng), self.truth
         other = {"beta": beta, "theta": theta, "sd": sd, "corr": corr, "sigma": sigma}
         given = [name for name, value in other.items() if value is not None]
-        truth = self.truth
-        if given:
-            truth = truth_of(
-                self.design, truth, beta=beta, theta=theta, sd=sd, corr=corr, sigma=sigma
-            )
         if conditional and set(given) - {"sigma"}:
             raise DataError(
                 f"{given[0]}= changes the effects, which conditional=True keeps: leave one out."
             )
-        return draw_responses(
-            self.design,
-            truth,
-            nsim,
-            as_generator(rng),
-            given=self._fitted if conditional else None,
-        )
+        if given:
+            truth = truth_of(
+                self.design, truth, beta=beta, theta=theta, sd=sd, corr=corr, sigma=sigma
+            )
+        if conditional:
+            spherical = rng.standard_normal((nsim, self.nobs))
+            return self._fitted + errors_of(self.design, truth.sigma, spherical)
+        return responses_to(self.design, truth, rng.standard_normal((nsim, self.n_spherical)))
 
     @property
     def truth(self) -> Truth:
         """The estimates as parameters to draw responses from."""
         return Truth(self.beta, self.theta, self.sigma)
+
+    @property
+    def n_spherical(self) -> int:
+        """How many normal numbers make one response: those of u, and an error for each row."""
+        return n_spherical(self.design)
+
+    def response_to(self, spherical: FloatArray) -> FloatArray:
+        """The responses that standard normal numbers, shape (nsim, n_spherical), lead to."""
+        return responses_to(self.design, self.truth, spherical)

@@ -30,6 +30,7 @@ from mmlib.design.checks import require_choice, require_columns
 from mmlib.design.terms import group_codes, templates
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen, gives_copies
 from mmlib.results.effects import EffectsCovariance
 from mmlib.results.fit import Fit
 
@@ -40,8 +41,9 @@ DECISIVE = 1e-10
 """A leverage this close to 1: without these rows a fixed effect could not be estimated."""
 
 
+@gives_copies("leverage", "cooks_distance", "cooks_conditional", "dfbeta", "dfbetas")
 @dataclass(frozen=True, eq=False, repr=False)
-class Influence:
+class Influence(Frozen):
     """What each row, or each group of rows, does to a fit; θ and σ are held fixed.
 
     Attributes

@@ -48,33 +48,32 @@ class Truth:
     sigma: float
 
 
-def draw_responses(
-    design: Design,
-    truth: Truth,
-    nsim: int,
-    rng: np.random.Generator,
-    *,
-    given: FloatArray | None = None,
-) -> FloatArray:
-    """Responses of a design, shape (nsim, n); where `given`, the means of the rows, no effects.
+def n_spherical(design: Design) -> int:
+    """How many normal numbers make one response: those of u, and an error for each row."""
+    return sum(term.n_levels * term.width for term in design.terms) + design.n
 
-    Each replicate draws the spherical effects u (terms in the order of the design, levels in
-    order), then the errors; so the first k of n replicates do not depend on n.
+
+def responses_to(design: Design, truth: Truth, spherical: FloatArray) -> FloatArray:
+    """The responses that standard normal numbers, shape (nsim, n_spherical), lead to.
+
+    First the effects u (terms in the order of the design, levels in order), then the errors.
     """
-    terms = design.terms if given is None else ()
+    terms, nsim = design.terms, len(spherical)
     sizes = [term.n_levels * term.width for term in terms]
-    draws = truth.sigma * rng.standard_normal((nsim, sum(sizes) + design.n))
-    *effects, errors = np.split(draws, np.cumsum(sizes, dtype=int), axis=1)
-    if design.weights is not None:
-        errors = errors / np.sqrt(design.weights)
-    if given is None:
-        given = design.X @ truth.beta + (0.0 if design.offset is None else design.offset)
-    simulated = given + errors
-    lambdas = templates(design.terms, truth.theta)[: len(terms)]
-    for term, spherical, lam in zip(terms, effects, lambdas, strict=True):
-        b = spherical.reshape(nsim, term.n_levels, -1) @ lam.T
-        simulated += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
-    return simulated
+    *effects, errors = np.split(spherical, np.cumsum(sizes, dtype=int), axis=1)
+    mean = design.X @ truth.beta + (0.0 if design.offset is None else design.offset)
+    response = mean + errors_of(design, truth.sigma, errors)
+    lambdas = templates(terms, truth.theta * truth.sigma)
+    for term, u, lam in zip(terms, effects, lambdas, strict=True):
+        b = u.reshape(nsim, term.n_levels, -1) @ lam.T
+        response += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
+    return response
+
+
+def errors_of(design: Design, sigma: float, spherical: FloatArray) -> FloatArray:
+    """The errors that standard normal numbers, shape (nsim, n), lead to."""
+    root = design.root_weights
+    return sigma * (spherical if root is None else spherical / root)
 
 
 def simulate(
@@ -140,7 +139,8 @@ def simulate(
     nsim = require_count("nsim", nsim)
     design = plan(formula, frame, weights=weights, offset=offset)
     truth = truth_of(design, None, beta=beta, theta=theta, sd=sd, corr=corr, sigma=sigma)
-    return draw_responses(design, truth, nsim, as_generator(rng))
+    spherical = as_generator(rng).standard_normal((nsim, n_spherical(design)))
+    return responses_to(design, truth, spherical)
 
 
 def truth_of(

@@ -11,11 +11,12 @@ import pandas as pd
 from mmlib.arrays import FloatArray
 from mmlib.design.terms import RandomTerm, templates
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen
 from mmlib.results.display import Table, decimals_for, fixed_point
 
 
 @dataclass(frozen=True, eq=False)
-class TermCovariance:
+class TermCovariance(Frozen):
     """Covariance matrix of the effects of one random term, shape (S, S), in squared units of y."""
 
     group: str

@@ -58,13 +58,14 @@ def test_another_seed_draws_others(tmp_path, monkeypatch):
 def test_an_interrupted_run_goes_on_where_it_stopped(small_run, tmp_path, monkeypatch):
     drawn, original = [], calibrate.Rejections.__call__
 
-    def two_and_no_more(self, rng, size):
+    def two_and_no_more(self, seed, part):
         if len(drawn) == 2:
             raise KeyboardInterrupt
-        return original(self, rng, drawn.append(size) or size)
+        return on_and_on(self, seed, part)
 
-    def on_and_on(self, rng, size):
-        return original(self, rng, drawn.append(size) or size)
+    def on_and_on(self, seed, part):
+        drawn.append(len(part))
+        return original(self, seed, part)
 
     monkeypatch.setattr(calibrate.Rejections, "__call__", two_and_no_more)
     with pytest.raises(KeyboardInterrupt):

@@ -1,7 +1,5 @@
 """The parametric bootstrap: its numbers, any statistic, and bad input."""
 
-import importlib
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,13 +7,13 @@ from scipy import stats
 
 import mmlib as mm
 from mmlib.engine import batch
-from mmlib.inference.bootstrap import Refitter, bootstrap, parametric_bootstrap
+from mmlib.inference.bootstrap import bootstrap, parametric_bootstrap
 from mmlib.inference.exact import exact_rlrt
-from mmlib.inference.replicate import BootstrapError
+from mmlib.inference.refits import Refitter
+from mmlib.inference.replicate import BootstrapError, normals
 from tests.helpers.oracle import load_bootstrap_lrt, load_data, load_lecture, translate
 from tests.helpers.structures import simulated
 
-module = importlib.import_module("mmlib.inference.bootstrap")  # mm.bootstrap is the function
 ORACLE = {name: case for name, case in load_bootstrap_lrt().items() if name != "versions"}
 
 
@@ -132,9 +130,7 @@ def test_weights_and_offset_are_used():
     null = mm.lmm("y ~ 1 + (1 | influent)", data, reml=False, weights="w", offset="o")
     fit = mm.lmm("y ~ Type + (1 | influent)", data, reml=False, weights="w", offset="o")
     test = parametric_bootstrap(null, fit, nsim=30, rng=7)
-    stream = np.random.default_rng(7).integers(2**32, size=4, dtype=np.uint32).tolist()
-    first = np.random.SeedSequence(stream).spawn(1)[0]
-    responses = null.simulate(30, rng=np.random.default_rng(first))
+    responses = null.response_to(normals(test.draws.seed, range(30), null.n_spherical))
     expected = [null.refit(y).objective - fit.refit(y).objective for y in responses[:6]]
     np.testing.assert_allclose(test.sample[:6], expected, atol=1e-8)
 
@@ -281,7 +277,7 @@ def test_failed_refits_are_counted_and_reported(pulp_pair, monkeypatch):
         fits.objective[::4] = np.nan
         return fits
 
-    monkeypatch.setattr(module.Refitter, "__call__", fails_sometimes)
+    monkeypatch.setattr(Refitter, "__call__", fails_sometimes)
     test = parametric_bootstrap(*pulp_pair, nsim=40, rng=8)
     assert (test.nsim, test.n_failed, len(test.sample)) == (40, 10, 30)
     assert any("10 of 40 replicates failed" in note for note in test.notes)

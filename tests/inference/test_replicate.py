@@ -14,7 +14,7 @@ import mmlib as mm
 from mmlib.inference.bootstrap import bootstrap, parametric_bootstrap
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
 
-module = importlib.import_module("mmlib.inference.bootstrap")  # mm.bootstrap is the function
+module = importlib.import_module("mmlib.inference.refits")
 
 
 def sigma(fit):
@@ -119,7 +119,7 @@ def test_only_a_run_of_the_same_models_can_be_resumed(pulp_pair, penicillin_pair
         parametric_bootstrap(*pulp_pair, nsim=20),
         bootstrap(pulp_pair[1], sigma, nsim=20),
     )
-    with pytest.raises(mm.DataError, match="other models"):
+    with pytest.raises(mm.DataError, match="other data"):
         parametric_bootstrap(*penicillin_pair, nsim=40, resume=test)
     with pytest.raises(mm.DataError, match="another fit or statistic"):
         bootstrap(penicillin_pair[1], sigma, nsim=40, resume=result)
@@ -162,7 +162,7 @@ def test_an_interrupt_before_the_first_replicate_is_an_interrupt(pulp_pair, monk
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mm.LMMResult, "simulate", interrupted)
+    monkeypatch.setattr(mm.LMMResult, "response_to", interrupted)
     with pytest.raises(KeyboardInterrupt):
         parametric_bootstrap(*pulp_pair, nsim=10)
 
@@ -185,9 +185,9 @@ def test_an_executor_that_dies_leaves_what_was_drawn(pulp_pair, monkeypatch):
 def test_an_executor_that_is_shut_down_midway_leaves_what_was_drawn(pulp_pair, monkeypatch):
     monkeypatch.setattr(module, "NUMBERS_AT_ONCE", 200)
     pool, closed, calls = ThreadPoolExecutor(1), threading.Event(), []
-    plain = mm.LMMResult.simulate
+    plain = mm.LMMResult.response_to
 
-    def simulate(self, *args, **kwargs):
+    def response_to(self, *args, **kwargs):
         calls.append(1)
         if len(calls) > 2:  # the third chunk waits for the end
             closed.wait(30)
@@ -198,7 +198,7 @@ def test_an_executor_that_is_shut_down_midway_leaves_what_was_drawn(pulp_pair, m
             pool.shutdown(wait=False, cancel_futures=True)
             closed.set()
 
-    monkeypatch.setattr(mm.LMMResult, "simulate", simulate)
+    monkeypatch.setattr(mm.LMMResult, "response_to", response_to)
     with pytest.raises(BootstrapError, match="CancelledError") as info:
         parametric_bootstrap(*pulp_pair, nsim=5000, rng=7, executor=pool, progress=close)
     part = info.value.result
@@ -226,7 +226,7 @@ def test_processes_that_die_or_cannot_be_reached_are_errors(pulp_pair):
 
 def test_an_error_in_the_engine_keeps_what_was_drawn(pulp_pair, monkeypatch):
     monkeypatch.setattr(module, "NUMBERS_AT_ONCE", 2000)
-    plain, calls = mm.LMMResult.simulate, []
+    plain, calls = mm.LMMResult.response_to, []
 
     def fails_later(self, *args, **kwargs):
         calls.append(1)
@@ -234,7 +234,7 @@ def test_an_error_in_the_engine_keeps_what_was_drawn(pulp_pair, monkeypatch):
             raise MemoryError("too large")
         return plain(self, *args, **kwargs)
 
-    monkeypatch.setattr(mm.LMMResult, "simulate", fails_later)
+    monkeypatch.setattr(mm.LMMResult, "response_to", fails_later)
     with pytest.raises(BootstrapError, match=r"after 200 of 1000 .*MemoryError") as info:
         parametric_bootstrap(*pulp_pair, nsim=1000)
     assert len(info.value.result.sample) == 200

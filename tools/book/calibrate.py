@@ -254,17 +254,18 @@ def _bootstrap(small: mm.LMMResult, large: mm.LMMResult, rng: np.random.Generato
 
 @dataclass(frozen=True)
 class Rejections:
-    """Draws a chunk of responses and counts what each test says of them.
+    """Draws some responses, each from a stream of its own, and counts what each test says of them.
 
     The study goes by its name, which every process can look up.
     """
 
     study: str
 
-    def __call__(self, rng: np.random.Generator, size: int) -> Counts:
+    def __call__(self, seed: np.random.SeedSequence, part: range) -> Counts:
         """Rejections and failures of each test, shape (tests, 2)."""
         fits, theta = _fits(self.study), np.array(_study(self.study).theta)
-        counts = [self._one(fits, theta, rng) for _ in range(size)]
+        streams = (np.random.SeedSequence(seed.entropy, spawn_key=(number,)) for number in part)
+        counts = [self._one(fits, theta, np.random.default_rng(stream)) for stream in streams]
         return np.sum(counts, axis=0)
 
     @staticmethod
@@ -391,7 +392,7 @@ def _save(draws: Draws, file: Path, study: Study) -> None:
         "key": _key(study),
         "entropy": draws.seed.entropy,
         "nsim": draws.nsim,
-        "chunks": {number: counts.tolist() for number, counts in draws.chunks.items()},
+        "parts": [[part.start, part.stop, each.tolist()] for part, each in draws.parts.items()],
     }
     unfinished = file.with_suffix(".new")
     unfinished.write_text(json.dumps(content), encoding="utf-8")
@@ -405,8 +406,8 @@ def _load(file: Path, study: Study) -> Draws | None:
     content = json.loads(file.read_text(encoding="utf-8"))
     if content["key"] != _key(study):
         return None
-    chunks = {int(number): np.array(counts) for number, counts in content["chunks"].items()}
-    return Draws(np.random.SeedSequence(content["entropy"]), content["nsim"], CHUNK, chunks)
+    parts = {range(start, stop): np.array(counts) for start, stop, counts in content["parts"]}
+    return Draws(np.random.SeedSequence(content["entropy"]), content["nsim"], parts)
 
 
 def _key(study: Study) -> list[Any]:
