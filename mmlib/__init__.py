@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mmlib.datasets import DatasetColumn, DatasetInfo, dataset_info, list_datasets, load_dataset
 from mmlib.design.build import Design, build_design
 from mmlib.design.formula import MixedFormula, RandomPart, parse_formula
+from mmlib.design.planned import plan
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
@@ -28,6 +29,7 @@ from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.joint_profile import JointProfile, joint_profile
 from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.power import PowerResult, power
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
 from mmlib.inference.report import HypothesisTest
@@ -37,6 +39,7 @@ from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
 from mmlib.results.display import Summary
 from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
+from mmlib.results.simulate import simulate
 from mmlib.results.varcorr import TermCovariance, VarCorr
 
 if TYPE_CHECKING:
@@ -72,6 +75,7 @@ __all__ = [
     "Objective",
     "OneWayLayout",
     "Optimum",
+    "PowerResult",
     "Profile",
     "RandomPart",
     "RandomTerm",
@@ -98,9 +102,12 @@ __all__ = [
     "oneway",
     "parametric_bootstrap",
     "parse_formula",
+    "plan",
     "plots",
+    "power",
     "profile",
     "satterthwaite",
+    "simulate",
 ]
 
 

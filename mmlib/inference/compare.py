@@ -10,6 +10,7 @@ import pandas as pd
 
 from mmlib.design.checks import require_fit
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt, require_same_data
 from mmlib.results.display import Summary, Table
 from mmlib.results.effect_sizes import r2
@@ -23,7 +24,7 @@ REFITTED = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Frozen):
     """Models of the same data, those with fewer parameters first.
 
     Attributes

@@ -50,10 +50,11 @@ def hypothesis_matrix(
     Parameters
     ----------
     fit : LMMResult
-    L : str, sequence of str, or array of shape (p,) or (ℓ, p)
+    L : str, sequence of str, array of shape (p,) or (ℓ, p), or Hypothesis
         The name of a term of the fixed part (``"treat"``, ``"A:B"``: all its coefficients are 0);
         equations in the coefficients, separated by commas (``"treat[T.B] = treat[T.C]"``,
         ``"2*x - 3 = z"``; without ``=`` the expression is 0); several such texts; or the matrix.
+        A `Hypothesis` has been read already, and is returned as it is.
     rhs : float or array, shape (ℓ,), optional
         Right-hand sides β_H for a matrix, by default 0. Equations carry their own.
 
@@ -82,6 +83,8 @@ def hypothesis_matrix(
     'treat[T.B] = 0, treat[T.C] = 0, treat[T.D] = 0'
     """
     require_fit(fit)
+    if isinstance(L, Hypothesis):
+        return L
     names = fit.design.fixed_names
     if not names:
         raise DataError("the fit has no fixed effects, so there is no hypothesis about them.")

@@ -26,6 +26,7 @@ from mmlib.design.checks import did_you_mean, require_choice
 from mmlib.design.terms import RandomTerm, group_codes, templates
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen
 from mmlib.results.fit import Fit
 
 Robust = Literal["CR0", "CR1", "CR1p", "CR2", "CR3"]
@@ -35,7 +36,7 @@ NOTHING_LEFT = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
-class RobustCovariance:
+class RobustCovariance(Frozen):
     """A cluster-robust covariance of β̂, and what its degrees of freedom are made of.
 
     Attributes

@@ -15,7 +15,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, lower
 from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, as_response, require_count, require_own_rows
-from mmlib.design.terms import RandomTerm, templates
+from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Modes
 from mmlib.engine.objective import Objective
@@ -24,6 +24,16 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen, read_only
 from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
+from mmlib.results.simulate import (
+    Beta,
+    Correlations,
+    Sds,
+    Truth,
+    errors_of,
+    n_spherical,
+    responses_to,
+    truth_of,
+)
 from mmlib.results.varcorr import VarCorr, covariances
 
 SINGULAR_TOLERANCE = 1e-5
@@ -406,8 +416,13 @@ class Fit(Frozen):
         *,
         rng: np.random.Generator | int | None = None,
         conditional: bool = False,
+        beta: Beta | None = None,
+        theta: ArrayLike | None = None,
+        sd: Sds | None = None,
+        corr: Correlations | None = None,
+        sigma: float | None = None,
     ) -> FloatArray:
-        """Draw new responses from the fitted model.
+        """Draw new responses from the fitted model, or from the same design with other parameters.
 
         Each replicate draws the spherical effects u (terms in the order of `Design.terms`, levels
         in order), then the errors; so the first k of n replicates do not depend on n. The numbers
@@ -423,6 +438,9 @@ class Fit(Frozen):
         conditional : bool, default False
             Keep the levels of the data at their conditional modes and draw the errors only: more
             observations of the same groups, instead of new groups.
+        beta, theta, sd, corr, sigma
+            As for `mmlib.simulate`: what is given takes the place of the estimate. Standard
+            deviations that are not given stay as estimated, whatever `sigma` is.
 
         Returns
         -------
@@ -442,28 +460,32 @@ class Fit(Frozen):
         (3, 20)
         """
         nsim = require_count("nsim", nsim)
-        rng = as_generator(rng)
+        rng, truth = as_generator(rng), self.truth
+        other = {"beta": beta, "theta": theta, "sd": sd, "corr": corr, "sigma": sigma}
+        given = [name for name, value in other.items() if value is not None]
+        if conditional and set(given) - {"sigma"}:
+            raise DataError(
+                f"{given[0]}= changes the effects, which conditional=True keeps: leave one out."
+            )
+        if given:
+            truth = truth_of(
+                self.design, truth, beta=beta, theta=theta, sd=sd, corr=corr, sigma=sigma
+            )
         if conditional:
-            return self._fitted + self._errors(rng.standard_normal((nsim, self.nobs)))
-        return self.response_to(rng.standard_normal((nsim, self.n_spherical)))
+            spherical = rng.standard_normal((nsim, self.nobs))
+            return self._fitted + errors_of(self.design, truth.sigma, spherical)
+        return responses_to(self.design, truth, rng.standard_normal((nsim, self.n_spherical)))
+
+    @property
+    def truth(self) -> Truth:
+        """The estimates as parameters to draw responses from."""
+        return Truth(self.beta, self.theta, self.sigma)
 
     @property
     def n_spherical(self) -> int:
         """How many normal numbers make one response: those of u, and an error for each row."""
-        return sum(term.n_levels * term.width for term in self.design.terms) + self.nobs
+        return n_spherical(self.design)
 
     def response_to(self, spherical: FloatArray) -> FloatArray:
         """The responses that standard normal numbers, shape (nsim, n_spherical), lead to."""
-        terms, nsim = self.design.terms, len(spherical)
-        sizes = [term.n_levels * term.width for term in terms]
-        *effects, errors = np.split(spherical, np.cumsum(sizes, dtype=int), axis=1)
-        response = self.population_mean + self._errors(errors)
-        lambdas = templates(terms, self.theta * self.sigma)
-        for term, u, lam in zip(terms, effects, lambdas, strict=True):
-            b = u.reshape(nsim, term.n_levels, -1) @ lam.T
-            response += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
-        return response
-
-    def _errors(self, spherical: FloatArray) -> FloatArray:
-        root = self.design.root_weights
-        return self.sigma * (spherical if root is None else spherical / root)
+        return responses_to(self.design, self.truth, spherical)
