@@ -25,6 +25,7 @@ from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.joint_profile import JointProfile, joint_profile
 from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.means import JointTests, LinearFunctions, emmeans, emtrends
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
 from mmlib.inference.report import HypothesisTest
@@ -57,9 +58,11 @@ __all__ = [
     "HypothesisTest",
     "Influence",
     "JointProfile",
+    "JointTests",
     "KenwardRogerTest",
     "LMMResult",
     "LikelihoodRatioTest",
+    "LinearFunctions",
     "MMError",
     "MixedFormula",
     "Objective",
@@ -74,6 +77,8 @@ __all__ = [
     "bootstrap",
     "build_design",
     "dataset_info",
+    "emmeans",
+    "emtrends",
     "exact_lrt",
     "exact_rlrt",
     "hypothesis_matrix",
