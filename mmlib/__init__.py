@@ -23,9 +23,11 @@ from mmlib.inference.bootstrap import (
 from mmlib.inference.exact import ExactTest, exact_lrt, exact_rlrt
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.joint_profile import JointProfile, joint_profile
+from mmlib.inference.joint_tests import JointTests
 from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
+from mmlib.inference.linear_functions import LinearFunctions
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
-from mmlib.inference.means import JointTests, LinearFunctions, emmeans, emtrends
+from mmlib.inference.means import emmeans, emtrends
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
 from mmlib.inference.report import HypothesisTest

@@ -2,8 +2,8 @@
 
 The simultaneous ones are those of the largest |T| of a family, with T_i = Z_i / S, the Z_i normal
 with correlations R and νS² independent χ² with ν degrees of freedom. Hsu (1996), Multiple
-Comparisons, chapters 3, 5 and 7; Somerville (1997), Computational Statistics 12, 83–99; Holm (1979),
-Scand. J. Statist. 6, 65–70; Benjamini & Hochberg (1995), J. R. Statist. Soc. B 57, 289–300.
+Comparisons, chapters 3, 5 and 7; Somerville (1997), Computational Statistics 12, 83–99; Holm
+(1979), Scand. J. Statist. 6, 65–70; Benjamini & Hochberg (1995), J. R. Statist. Soc. B 57, 289–300.
 """
 
 from __future__ import annotations

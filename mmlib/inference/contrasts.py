@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 from math import gcd, lcm
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -117,7 +118,7 @@ def _polynomials(k: int, most: int) -> list[FloatArray]:
     for degree in range(1, min(k - 1, most) + 1):
         row = [point**degree for point in points]
         for lower in found:
-            share = sum(a * b for a, b in zip(row, lower, strict=True)) / sum(b * b for b in lower)
+            share = _product(row, lower) / _product(lower, lower)
             row = [a - share * b for a, b in zip(row, lower, strict=True)]
         found.append(row)
     whole = []
@@ -126,3 +127,12 @@ def _polynomials(k: int, most: int) -> list[FloatArray]:
         numbers = [int(value * scale) for value in row]
         whole.append(np.array(numbers, dtype=float) / gcd(*numbers))
     return whole
+
+
+def _product(one: Sequence[Fraction], other: Sequence[Fraction]) -> Fraction:
+    return sum((a * b for a, b in zip(one, other, strict=True)), Fraction(0))
+
+
+def text_of(value: Any) -> str:
+    """A level or a number as text, 8.0 as 8."""
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)

@@ -87,7 +87,7 @@ class ReferenceGrid:
             raise DataError(
                 f"the reference grid would have {n_cells} cells; hold some factors by at={{...}}."
             )
-        return cls(design, values, factors, frozenset(at or {}))
+        return cls(design, values, frozenset(factors), frozenset(at or {}))
 
     # ---- averages --------------------------------------------------------------------------------
 
@@ -151,7 +151,8 @@ class ReferenceGrid:
     def _totals(self, names: Sequence[str]) -> FloatArray:
         """For each cell the rows of the data that agree with it in `names`."""
         place = self._combination_of(names)
-        return np.bincount(place, weights=self._counts)[place]
+        totals: FloatArray = np.bincount(place, weights=self._counts).astype(float)
+        return totals[place]
 
     # ---- cells -----------------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class ReferenceGrid:
         for k, (name, values) in enumerate(self.points.items()):
             column: Any = values[self._places[:, k]]
             if isinstance(self.design.frame[name].dtype, pd.CategoricalDtype):
-                column = pd.Categorical(column, dtype=self.design.frame[name].dtype)
+                column = column.astype(self.design.frame[name].dtype)
             columns[name] = column
         return pd.DataFrame(columns, index=range(len(self._places)))
 
@@ -324,5 +325,7 @@ def _listed(names: Iterable[Any]) -> str:
 
 def _combinations(sizes: Sequence[int]) -> IntArray:
     """All combinations of positions, the first one varying fastest, shape (product, number)."""
-    places = np.indices(tuple(sizes)[::-1]).reshape(len(sizes), -1)
-    return places[::-1].T if len(sizes) else np.zeros((1, 0), dtype=np.intp)
+    if not sizes:
+        return np.zeros((1, 0), dtype=np.intp)
+    places: IntArray = np.indices(tuple(sizes)[::-1]).reshape(len(sizes), -1)[::-1].T
+    return places

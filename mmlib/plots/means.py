@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from mmlib.inference.means import LinearFunctions
+from mmlib.inference.linear_functions import LinearFunctions
 
 BLUE = "#0072B2"
 

@@ -12,18 +12,21 @@ import pytest
 from scipy.stats import t as student
 
 import mmlib as mm
+from mmlib.inference.reference_grid import ReferenceGrid
 from tests.helpers import means as oracle
 
 RTOL_SE = 1e-7
 RTOL_DF = {"kenward-roger": 1e-6, "satterthwaite": 1e-5, "asymptotic": 0}
-ATOL_TUKEY = 1e-7
+ATOL_TUKEY = 3e-7
+"""R's ptukey is off by 2.5e-7 (machines, B − C); scipy agrees with us to 1e-14."""
+
 ATOL_MVT = 1e-5
 """The oracle's integrals: 8e-6 where they can be compared with Tukey's exact ones."""
 
 RTOL_QTUKEY = 2e-4
 """R stops the search for this quantile at changes of 1e-4."""
 
-ATOL_MVT_LIMIT = 0.01
+RTOL_MVT_LIMIT = 0.03
 """emmeans simulates these quantiles, for whole degrees of freedom."""
 
 QUERIES = [
@@ -70,11 +73,10 @@ def check_labels(frame, labels):
 @of_kind("means", "trends")
 def test_means_and_slopes(pair):
     query = oracle.load(pair[0])["queries"][pair[1]]
-    if "contrast" in query:
+    if "contrast" in query or (pair[0], query["kind"]) == ("means_poly", "trends"):
         return
-    means = oracle.ask(oracle.fit_of(pair[0]), query, back=True) if query.get("type") else (
-        oracle.ask(oracle.fit_of(pair[0]), query)
-    )
+    options = {"back": True} if query.get("type") else {}
+    means = oracle.ask(oracle.fit_of(pair[0]), query, **options)
     frame = means.to_frame()
     check_labels(frame, query["rows"]["labels"])
     check(frame, query["rows"], query)
@@ -96,10 +98,19 @@ def test_contrasts(pair):
     for adjust, rows in query["adjust"].items():
         ours = "dunnett" if adjust == "dunnettx" else adjust
         frame = oracle.contrasts(means, query, ours).to_frame()
-        check_labels(frame, {key: value for key, value in rows["labels"].items() if key != "1"})
+        if query["kind"] == "interaction":
+            frame = in_order_of_emmeans(frame)
+        check_labels(frame, rows["labels"])
         check(frame, rows, query, "estimate")
         if query["trusted"]:
             check_adjusted(frame, rows, adjust)
+
+
+def in_order_of_emmeans(frame):
+    """The contrasts of the first factor vary fastest."""
+    first, second = (frame[name].unique() for name in (frame.columns[1], "contrast"))
+    order = [(a, b) for b in second for a in first]
+    return frame.set_index([frame.columns[1], "contrast"]).loc[order].reset_index(drop=True)
 
 
 def check_adjusted(frame, rows, adjust):
@@ -112,10 +123,28 @@ def check_adjusted(frame, rows, adjust):
     np.testing.assert_allclose(frame["pvalue"], expected, rtol=0, atol=tolerance)
     for limit in ("lower", "upper"):
         reach = np.abs(oracle.numbers(rows[limit]) - oracle.numbers(rows["estimate"]))
-        tolerance = {"tukey": RTOL_QTUKEY, "mvt": ATOL_MVT_LIMIT}.get(adjust, 1e-5)
-        np.testing.assert_allclose(
-            np.abs(frame[limit] - frame["estimate"]), reach, rtol=tolerance
-        )
+        tolerance = {"tukey": RTOL_QTUKEY, "mvt": RTOL_MVT_LIMIT}.get(adjust, 1e-5)
+        np.testing.assert_allclose(np.abs(frame[limit] - frame["estimate"]), reach, rtol=tolerance)
+
+
+def test_slopes_of_a_parabola():
+    """Ours are derivatives; emmeans's a difference quotient forwards, off by half a step's bend."""
+    fit = oracle.fit_of("means_poly")
+    ages = fit.design.frame["age"]
+    step = 0.001 * (ages.max() - ages.min())
+    for query in oracle.load("means_poly")["queries"]:
+        if query["kind"] == "trends":
+            slopes = oracle.ask(fit, query)
+            places = query["at"]["age"]
+            ahead = [place + step for place in places]
+            means = mm.emmeans(fit, "age", at={"age": [*places, *ahead]})
+            L = (means.L[len(places) :] - means.L[: len(places)]) / step
+            np.testing.assert_allclose(L @ fit.beta, query["rows"]["estimate"], rtol=1e-8)
+            exact = slopes.to_frame()["mean"]
+            bend = (exact.iloc[-1] - exact.iloc[0]) / (places[-1] - places[0])
+            np.testing.assert_allclose(
+                exact + bend * step / 2, query["rows"]["estimate"], rtol=1e-8
+            )
 
 
 def test_ratios_of_a_logarithm():
@@ -163,7 +192,7 @@ def test_joint_tests(pair):
 
 def joint(fit, term, ddf):
     """The joint test of a term: equal means, equal slopes, or interaction contrasts."""
-    grid = mm.inference.reference_grid.ReferenceGrid.of(fit.design)
+    grid = ReferenceGrid.of(fit.design)
     names = term.split(":")
     covariates = [each for each in names if each not in grid.factors]
     factors = [each for each in names if each in grid.factors]
@@ -202,5 +231,6 @@ def test_linear_functions_are_those_of_emmeans(case_id):
             continue
         ours = oracle.ask(oracle.fit_of(case_id), query).L
         theirs = np.array(query["L"], dtype=float)
+        atol = 1e-2 if case_id == "means_poly" and query["kind"] == "trends" else 1e-5
         sort = lambda L: np.array(sorted(L.T.round(6).tolist()))  # noqa: E731
-        np.testing.assert_allclose(sort(ours), sort(theirs), atol=1e-5)
+        np.testing.assert_allclose(sort(ours), sort(theirs), atol=atol)
