@@ -21,7 +21,7 @@ ADJUSTMENTS = ("none", "tukey", "mvt", "dunnett", "holm", "bonferroni", "bh")
 TAIL = 1e-14
 """What is left out at either end of the distribution of the scale."""
 
-SCALE_NODES, NORMAL_NODES = 80, 256
+SCALE_NODES, NORMAL_NODES = 160, 256
 SAME = 1e-9
 """Correlations that differ by less are the same."""
 

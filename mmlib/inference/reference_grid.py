@@ -256,11 +256,12 @@ def derivative(f: Callable[[float], FloatArray], at: float, low: float, high: fl
     span = (high - low) or max(1.0, abs(at))
     room = min(at - low, high - at) if low <= at <= high else span
     start = f(0.0)
-    scale = np.maximum(np.abs(start).max(axis=0, initial=0.0), 1e-300)
     if room > EDGE * span:
         first, power = min(room, span / 4), 4.0
     else:
         first, power = span / 4 * (1 if at - low < high - at else -1), 2.0
+    sizes = np.abs([start, f(first)]).max(axis=(0, 1), initial=0.0)
+    scale = np.where(sizes > 0, sizes, 1.0)
     best, least, previous = start, np.inf, [start]
     for k in range(N_STEPS):
         step = first / 2**k

@@ -43,12 +43,10 @@ def linear_functions(
     frame = functions.to_frame()
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
-    value = "estimate" if functions.kind == "contrast" else "mean"
+    value = frame["estimate" if functions.kind == "contrast" else "mean"].to_numpy()
     places, ticks = _places(functions)
-    low, high = frame[value] - frame["lower"], frame["upper"] - frame[value]
-    ax.errorbar(
-        frame[value], places, xerr=np.vstack([low, high]), fmt="o", color=BLUE, capsize=3, zorder=3
-    )
+    reach = np.vstack([value - frame["lower"], frame["upper"] - value])
+    ax.errorbar(value, places, xerr=reach, fmt="o", color=BLUE, capsize=3, zorder=3)
     if functions.kind == "contrast":
         ax.axvline(0.0 if functions.scale is None else 1.0, color="black", linewidth=0.8, zorder=1)
     ax.set_yticks(places, ticks)
