@@ -27,8 +27,11 @@ from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.exact import ExactTest, exact_lrt, exact_rlrt
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.joint_profile import JointProfile, joint_profile
+from mmlib.inference.joint_tests import JointTests
 from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
+from mmlib.inference.linear_functions import LinearFunctions
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.means import emmeans, emtrends
 from mmlib.inference.power import PowerResult, power
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
@@ -67,9 +70,11 @@ __all__ = [
     "HypothesisTest",
     "Influence",
     "JointProfile",
+    "JointTests",
     "KenwardRogerTest",
     "LMMResult",
     "LikelihoodRatioTest",
+    "LinearFunctions",
     "MMError",
     "MixedFormula",
     "Objective",
@@ -90,6 +95,8 @@ __all__ = [
     "build_design",
     "compare",
     "dataset_info",
+    "emmeans",
+    "emtrends",
     "exact_lrt",
     "exact_rlrt",
     "hypothesis_matrix",

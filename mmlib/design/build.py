@@ -173,6 +173,10 @@ class Design(Frozen):
         """Model matrix of the fixed effects for new data, coded as the fit coded its own."""
         return evaluate(self._spec, data)[0][:, self._kept]
 
+    def every_column(self, data: pd.DataFrame) -> tuple[FloatArray, np.ndarray]:
+        """Model matrix for new data with the aliased columns too, and which columns are kept."""
+        return evaluate(self._spec, data)[0], self._kept
+
     def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
         """Check that columns of new data are of the kind, numbers or not, that the fit had.
 

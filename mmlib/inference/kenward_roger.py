@@ -143,6 +143,18 @@ def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame(_adjustment(fit).vcov, index=names, columns=names)
 
 
+def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
+    """Degrees of freedom of each row of L tested alone, shape (m,), and what to know of them."""
+    adjusted = _adjustment(fit)
+    with single_threaded():
+        rows = solve_triangular(fit.blocks.R, L.T, trans="T").T
+        variances = np.einsum("mi,ij,mj->m", rows, adjusted.Phi, rows)
+        slopes = np.einsum("mi,rij,mj->mr", rows, adjusted.slopes, rows)
+    with np.errstate(invalid="ignore"):  # a row of zeros has none
+        df = 2 * variances**2 / np.einsum("mr,rs,ms->m", slopes, adjusted.W, slopes)
+    return df, adjusted.notes
+
+
 @dataclass(frozen=True, eq=False)
 class _Adjustment:
     """What the test needs of a REML fit, whatever L: X in the orthonormal basis, V relative to σ².

@@ -99,6 +99,18 @@ def satterthwaite(
     )
 
 
+def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
+    """Degrees of freedom of each row of L tested alone, shape (m,), and what to know of them."""
+    spread = _vcov_spread(fit)
+    with single_threaded():
+        rows = solve_triangular(fit.blocks.R, L.T, trans="T").T
+        variances = np.einsum("mi,ij,mj->m", rows, spread.Phi, rows)
+        slopes = np.einsum("mi,kij,mj->mk", rows, spread.slopes, rows)
+    with np.errstate(invalid="ignore"):  # a row of zeros has none
+        df = 2 * variances**2 / np.einsum("mk,kl,ml->m", slopes, spread.covariance, slopes)
+    return df, spread.notes
+
+
 def _combined(dfs: FloatArray) -> float:
     """Degrees of freedom of the mean of squares of t variables with `dfs`."""
     if np.ptp(dfs) <= SAME_DF * dfs.max():
