@@ -12,7 +12,14 @@ from mmlib.design.build import Design, build_design
 from mmlib.design.formula import MixedFormula, parse_formula
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.objective import Objective
-from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
+from mmlib.errors import (
+    DataError,
+    DatasetError,
+    DataWarning,
+    FormulaError,
+    MMError,
+    RankError,
+)
 from mmlib.inference.anova import AnovaTable, anova
 from mmlib.inference.bootstrap import (
     BootstrapResult,
@@ -48,6 +55,7 @@ __all__ = [
     "BootstrapWarning",
     "ConvergenceWarning",
     "DataError",
+    "DataWarning",
     "DatasetError",
     "DatasetInfo",
     "Design",

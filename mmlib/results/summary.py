@@ -66,6 +66,9 @@ def _fixed_effects(table: pd.DataFrame) -> Table:
         fixed_point(table["Std. Error"], shared),
         fixed_point(t_values, min(decimals_for(t_values), 3)),
     ]
+    for row in np.flatnonzero(table["Estimate"].isna()):
+        for column, mark in zip(columns, ("dropped", "", ""), strict=True):
+            column[row] = mark
     rows = tuple(zip(map(str, table.index), *columns, strict=True))
     return Table("Fixed effects", ("", *table.columns), rows)
 
@@ -84,14 +87,7 @@ def _correlations(fit: Fit) -> Table:
 
 def _notes(fit: Fit) -> list[str]:
     """What a reader must know before trusting the numbers."""
-    notes = []
-    if fit.design.n_missing:
-        notes.append(f"{fit.design.n_missing} row(s) left out because a value is missing.")
-    if fit.design.aliased:
-        notes.append(
-            "Column(s) left out because they depend on the ones before: "
-            f"{', '.join(fit.design.aliased)}."
-        )
+    notes = list(fit.design.losses)
     if fit.is_singular:
         notes.append(f"Boundary estimate: {_boundary(fit)}.")
     if not fit.converged:

@@ -290,7 +290,7 @@ def test_bad_level_of_an_interval(fit, rows, level):
         ),
         ({"g": ["a", "new", "newer"]}, "grouping 'g' has level.* not seen: new, newer; pass"),
         ({"g": [np.nan, "a", "b"]}, "grouping 'g' has level.* not seen: nan"),
-        ({"h": 3}, "grouping 'h' has level.* not seen: 3"),
+        ({"h": 3}, "'h' had text in the fit .'h1', .* numbers in the new data .3, .*'3' is no label"),
     ],
 )
 def test_bad_column_is_named(fit, rows, change, message):
