@@ -12,6 +12,7 @@ from pandas.api.types import (
     is_bool_dtype,
     is_complex_dtype,
     is_numeric_dtype,
+    is_object_dtype,
     is_string_dtype,
 )
 
@@ -34,7 +35,7 @@ def kind_of(column: pd.Series) -> Kind | None:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype) or _is_dictionary(dtype):
         return "a factor"
-    if dtype == object:
+    if is_object_dtype(dtype):
         return _OF_OBJECTS.get(infer_dtype(column, skipna=True))
     if is_bool_dtype(dtype):
         return "true or false"
@@ -78,9 +79,10 @@ def usable_columns(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 def _usable(column: pd.Series, kind: Kind) -> pd.Series:
     dtype = column.dtype
     if kind == "true or false":
-        return column if dtype == bool else column.astype(object).astype(bool)
+        plain = isinstance(dtype, np.dtype) and dtype.kind == "b"
+        return column if plain else column.astype(object).astype(bool)
     if kind == "numbers":
-        if isinstance(dtype, np.dtype) and dtype != object:
+        if isinstance(dtype, np.dtype) and not is_object_dtype(dtype):
             return column
         types = {"i": "int64", "u": "uint64"}
         values = column.to_numpy(dtype=types.get(dtype.kind, "float64"))
@@ -88,7 +90,7 @@ def _usable(column: pd.Series, kind: Kind) -> pd.Series:
     if _is_dictionary(dtype):
         column = as_category(column)
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        return column if dtype == object else column.astype(object)
+        return column if is_object_dtype(dtype) else column.astype(object)
     used = column.cat.remove_unused_categories()
     same = len(used.cat.categories) == len(column.cat.categories)
     return column if same else used
@@ -102,7 +104,7 @@ def as_category(column: pd.Series) -> pd.Series:
 
 def as_floats(column: pd.Series) -> np.ndarray:
     """The values of numbers or flags as floats of 64 bits; a missing value becomes nan."""
-    if column.dtype == object:
+    if is_object_dtype(column.dtype):
         column = column.where(column.notna(), np.nan)
     return column.to_numpy(dtype=float, na_value=np.nan)
 

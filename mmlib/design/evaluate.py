@@ -22,7 +22,7 @@ from mmlib.design.names import alias, as_written, name_of
 from mmlib.errors import DataError, FormulaError
 
 
-class _Materializer(PandasMaterializer):
+class _Materializer(PandasMaterializer):  # type: ignore[misc]
     """Formulaic's own, but for what a name and a Python expression stand for."""
 
     REGISTER_NAME = "mmlib"
@@ -52,7 +52,8 @@ def _refuse_outside(text: str, names: dict[str, Any], spec: ModelSpec) -> None:
     """Say which value lies outside the range of a spline, where one does."""
     for call, state in spec.transform_state.items():
         if call in text and "lower_bound" in state:
-            argument = ast.unparse(ast.parse(call, mode="eval").body.args[0])  # type: ignore[attr-defined]
+            node: Any = ast.parse(call, mode="eval").body
+            argument = ast.unparse(node.args[0])
             values = stateful_eval(argument, names, {}, spec.transform_state, spec)
             low, high = state["lower_bound"], state["upper_bound"]
             outside = np.asarray(values)[(np.asarray(values) < low) | (np.asarray(values) > high)]

@@ -48,7 +48,7 @@ def match_labels(levels: pd.Index, column: pd.Series) -> IntArray:
     ours, theirs = _kind(levels), _kind(values)
     if ours == theirs or values.isna().all():
         return levels.get_indexer(values)
-    known, labels = pd.Index([_label(v) for v in levels]), [_label(v) for v in values]
+    known, labels = pd.Index(map(_label, levels)), pd.Index(map(_label, values))
     codes = known.get_indexer(labels) if known.is_unique else np.full(len(values), -1)
     unknown = [label for label, code in zip(labels, codes, strict=True) if code < 0 and label]
     counted = {_number(label) for label in known} - {None}

@@ -221,7 +221,7 @@ class _Reader(ast.NodeTransformer):
         elif isinstance(node, ast.Name) and node.id in _CONTRASTS:
             children = []
         elif isinstance(node, ast.Constant):
-            if str(node.value).startswith("contr."):
+            if isinstance(node.value, str) and node.value.startswith("contr."):
                 self.refuse(f"has contrasts as text: write {node.value} without quotes")
             children = []
         elif isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.UnaryOp)):

@@ -84,7 +84,7 @@ class RandomTerm:
             If labels are text on one side and numbers on the other, and do not say the same.
         """
         names = self.part.factors
-        if len(names) == 1:
+        if not isinstance(self.levels, pd.MultiIndex):
             return match_labels(self.levels, data[names[0]])
         positions = [
             match_labels(known, data[name])
@@ -93,7 +93,7 @@ class RandomTerm:
         sizes = [len(known) for known in self.levels.levels]
         known_cells = np.ravel_multi_index(tuple(self.levels.codes), sizes)
         cells = np.ravel_multi_index(tuple(positions), sizes, mode="clip")
-        found = pd.Index(np.asarray(known_cells)).get_indexer(cells)
+        found = pd.Index(known_cells).get_indexer(pd.Index(cells))
         return np.where(np.min(positions, axis=0) < 0, -1, found)
 
 

@@ -98,9 +98,9 @@ def unknown_function(name: str, code: str, argument: str = "x") -> FormulaError:
 def natural_spline(call: ast.Call, values: np.ndarray, argument: str) -> str | None:
     """The call that makes the columns of ``ns(x, df)`` of R, whose knots are quantiles of x."""
     given = [*call.args[1:], *(k.value for k in call.keywords if k.arg == "df")]
-    if len(given) != 1 or not isinstance(given[0], ast.Constant):
+    df = given[0].value if len(given) == 1 and isinstance(given[0], ast.Constant) else None
+    if not isinstance(df, int) or df < 1:
         return None
-    df = int(given[0].value)
     knots = np.quantile(values, np.arange(1, df) / df)
     if not (np.diff([values.min(), *knots, values.max()]) > 0).all():
         return None
