@@ -15,7 +15,14 @@ from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum
-from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
+from mmlib.errors import (
+    DataError,
+    DatasetError,
+    DataWarning,
+    FormulaError,
+    MMError,
+    RankError,
+)
 from mmlib.inference.anova import AnovaTable, anova
 from mmlib.inference.bootstrap import (
     BootstrapResult,
@@ -60,6 +67,7 @@ __all__ = [
     "Comparison",
     "ConvergenceWarning",
     "DataError",
+    "DataWarning",
     "DatasetColumn",
     "DatasetError",
     "DatasetInfo",

@@ -19,7 +19,8 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.build import Design
 from mmlib.design.checks import as_numbers, did_you_mean
-from mmlib.design.formula import factors_of, parse_with_formulaic
+from mmlib.design.evaluate import factors_of
+from mmlib.design.formula import parse_with_formulaic
 from mmlib.errors import DataError
 
 Weights = Literal["equal", "proportional", "outer", "cells", "flat"]
@@ -280,11 +281,11 @@ def _variables(design: Design) -> tuple[list[str], set[str]]:
     """The columns that the fixed part uses, in the order of the formula, and which are factors."""
     names: dict[str, None] = {}
     factors = set()
-    for code, used in factors_of(parse_with_formulaic(design.formula.fixed)):
-        for name in sorted(used):
+    for _, code in factors_of(parse_with_formulaic(design.formula.fixed)):
+        for name in sorted(code.columns):
             names[name] = None
             dtype = design.frame[name].dtype
-            if code.startswith("C(") or not is_numeric_dtype(dtype) or is_bool_dtype(dtype):
+            if name in code.labels or not is_numeric_dtype(dtype) or is_bool_dtype(dtype):
                 factors.add(name)
     return list(names), factors
 
@@ -292,7 +293,7 @@ def _variables(design: Design) -> tuple[list[str], set[str]]:
 def _names_in_term(design: Design, codes: Iterable[str]) -> set[str]:
     codes = set(codes)
     fixed = factors_of(parse_with_formulaic(design.formula.fixed))
-    return set().union(*(names for code, names in fixed if code in codes))
+    return set().union(*(code.columns for text, code in fixed if text in codes))
 
 
 def _levels(column: pd.Series) -> pd.Index:

@@ -77,6 +77,9 @@ def _fixed_effects(table: pd.DataFrame, ddf: str | None) -> Table:
         dfs = table["df"].round(2)
         columns["df"] = fixed_point(dfs, min(decimals_for(dfs), 2))
         columns["Pr(>|t|)"] = [f"{value:.4g}" for value in table["Pr(>|t|)"]]
+    for row in np.flatnonzero(table["Estimate"].isna()):
+        for name, column in columns.items():
+            column[row] = "dropped" if name == "Estimate" else ""
     cells = [columns[str(name)] for name in table.columns]
     rows = tuple(zip(map(str, table.index), *cells, strict=True))
     title = "Fixed effects" + (f" ({DDF[ddf]})" if ddf else "")
@@ -102,14 +105,7 @@ def _correlations(fit: Fit) -> Table:
 
 def _notes(fit: Fit) -> list[str]:
     """What a reader must know before trusting the numbers."""
-    notes = []
-    if fit.design.n_missing:
-        notes.append(f"{fit.design.n_missing} row(s) left out because a value is missing.")
-    if fit.design.aliased:
-        notes.append(
-            "Column(s) left out because they depend on the ones before: "
-            f"{', '.join(fit.design.aliased)}."
-        )
+    notes = list(fit.design.losses)
     if fit.is_singular:
         notes.append(f"Boundary estimate: {_boundary(fit)}.")
     if not fit.converged:
