@@ -39,6 +39,9 @@ EXACT_FIT = 1e-13
 DETERMINED = 1e-12
 """Directions of a level's effects with less than this share of its cross-products have no data."""
 
+SHIFTED = 1e-4
+"""Directions of X with more than this share of their squares within levels are fitted there."""
+
 ABSORBED = 1e-10
 """Random effects of which less than this share is left beside X are held by the fixed ones."""
 
@@ -62,6 +65,8 @@ class Blocks:
         Cross-products of [Z_rest X y], m = q_rest + p + 1.
     root, inverse_root : ndarray, shape (ℓ, S, S)
         R_j with A_j = R_jᵀR_j, and its pseudo-inverse.
+    total_ss : float
+        Residual sum of squares without random effects.
     within : ndarray, shape (m, m)
         A00 within the levels of the first grouping: what its least-squares fit leaves.
     basis : ndarray, shape (n, p)
@@ -122,7 +127,11 @@ class Blocks:
             self.cross = CrossBlock(first, weighted_Z[0], rest)
         self._within_basis = self._within_levels(self.basis)
         self.within = self.A00.copy()
-        self.within[q:-1, q:-1] = self._within_basis.T @ self._within_basis
+        products = self.within[q:-1, q:-1] = self._within_basis.T @ self._within_basis
+        shares, axes = np.linalg.eigh(products)
+        self._within_inverse = (
+            axes * np.where(shares > SHIFTED, 1 / np.maximum(shares, SHIFTED), 0.0) @ axes.T
+        )
         if self.cross is not None:
             squares = self.inverse_root @ self.inverse_root.transpose(0, 2, 1)
             self.within[:q, :q] -= self.cross.gram(squares)
@@ -167,10 +176,17 @@ class Blocks:
                 "the fixed effects fit the response exactly: there is no variance to take apart; "
                 "use fewer fixed effects, or look for the response among the predictors."
             )
+        self.total_ss = float(residual @ residual)
+        # From here on y is what its regression on X within levels leaves: if levels differ by far,
+        # the least-squares line through all is far from any estimate, and would cost digits.
+        within = self._within_levels(residual[:, None])[:, 0]
+        self._shift = self._within_inverse @ (self._within_basis.T @ within)
+        self.ols = self.ols + self._shift
+        residual -= basis @ self._shift
+        within = self._within_levels(residual[:, None])[:, 0]
         q = self.q_rest
         self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
         self.A00[-1, -1] = residual @ residual
-        within = self._within_levels(residual[:, None])[:, 0]
         self.within[q:-1, -1] = self.within[-1, q:-1] = self._within_basis.T @ within
         self.within[-1, -1] = within @ within
         if q:
@@ -214,13 +230,11 @@ class Blocks:
 
     def moment_templates(self) -> list[FloatArray]:
         """Moment estimates of the scaled templates; their equations serve every response."""
-        scores = [products[:, :, -1] for products in self.dense_products()]
+        scores = [
+            products[:, :, -1] + products[:, :, :-1] @ self._shift
+            for products in self.dense_products()
+        ]
         return self._moment_equations.templates(scores, self.total_ss)
-
-    @property
-    def total_ss(self) -> float:
-        """Residual sum of squares without random effects."""
-        return float(self.A00[-1, -1])
 
     def with_response(self, y: FloatArray) -> Blocks:
         """The same design with another response."""

@@ -20,7 +20,7 @@ FAR = 1e3
 LARGEST = 1e18
 
 
-def scan(objective: Objective) -> tuple[FloatArray, FloatArray]:
+def scan(objective: Objective, *, ratio: float = RATIO) -> tuple[FloatArray, FloatArray]:
     """A grid of λ from 0 to where the objective only rises, and the objective there.
 
     All λ are taken together: T(λ) = within + Σ_j u_j(λ) A_j0ᵀA_j0, with u_j = 1/(a_j (1 + λa_j)),
@@ -38,10 +38,10 @@ def scan(objective: Objective) -> tuple[FloatArray, FloatArray]:
         return objective.compose(np.log(growth) @ counts, log_det_X, diagonals[:, -1] ** 2)
 
     low, high = 1 / (FAR * a.max()), FAR / a.min()
-    lam = np.append(0.0, low * RATIO ** np.arange(np.log(high / low) / np.log(RATIO) + 1))
+    lam = np.append(0.0, low * ratio ** np.arange(np.log(high / low) / np.log(ratio) + 1))
     values = values_at(lam)
     while values[-1] < values[-2] and lam[-1] * a.max() < LARGEST:
-        further = lam[-1] * RATIO ** np.arange(1, 20)
+        further = lam[-1] * ratio ** np.arange(1, 20)
         lam, values = np.append(lam, further), np.append(values, values_at(further))
     return lam, values
 

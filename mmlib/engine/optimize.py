@@ -149,6 +149,11 @@ def without(x: FloatArray, entries: IntArray) -> FloatArray:
     return other
 
 
+def search_from(objective: Objective, scaled: FloatArray) -> float:
+    """Where one descent ends, from entries of the templates for scaled columns."""
+    return _Search(objective).descend_from(scaled).point.value
+
+
 @dataclass(frozen=True)
 class _Valley:
     """Where one descent ended; `point.x` are the entries of the scaled templates."""

@@ -27,7 +27,7 @@ from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import minimize_objective
-from mmlib.engine.spectral import SpectralModel, Spectrum, suits
+from mmlib.engine.spectral import SpectralModel, Spectrum
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.lrt import lrt
@@ -425,6 +425,4 @@ def _label(term: RandomTerm) -> str:
 def _reml_criterion(design: Design) -> float:
     """Smallest REML criterion of a design."""
     with single_threaded():
-        if suits(design):
-            return float(SpectralModel(design).fit(design.y[None], reml=True).objective[0])
         return minimize_objective(Objective(Blocks(design), reml=True)).objective
