@@ -81,7 +81,7 @@ typecheck: setup ## Check the types of mmlib and tools
 bench: setup ## Time mmlib beside other packages (ARGS="--quick", ARGS=--help tells more)
 	$(RUN) -m benchmarks.run $(ARGS)
 
-calibrate: setup ## Simulate the size of every test for the book (long; resumes when interrupted)
+calibrate: setup ## Simulate the size of every test for the book (20 minutes of one processor)
 	$(RUN) -m tools.book.calibrate $(ARGS)
 
 homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own data for each student)
