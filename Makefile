@@ -58,7 +58,7 @@ execute: setup ## Run chapters and write their notebooks (CHAPTERS="book/01-pulp
 	$(RUN) -m tools.book.execute $(CHAPTERS)
 
 verify: setup ## Check every number of the lecture and write the page that lists them
-	$(RUN) -m tools.book.verify $(ARGS)
+	$(RUN) -m tools.book.verify
 
 serve: setup ## Show the built site on this machine (PORT=8000)
 	$(RUN) -m http.server --bind localhost --directory _build/html $(or $(PORT),8000)
