@@ -75,7 +75,7 @@ format: setup ## Put the code in the house style
 	$(RUN) -m ruff check --fix --extend-exclude '*.ipynb'
 	$(RUN) -m ruff format
 
-typecheck: setup ## Check the types of mmlib and tools
+typecheck: setup ## Check the types of mmlib, tools and benchmarks
 	$(RUN) -m mypy
 
 bench: setup ## Time mmlib beside other packages (ARGS="--quick", ARGS=--help tells more)
