@@ -14,7 +14,7 @@ setup: .venv/complete ## Make .venv with everything pinned (PYTHON=python3.12 ch
 
 # An environment that is unfinished, was made in another folder or has lost its Python is made
 # afresh; into any other, new pins are installed.
-ifneq ($(CURDIR),$(shell test -x $(RUN) && cat .venv/complete 2>/dev/null))
+ifneq "$(CURDIR)" "$(shell test -x $(RUN) && cat .venv/complete 2>/dev/null)"
 .venv/complete: afresh
 endif
 
