@@ -89,7 +89,7 @@ homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own d
 
 pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 takes newer versions)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --fork-strategy fewest --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate \
 	  $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.txt
 
 # Environments of their own, .venv-lowest and .venv-newest, made anew each time. From 3.3 on,
