@@ -14,7 +14,7 @@ setup: .venv/complete ## Make .venv with everything pinned (PYTHON=python3.12 ch
 
 # An environment that is unfinished, was made in another folder or has lost its Python is made
 # afresh; into any other, new pins are installed.
-ifneq ($(CURDIR),$(shell test -x $(RUN) && cat .venv/complete 2>/dev/null))
+ifneq "$(CURDIR)" "$(shell test -x $(RUN) && cat .venv/complete 2>/dev/null)"
 .venv/complete: afresh
 endif
 
@@ -58,7 +58,7 @@ execute: setup ## Run chapters and write their notebooks (CHAPTERS="book/01-pulp
 	$(RUN) -m tools.book.execute $(CHAPTERS)
 
 verify: setup ## Check every number of the lecture and write the page that lists them
-	$(RUN) -m tools.book.verify $(ARGS)
+	$(RUN) -m tools.book.verify
 
 serve: setup ## Show the built site on this machine (PORT=8000)
 	$(RUN) -m http.server --bind localhost --directory _build/html $(or $(PORT),8000)
@@ -75,13 +75,13 @@ format: setup ## Put the code in the house style
 	$(RUN) -m ruff check --fix --extend-exclude '*.ipynb'
 	$(RUN) -m ruff format
 
-typecheck: setup ## Check the types of mmlib and tools
+typecheck: setup ## Check the types of mmlib, tools and benchmarks
 	$(RUN) -m mypy
 
 bench: setup ## Time mmlib beside other packages (ARGS="--quick", ARGS=--help tells more)
 	$(RUN) -m benchmarks.run $(ARGS)
 
-calibrate: setup ## Simulate the size of every test for the book (long; resumes when interrupted)
+calibrate: setup ## Simulate the size of every test for the book (20 minutes of one processor)
 	$(RUN) -m tools.book.calibrate $(ARGS)
 
 homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own data for each student)
@@ -89,7 +89,7 @@ homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own d
 
 pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 takes newer versions)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --fork-strategy fewest --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate \
 	  $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.txt
 
 # Environments of their own, .venv-lowest and .venv-newest, made anew each time. From 3.3 on,

@@ -81,8 +81,9 @@ def timed_anew(
 
     A fit that remembers what it was asked would be timed once and then recalled.
     """
-    wall, cpu, result = [], [], None
-    repeats = 0
+    wall: list[float] = []
+    cpu: list[float] = []
+    result, repeats = None, 0
     while repeats < MAX_REPEATS and (repeats < 2 or sum(wall) < budget):
         action = prepare()
         started, cpu_started = time.perf_counter(), cpu_seconds()

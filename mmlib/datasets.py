@@ -243,6 +243,7 @@ def _frame(name: str) -> pd.DataFrame:
         io.BytesIO(_verified_content(name)),
         dtype={key: _dtype(column) for key, column in columns.items() if column.levels},
         keep_default_na=False,  # "None" is a label of alfalfa, not a missing value
+        float_precision="round_trip",  # before pandas 3, the default misses the last bit
         na_values={key: [""] for key, column in columns.items() if not column.levels},
     )
     for key, column in columns.items():
