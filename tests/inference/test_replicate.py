@@ -95,18 +95,18 @@ def test_a_seed_gives_the_same_test_whatever_engine_and_chunk(engine, chunk, mon
 def test_any_executor_gives_the_same_numbers(penicillin_pair, sleep_fit, monkeypatch):
     monkeypatch.setattr(refits, "NUMBERS_AT_ONCE", 2000)  # many small chunks
     expected = parametric_bootstrap(*penicillin_pair, nsim=640, rng=1).sample
-    refits = bootstrap(sleep_fit, sigma, nsim=33, rng=1).replicates
+    replicates = bootstrap(sleep_fit, sigma, nsim=33, rng=1).replicates
     for workers in (1, 3):
         with ThreadPoolExecutor(workers) as pool:
             found = parametric_bootstrap(*penicillin_pair, nsim=640, rng=1, executor=pool)
             again = bootstrap(sleep_fit, sigma, nsim=33, rng=1, executor=pool)
         np.testing.assert_array_equal(found.sample, expected)
-        np.testing.assert_array_equal(again.replicates, refits)
+        np.testing.assert_array_equal(again.replicates, replicates)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = parametric_bootstrap(*penicillin_pair, nsim=640, rng=1, executor=pool)
         again = bootstrap(sleep_fit, sigma, nsim=33, rng=1, executor=pool)
     np.testing.assert_array_equal(found.sample, expected)
-    np.testing.assert_array_equal(again.replicates, refits)
+    np.testing.assert_array_equal(again.replicates, replicates)
 
 
 def test_a_dask_cluster_gives_the_same_numbers(penicillin_pair, monkeypatch):
