@@ -61,12 +61,13 @@ def gives_copies(*fields: str) -> Callable[[Class], Class]:
 
 
 class _Copied:
-    """A field that gives out copies; the object itself is in ``vars``."""
+    # No docstring: it would become that of every such field in the reference.
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __get__(self, instance: object, owner: type) -> Any:
+        # The object itself is in `vars`, where only the class's own code looks.
         return self if instance is None else vars(instance)[self._name].copy()
 
     def __set__(self, instance: object, value: Any) -> None:
