@@ -49,6 +49,13 @@ def read_only(value: Any) -> Any:
     return value
 
 
+def close(instance: object) -> None:
+    """Make the arrays that an object has made for itself read-only."""
+    for value in vars(instance).values():
+        if isinstance(value, np.ndarray):
+            value.setflags(write=False)
+
+
 def gives_copies(*fields: str) -> Callable[[Class], Class]:
     """Class decorator: whoever reads one of these fields, of pandas objects, gets a copy."""
 

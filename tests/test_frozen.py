@@ -214,6 +214,34 @@ def test_writing_into_what_a_result_gives_changes_nothing(name, how):
         agree(each, reference(name))
 
 
+TABLES = {
+    "adjusted covariance": lambda: mm.adjusted_vcov(fit()),
+    "coefficients": lambda: fit().coef_table(ddf="kenward-roger"),
+    "predictions": lambda: fit().predict(interval="prediction"),
+    "new predictions": lambda: pulp("bright ~ 1 + (1 | operator)").predict(
+        mm.load_dataset("pulp").head(3), interval="confidence"
+    ),
+    "marginal residuals": lambda: fit().residuals("marginal", scaled="standardized"),
+    "replicates": lambda: made("bootstrap").confint("basic"),
+    "intervals": lambda: made("profile").grid("sigma", n=3),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_that_functions_give_are_the_callers_own(name):
+    expected = copy.deepcopy(TABLES[name]())
+    spoil(TABLES[name]())
+    agree(TABLES[name](), expected)
+
+
+def test_the_workings_of_a_fit_are_read_only_too():
+    for again in (fit(), pickle.loads(pickle.dumps(fit()))):
+        for workings in (again.blocks, again.optimum.factor, again.effects_covariance):
+            arrays = [value for value in vars(workings).values() if isinstance(value, np.ndarray)]
+            assert arrays
+            assert not any(array.flags.writeable for array in arrays)
+
+
 def arrays_in(result, path=""):
     """Every array that is an attribute, or stands in one, with where it was found."""
     for name, value in attributes(result):

@@ -136,7 +136,7 @@ def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     7.53333
     """
     names = list(fit.design.fixed_names)
-    return pd.DataFrame(_adjustment(fit).vcov, index=names, columns=names)
+    return pd.DataFrame(_adjustment(fit).vcov.copy(), index=names, columns=names)
 
 
 @dataclass(frozen=True, eq=False)
