@@ -418,8 +418,9 @@ class LMMResult(Fit):
             With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
             first, the adjusted standard error); by default the normal quantile, as lme4 does.
         **boot
-            With ``"boot"``: ``nsim``, ``rng``, ``executor`` and ``progress`` as for `bootstrap`,
-            and ``kind`` as for `BootstrapResult.confint`.
+            With ``"boot"``: ``nsim``, ``rng``, ``executor``, ``progress`` and ``resume`` as for
+            `bootstrap`, and ``kind`` as for `BootstrapResult.confint`. An interrupted run gives the
+            intervals of the replicates drawn until then, with a `BootstrapWarning`.
 
         Returns
         -------
@@ -432,7 +433,7 @@ class LMMResult(Fit):
             If the method, a parameter or the level is not one of those, or an option belongs to
             another method.
         BootstrapError
-            If the bootstrap cannot be finished.
+            If the bootstrap cannot be finished; its ``result`` can be resumed.
 
         References
         ----------

@@ -32,6 +32,7 @@ from mmlib.engine.crossblock import CrossBlock, level_products
 from mmlib.engine.grouping import Grouping, diagonal_blocks, gather_groupings
 from mmlib.engine.moments import MomentEquations
 from mmlib.errors import DataError, RankError
+from mmlib.frozen import close
 
 EXACT_FIT = 1e-13
 """Residuals of the fixed effects below this share of the response are rounding."""
@@ -194,6 +195,7 @@ class Blocks:
             self.within[:q, -1] = self.within[-1, :q] = self.Z_rest_t @ within
         if self.groupings:
             self.A10[:, :, -1] = (self.Z1t @ residual).reshape(self.A10.shape[:2])
+        close(self)
 
     def own_products(self) -> list[FloatArray]:
         """The diagonal blocks of ZᵀZ of each grouping, shape (ℓ, S, S)."""

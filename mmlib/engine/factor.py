@@ -11,6 +11,7 @@ from mmlib.arrays import FloatArray
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.grouping import Grouping, diagonal_blocks
 from mmlib.errors import DataError
+from mmlib.frozen import close
 
 NOTHING_LEFT = 1e-8
 """Residuals below this share of those of the fixed effects alone are lost in rounding."""
@@ -76,6 +77,7 @@ class Factor:
         self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
+        close(self)
 
     def __reduce__(self) -> tuple[type[Factor], tuple[Blocks, list[FloatArray]]]:
         return Factor, (self.blocks, self.templates)

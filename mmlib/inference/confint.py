@@ -31,12 +31,13 @@ UNDEFINED = 1e300
 
 
 class BootOptions(TypedDict, total=False):
-    """What `confint` passes to `mmlib.bootstrap.bootstrap`, and the `kind` of interval."""
+    """What `confint` passes to `mmlib.bootstrap`, and the `kind` of interval."""
 
     nsim: int
     rng: np.random.Generator | int | None
     executor: Executor | None
     progress: Progress
+    resume: BootstrapResult | None
     kind: Literal["percentile", "basic", "normal"]
 
 

@@ -140,7 +140,7 @@ def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     7.53333
     """
     names = list(fit.design.fixed_names)
-    return pd.DataFrame(_adjustment(fit).vcov, index=names, columns=names)
+    return pd.DataFrame(_adjustment(fit).vcov.copy(), index=names, columns=names)
 
 
 def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
