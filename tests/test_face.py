@@ -121,6 +121,16 @@ def test_a_page_is_read_as_sphinx_reads_it():
     assert names[-3:] == ["Objective", "Objective.value_and_gradient", "Objective.__call__"]
 
 
+def test_a_signature_that_a_page_writes_out_is_the_true_one():
+    """Constructors are hidden, but for those that readers call."""
+    written = {m["name"]: m["signature"] for m in DIRECTIVE.finditer(PAGES) if m["signature"]}
+    assert written.keys() == {"Objective"}
+    for name, signature in written.items():
+        true = inspect.signature(getattr(mm, name))
+        bare = [p.replace(annotation=p.empty) for p in true.parameters.values()]
+        assert str(inspect.Signature(bare)) == signature
+
+
 # --- whole docstrings -----------------------------------------------------------------------------
 
 SAID_ONCE = re.compile(r"plots\.\w+|\w+\.summary")
