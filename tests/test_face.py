@@ -19,7 +19,9 @@ import mmlib as mm
 from tools import ROOT
 
 DIRECTIVE = re.compile(
-    r"^\.\. (?P<kind>currentmodule|auto\w+):: (?P<name>\S+)\n(?P<options>(?:   :.*\n)*)", re.M
+    r"^\.\. (?P<kind>currentmodule|auto\w+):: (?P<name>[\w.]+)(?P<signature>\(.*\))?\n"
+    r"(?P<options>(?:   :.*\n)*)",
+    re.M,
 )
 
 
@@ -111,7 +113,7 @@ def test_a_page_is_read_as_sphinx_reads_it():
    :inherited-members:
    :exclude-members: fixef
 
-.. autoclass:: Objective
+.. autoclass:: Objective(design, *, reml=True)
    :members: value_and_gradient
    :special-members: __call__
 """
