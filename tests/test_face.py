@@ -9,6 +9,7 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -129,6 +130,17 @@ SAID_ONCE = re.compile(r"plots\.\w+|\w+\.summary")
 """A figure returns its Axes, as their page says; every summary is a `Summary`."""
 
 
+def attributes(cls: type) -> set[str]:
+    """What a class and those below it list as their attributes."""
+    docs = [NumpyDocString(inspect.getdoc(each) or "") for each in cls.__mro__[:-1]]
+    named = [p.name.split(",") for doc in docs for p in doc["Attributes"]]
+    return {name.strip() for names in named for name in names}
+
+
+INNER = {"Optimum": {"factor"}, "Summary": {"parts"}}
+"""Attributes that other rooms of mmlib read, and users need not."""
+
+
 def parameters(function: Any) -> list[inspect.Parameter]:
     return [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
 
@@ -137,6 +149,10 @@ def lacks(name: str, thing: Any) -> list[str]:
     """What a docstring leaves out."""
     text = NumpyDocString(inspect.getdoc(thing) or "")
     found = [] if text["Summary"] else ["a first line"]
+    if is_dataclass(thing):
+        listed = attributes(thing) | INNER.get(name, set())
+        shown = (f.name for f in fields(thing) if f.name[0] != "_")
+        return found + [f"the attribute {field}" for field in shown if field not in listed]
     if not inspect.isfunction(thing):
         return found
     named = {n.strip().lstrip("*") for p in text["Parameters"] for n in p.name.split(",")}
@@ -166,15 +182,22 @@ def test_what_a_docstring_lacks_is_found():
     assert lacks("bare", bare) == ["the parameter level", "what it returns", "an example"]
     assert lacks("nothing", property(lambda _: 1)) == ["a first line"]
 
+    @dataclass
+    class Half:
+        """Half of it.
+
+        Attributes
+        ----------
+        left : int
+        """
+
+        left: int
+        right: int
+
+    assert lacks("Half", Half) == ["the attribute right"]
+
 
 # --- references -----------------------------------------------------------------------------------
-
-
-def attributes(cls: type) -> set[str]:
-    """What a class and those below it list as their attributes."""
-    docs = [NumpyDocString(inspect.getdoc(each) or "") for each in cls.__mro__[:-1]]
-    named = [p.name.split(",") for doc in docs for p in doc["Attributes"]]
-    return {name.strip() for names in named for name in names}
 
 
 CLASSES = {name: thing for name, thing in PUBLIC if inspect.isclass(thing)}
@@ -290,3 +313,25 @@ def test_signatures_that_stray_are_found():
         "level is 0.9 by default, elsewhere {0.95}",
         "by has another name elsewhere",
     ]
+
+
+# --- the text of the book -------------------------------------------------------------------------
+
+
+def unknown_names(text: str) -> set[str]:
+    """What a text takes from mmlib, or its figures, that is not there."""
+    names = set(re.findall(r"\bmm\.((?:plots\.)?[A-Za-z_]\w*)", text))
+    return {name for name in names if name != "plots" and name not in EVERY_NAME}
+
+
+def test_chapters_use_public_names_only():
+    pages = [*(ROOT / "book").glob("*.md"), ROOT / "README.md", *(ROOT / "homework").glob("*.toml")]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    assert {name: unknown_names(text) for name, text in texts.items() if unknown_names(text)} == {}
+
+
+def test_a_name_that_is_not_public_is_found():
+    assert unknown_names("mm.lmm, mm.plots.qq, mm.plots, mm.gone, mm.plots.lost") == {
+        "gone",
+        "plots.lost",
+    }

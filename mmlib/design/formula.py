@@ -56,7 +56,17 @@ class RandomPart:
 
 @dataclass(frozen=True)
 class MixedFormula:
-    """A formula split into its response, its fixed part and its random terms."""
+    """A formula split into its parts.
+
+    Attributes
+    ----------
+    text : str
+        The whole.
+    response, fixed : str
+        The left side, and the fixed part of the right side, in formulaic's language.
+    random : tuple of RandomPart
+        The random terms.
+    """
 
     text: str
     response: str

@@ -133,8 +133,8 @@ class BootstrapTest(HypothesisTest):
         The simulated null distribution of the statistic; failed replicates are left out.
     nsim, n_failed : int
         Replicates drawn, and how many of them failed.
-    draws : Draws
-        What is needed to resume.
+    draws
+        What ``resume=`` needs.
     """
 
     n_restrictions: int
@@ -393,8 +393,8 @@ class BootstrapResult:
         Replicates drawn, and how many of them failed.
     first_error : str
         What the first failure said.
-    draws : Draws
-        What is needed to resume.
+    draws
+        What ``resume=`` needs.
     """
 
     names: tuple[str, ...]

@@ -17,7 +17,7 @@ from tools.site.signatures import as_read
             "(small: LMMResult, large: LMMResult)",
         ),
         ("function", "mmlib.lmm", "(data: pd.DataFrame)", "(data: DataFrame)"),
-        ("method", "mmlib.LMMResult.confint", "(**boot: Unpack[BootOptions])", "(**boot)"),
+        ("method", "mmlib.LMMResult.confint", "(**boot: ~typing.Unpack[~mm.Boot])", "(**boot)"),
     ],
 )
 def test_a_signature_is_in_public_names(what, name, signature, shown):

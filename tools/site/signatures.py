@@ -30,5 +30,5 @@ def as_read(
 
 def public_names(text: str) -> str:
     """Annotations without the modules and the names that have no page."""
-    short = re.sub(r"\bpd\.(?=DataFrame|Series)", "", text).replace(": Unpack[BootOptions]", "")
-    return re.sub(r"\bFit\b", "LMMResult", short)
+    short = re.sub(r"\bpd\.(?=DataFrame|Series)|: [~\w.]*Unpack\[[^]]*\]", "", text)
+    return re.sub(r"\bFit\b|~?\btyping\.Self\b|\bSelf\b", "LMMResult", short)
