@@ -159,6 +159,8 @@ def lacks(name: str, thing: Any) -> list[str]:
     found += [f"the parameter {p.name}" for p in parameters(thing) if p.name not in named]
     if not text["Returns"] and not SAID_ONCE.fullmatch(name):
         found.append("what it returns")
+    named = re.findall(r"^>>> .*?(?<![\w.])(\w+)\(", "\n".join(text["Examples"]), re.M)
+    found += [f"mm. before {each}" for each in named if each in mm.__all__]
     of_a_fit = name.startswith("LMMResult.")
     if not text["Examples"] and ("." not in name or name.startswith("plots.") or of_a_fit):
         found.append("an example")
@@ -179,7 +181,20 @@ def test_what_a_docstring_lacks_is_found():
         fit : LMMResult
         """
 
+    def deep():
+        """Show it by another name.
+
+        Returns
+        -------
+        int
+
+        Examples
+        --------
+        >>> lmm("y ~ x", data)
+        """
+
     assert lacks("bare", bare) == ["the parameter level", "what it returns", "an example"]
+    assert lacks("deep", deep) == ["mm. before lmm"]
     assert lacks("nothing", property(lambda _: 1)) == ["a first line"]
 
     @dataclass
@@ -239,6 +254,14 @@ def dangling(name: str, thing: Any) -> list[str]:
 @pytest.mark.parametrize(("name", "thing"), PUBLIC, ids=[name for name, _ in PUBLIC])
 def test_what_a_docstring_refers_to_is_there(name, thing):
     assert dangling(name, thing) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mmlib").rglob("*.py")), ids=lambda p: p.stem)
+def test_what_a_source_points_to_is_there(path):
+    for name in re.findall(r"`(mmlib\.[\w.]+)`", path.read_text(encoding="utf-8")):
+        module, _, attribute = name.rpartition(".")
+        found = importlib.util.find_spec(name) if module != "mmlib" else None
+        assert found or hasattr(importlib.import_module(module), attribute), name
 
 
 def test_a_reference_that_leads_nowhere_is_found():

@@ -98,7 +98,8 @@ def parse_formula(formula: str) -> MixedFormula:
 
     Examples
     --------
-    >>> parse_formula("strength ~ 1 + (1 | batch/cask)").random
+    >>> import mmlib as mm
+    >>> mm.parse_formula("strength ~ 1 + (1 | batch/cask)").random
     (RandomPart(expr='1', factors=('batch',)), RandomPart(expr='1', factors=('batch', 'cask')))
     """
     if not isinstance(formula, str):

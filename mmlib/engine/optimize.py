@@ -93,7 +93,7 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     ----------
     objective : Objective
     start : ndarray, optional
-        Where to start; by default at the moment estimates (`mmlib.moments`).
+        Where to start; by default at the moment estimates (`mmlib.engine.moments`).
 
     Returns
     -------

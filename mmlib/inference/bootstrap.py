@@ -260,7 +260,7 @@ def parametric_bootstrap(
     >>> pulp = mm.load_dataset("pulp")
     >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
-    >>> test = parametric_bootstrap(null, fit, nsim=2000, rng=1)
+    >>> test = mm.parametric_bootstrap(null, fit, nsim=2000, rng=1)
     >>> abs(test.pvalue - 0.0226) < 4 * test.mcse
     True
     """
@@ -540,7 +540,7 @@ def bootstrap(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-    >>> result = bootstrap(fit, lambda refit: {"sigma": refit.sigma}, nsim=100, rng=1)
+    >>> result = mm.bootstrap(fit, lambda refit: {"sigma": refit.sigma}, nsim=100, rng=1)
     >>> result.confint().shape
     (1, 2)
     """

@@ -31,7 +31,7 @@ UNDEFINED = 1e300
 
 
 class BootOptions(TypedDict, total=False):
-    """What `confint` passes to `mmlib.bootstrap.bootstrap`, and the `kind` of interval."""
+    """What `confint` passes to `mmlib.bootstrap`, and the `kind` of interval."""
 
     nsim: int
     rng: np.random.Generator | int | None

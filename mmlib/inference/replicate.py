@@ -103,7 +103,7 @@ def draw(
     """Draw `nsim` replicates of a task, `chunk` at a time.
 
     The task must be picklable for executors that use processes. The other arguments are those of
-    `mmlib.bootstrap.parametric_bootstrap`; the chunks of an earlier run are kept.
+    `mmlib.parametric_bootstrap`; the chunks of an earlier run are kept.
 
     Returns
     -------
