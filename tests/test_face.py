@@ -9,6 +9,7 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,9 @@ import mmlib as mm
 from tools import ROOT
 
 DIRECTIVE = re.compile(
-    r"^\.\. (?P<kind>currentmodule|auto\w+):: (?P<name>\S+)\n(?P<options>(?:   :.*\n)*)", re.M
+    r"^\.\. (?P<kind>currentmodule|auto\w+):: (?P<name>[\w.]+)\n"
+    r"(?P<options>(?:   :.*\n)*)",
+    re.M,
 )
 
 
@@ -127,6 +130,17 @@ SAID_ONCE = re.compile(r"plots\.\w+|\w+\.summary")
 """A figure returns its Axes, as their page says; every summary is a `Summary`."""
 
 
+def attributes(cls: type) -> set[str]:
+    """What a class and those below it list as their attributes."""
+    docs = [NumpyDocString(inspect.getdoc(each) or "") for each in cls.__mro__[:-1]]
+    named = [p.name.split(",") for doc in docs for p in doc["Attributes"]]
+    return {name.strip() for names in named for name in names}
+
+
+INNER = {"Optimum": {"factor"}, "Summary": {"parts"}}
+"""Attributes that other rooms of mmlib read, and users need not."""
+
+
 def parameters(function: Any) -> list[inspect.Parameter]:
     return [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
 
@@ -135,12 +149,18 @@ def lacks(name: str, thing: Any) -> list[str]:
     """What a docstring leaves out."""
     text = NumpyDocString(inspect.getdoc(thing) or "")
     found = [] if text["Summary"] else ["a first line"]
+    if is_dataclass(thing):
+        listed = attributes(thing) | INNER.get(name, set())
+        shown = (f.name for f in fields(thing) if f.name[0] != "_")
+        return found + [f"the attribute {field}" for field in shown if field not in listed]
     if not inspect.isfunction(thing):
         return found
     named = {n.strip().lstrip("*") for p in text["Parameters"] for n in p.name.split(",")}
     found += [f"the parameter {p.name}" for p in parameters(thing) if p.name not in named]
     if not text["Returns"] and not SAID_ONCE.fullmatch(name):
         found.append("what it returns")
+    named = re.findall(r"^>>> .*?(?<![\w.])(\w+)\(", "\n".join(text["Examples"]), re.M)
+    found += [f"mm. before {each}" for each in named if each in mm.__all__]
     of_a_fit = name.startswith("LMMResult.")
     if not text["Examples"] and ("." not in name or name.startswith("plots.") or of_a_fit):
         found.append("an example")
@@ -161,18 +181,38 @@ def test_what_a_docstring_lacks_is_found():
         fit : LMMResult
         """
 
+    def deep():
+        """Show it by another name.
+
+        Returns
+        -------
+        int
+
+        Examples
+        --------
+        >>> lmm("y ~ x", data)
+        """
+
     assert lacks("bare", bare) == ["the parameter level", "what it returns", "an example"]
+    assert lacks("deep", deep) == ["mm. before lmm"]
     assert lacks("nothing", property(lambda _: 1)) == ["a first line"]
+
+    @dataclass
+    class Half:
+        """Half of it.
+
+        Attributes
+        ----------
+        left : int
+        """
+
+        left: int
+        right: int
+
+    assert lacks("Half", Half) == ["the attribute right"]
 
 
 # --- references -----------------------------------------------------------------------------------
-
-
-def attributes(cls: type) -> set[str]:
-    """What a class and those below it list as their attributes."""
-    docs = [NumpyDocString(inspect.getdoc(each) or "") for each in cls.__mro__[:-1]]
-    named = [p.name.split(",") for doc in docs for p in doc["Attributes"]]
-    return {name.strip() for names in named for name in names}
 
 
 CLASSES = {name: thing for name, thing in PUBLIC if inspect.isclass(thing)}
@@ -214,6 +254,14 @@ def dangling(name: str, thing: Any) -> list[str]:
 @pytest.mark.parametrize(("name", "thing"), PUBLIC, ids=[name for name, _ in PUBLIC])
 def test_what_a_docstring_refers_to_is_there(name, thing):
     assert dangling(name, thing) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mmlib").rglob("*.py")), ids=lambda p: p.stem)
+def test_what_a_source_points_to_is_there(path):
+    for name in re.findall(r"`(mmlib\.[\w.]+)`", path.read_text(encoding="utf-8")):
+        module, _, attribute = name.rpartition(".")
+        found = importlib.util.find_spec(name) if module != "mmlib" else None
+        assert found or hasattr(importlib.import_module(module), attribute), name
 
 
 def test_a_reference_that_leads_nowhere_is_found():
@@ -288,3 +336,25 @@ def test_signatures_that_stray_are_found():
         "level is 0.9 by default, elsewhere {0.95}",
         "by has another name elsewhere",
     ]
+
+
+# --- the text of the book -------------------------------------------------------------------------
+
+
+def unknown_names(text: str) -> set[str]:
+    """What a text takes from mmlib, or its figures, that is not there."""
+    names = set(re.findall(r"\bmm\.((?:plots\.)?[A-Za-z_]\w*)", text))
+    return {name for name in names if name != "plots" and name not in EVERY_NAME}
+
+
+def test_chapters_use_public_names_only():
+    pages = [*(ROOT / "book").glob("*.md"), ROOT / "README.md", *(ROOT / "homework").glob("*.toml")]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    assert {name: unknown_names(text) for name, text in texts.items() if unknown_names(text)} == {}
+
+
+def test_a_name_that_is_not_public_is_found():
+    assert unknown_names("mm.lmm, mm.plots.qq, mm.plots, mm.gone, mm.plots.lost") == {
+        "gone",
+        "plots.lost",
+    }

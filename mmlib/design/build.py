@@ -289,7 +289,7 @@ def build_design(
     Examples
     --------
     >>> import mmlib as mm
-    >>> design = build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> design = mm.build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
     >>> design.X.shape, design.terms[0].Z.shape
     ((20, 1), (20, 4))
     """

@@ -54,7 +54,17 @@ class RandomPart:
 
 @dataclass(frozen=True)
 class MixedFormula:
-    """A formula split into its response, its fixed part and its random terms."""
+    """A formula split into its parts.
+
+    Attributes
+    ----------
+    text : str
+        The whole.
+    response, fixed : str
+        The left side, and the fixed part of the right side, in formulaic's language.
+    random : tuple of RandomPart
+        The random terms.
+    """
 
     text: str
     response: str
@@ -86,7 +96,8 @@ def parse_formula(formula: str) -> MixedFormula:
 
     Examples
     --------
-    >>> parse_formula("strength ~ 1 + (1 | batch/cask)").random
+    >>> import mmlib as mm
+    >>> mm.parse_formula("strength ~ 1 + (1 | batch/cask)").random
     (RandomPart(expr='1', factors=('batch',)), RandomPart(expr='1', factors=('batch', 'cask')))
     """
     if not isinstance(formula, str):

@@ -47,7 +47,7 @@ class Objective:
     --------
     >>> import mmlib as mm
     >>> design = mm.build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-    >>> round(Objective(design, reml=False)([0.6561922]), 6)
+    >>> round(mm.Objective(design, reml=False)([0.6561922]), 6)
     16.511675
     """
 
@@ -89,7 +89,7 @@ class Objective:
         --------
         >>> import mmlib as mm
         >>> design = mm.build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> value, slope = Objective(design, reml=False).value_and_gradient([1.0])
+        >>> value, slope = mm.Objective(design, reml=False).value_and_gradient([1.0])
         >>> bool(slope[0] > 0)  # the minimum is at 0.66
         True
         """

@@ -61,8 +61,6 @@ class Optimum(Frozen):
         First and last θ.
     objective : float
         The objective at `theta`.
-    factor : Factor
-        The blocked Cholesky factor at `theta`, off which the estimates are read.
     evaluations : int
         Evaluations of the objective, most of them with its gradient.
     restarts : int
@@ -81,7 +79,7 @@ class Optimum(Frozen):
     start: FloatArray
     theta: FloatArray
     objective: float
-    factor: Factor = field(repr=False)
+    factor: Factor = field(repr=False)  # at theta; the estimates are read off it
     evaluations: int
     restarts: int
     expected_decrease: float

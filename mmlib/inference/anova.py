@@ -162,7 +162,7 @@ def anova(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> anova(fit).to_frame().round(4).loc["treat"].tolist()
+    >>> mm.anova(fit).to_frame().round(4).loc["treat"].tolist()
     [70.0, 23.3333, 3.0, 12.0, 1.2389, 0.3387]
     """
     if others:

@@ -1,6 +1,6 @@
 """Exact likelihood-ratio tests of one variance component: no χ² approximation at the boundary.
 
-Under the null hypothesis λ = σ_b²/σ² = 0 the energies of a response (see `mmlib.spectral`) are
+Under the null hypothesis λ = σ_b²/σ² = 0 the energies of a response (`mmlib.engine.spectral`) are
 independent χ² variables times σ², so the statistic has the distribution of
 
     RLRT ~ sup_λ { (n − p) log[r²(0)/r²(λ)] − Σ log(1 + λμ) }
@@ -246,7 +246,7 @@ def exact_lrt(
     >>> import mmlib as mm
     >>> pulp = mm.load_dataset("pulp")
     >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
-    >>> test = exact_lrt(null, mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False))
+    >>> test = mm.exact_lrt(null, mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False))
     >>> round(test.statistic, 4), round(test.pvalue, 6)
     (2.5684, 0.022609)
     """
@@ -317,7 +317,7 @@ def exact_rlrt(
     Examples
     --------
     >>> import mmlib as mm
-    >>> test = exact_rlrt(mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp")))
+    >>> test = mm.exact_rlrt(mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp")))
     >>> round(test.statistic, 4), round(test.pvalue, 6)
     (3.4701, 0.022609)
     """

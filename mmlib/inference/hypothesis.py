@@ -84,9 +84,9 @@ def hypothesis_matrix(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> hypothesis_matrix(fit, "treat[T.B] = treat[T.C]").L
+    >>> mm.hypothesis_matrix(fit, "treat[T.B] = treat[T.C]").L
     array([[ 0.,  1., -1.,  0.]])
-    >>> hypothesis_matrix(fit, "treat").description
+    >>> mm.hypothesis_matrix(fit, "treat").description
     'treat[T.B] = 0, treat[T.C] = 0, treat[T.D] = 0'
     """
     require_fit(fit)

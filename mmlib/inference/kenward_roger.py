@@ -92,7 +92,7 @@ def kenward_roger(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> test = kenward_roger(fit, "treat")
+    >>> test = mm.kenward_roger(fit, "treat")
     >>> round(test.statistic, 4), [round(df, 4) for df in test.df], round(test.pvalue, 4)
     (1.2389, [3, 12.0], 0.3387)
     """
@@ -136,7 +136,7 @@ def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> round(float(adjusted_vcov(fit).loc["treat[T.B]", "treat[T.B]"]), 5)
+    >>> round(float(mm.adjusted_vcov(fit).loc["treat[T.B]", "treat[T.B]"]), 5)
     7.53333
     """
     names = list(fit.design.fixed_names)

@@ -94,7 +94,7 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     >>> pulp = mm.load_dataset("pulp")
     >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
-    >>> test = lrt(null, fit)
+    >>> test = mm.lrt(null, fit)
     >>> round(test.statistic, 4), round(test.pvalue, 3), round(test.pvalue_mixture, 4)
     (2.5684, 0.109, 0.0545)
     """

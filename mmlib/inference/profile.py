@@ -8,7 +8,7 @@ and an interval is where |ζ| stays below the square root of the χ²₁ quantil
 root, not by interpolation. (Bates et al. 2015, section 5.1; the boundary counts as an end where ζ
 does not reach the quantile.)
 
-What is minimised, with the parameter held, is in `mmlib.held`.
+What is minimised, with the parameter held, is in `mmlib.inference.held`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def profile(fit: Fit) -> Profile:
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("Yield ~ 1 + (1 | Batch)", mm.load_dataset("dyestuff"))
-    >>> profile(fit).confint(parameters=["sigma"]).round(4).to_numpy().tolist()
+    >>> mm.profile(fit).confint(parameters="sigma").round(4).to_numpy().tolist()
     [[38.2301, 67.6577]]
     """
     require_fit(fit)

@@ -73,7 +73,7 @@ def satterthwaite(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
-    >>> test = satterthwaite(fit, "Days")
+    >>> test = mm.satterthwaite(fit, "Days")
     >>> round(test.statistic, 3), [round(df, 4) for df in test.df]
     (45.853, [1, 17.0])
     """

@@ -17,7 +17,17 @@ from mmlib.results.display import Summary, Table, decimals_for, fixed_point
 
 @dataclass(frozen=True, eq=False)
 class TermCovariance(Frozen):
-    """Covariance matrix of the effects of one random term, shape (S, S), in squared units of y."""
+    """How the effects of one random term vary and covary.
+
+    Attributes
+    ----------
+    group : str
+        Name of the grouping.
+    columns : tuple of str
+        Names of its S effects.
+    covariance : ndarray, shape (S, S)
+        In squared units of y.
+    """
 
     group: str
     columns: tuple[str, ...]
