@@ -22,6 +22,7 @@ from mmlib.design.checks import (
     require_columns,
     require_frame,
     require_own_rows,
+    require_positive,
 )
 from mmlib.design.formula import (
     MixedFormula,
@@ -90,6 +91,8 @@ class Design(Frozen):
         keeps the old one here.
     n_missing : int
         Rows left out because a value is missing.
+    sigma : float or None
+        The residual standard deviation, where it is known.
     """
 
     formula: MixedFormula
@@ -106,6 +109,7 @@ class Design(Frozen):
     _spec: Any = field(repr=False)
     _kept: FloatArray = field(repr=False)
     _numeric: frozenset[str] = field(repr=False)
+    sigma: float | None = None
 
     @property
     def n(self) -> int:
@@ -205,6 +209,7 @@ def build_design(
     *,
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
+    sigma: float | None = None,
 ) -> Design:
     """Evaluate a formula on data.
 
@@ -216,6 +221,8 @@ def build_design(
     formula : str or MixedFormula
     data : DataFrame
     weights, offset : column name or array, shape (rows of `data`,), optional
+    sigma : float, optional
+        The residual standard deviation, if it is known.
 
     Returns
     -------
@@ -258,6 +265,9 @@ def build_design(
     X, names, spec = _model_matrix(fixed, frame, "fixed part", formula.fixed)
     kept = _independent_columns(X, row_weights)
     terms = [_random_term(part, varying[part.expr], frame) for part in formula.random]
+    if sigma is None:
+        for term in terms:
+            check_identifiable(term)
     terms.sort(key=lambda term: -term.n_levels)
     for one, other in combinations(terms, 2):
         refuse_same_effects(one, other)
@@ -276,8 +286,9 @@ def build_design(
         _spec=spec,
         _kept=kept,
         _numeric=frozenset(n for n in coded if pd.api.types.is_numeric_dtype(frame[n])),
+        sigma=None if sigma is None else require_positive("sigma", sigma),
     )
-    if design.n <= design.p:
+    if design.n <= design.p and sigma is None:
         raise RankError(
             f"{design.p} fixed effects for {design.n} rows leave nothing to estimate σ from; "
             "use fewer terms or more data."
@@ -388,9 +399,7 @@ def _random_term(part: RandomPart, expression: Any, frame: pd.DataFrame) -> Rand
     if part.expr != "1":  # which needs no formulaic, and is what most terms have
         values, names, spec = _model_matrix(expression, frame, "random term", str(part))
     codes, levels = group_codes(frame, part.factors)
-    term = RandomTerm(part, names, levels, codes, values, spec)
-    check_identifiable(term)
-    return term
+    return RandomTerm(part, names, levels, codes, values, spec)
 
 
 def _model_matrix(

@@ -25,6 +25,7 @@ MAX_THETA = 1e50
 class Objective:
     """The profiled objective of a linear mixed model as a function of θ.
 
+    Where σ is known (`Design.sigma`), r²/σ² + ν log(2πσ²) takes the place of the last term.
     With r²(θ) the penalized residual sum of squares and ν = n (ML) or n − p (REML),
 
         d(θ) = log|Ω_Z| [+ log|Ω_X·Z|] + ν [1 + log(2π r²/ν)],   σ̂² = r²/ν.
@@ -47,6 +48,7 @@ class Objective:
             raise DataError(f"design must be what build_design returns, not {design!r:.60}.")
         self.blocks = design if isinstance(design, Blocks) else Blocks(design)
         self.reml = reml
+        self.sigma = self.blocks.design.sigma
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
 
     def __call__(self, theta: ArrayLike) -> float:
@@ -63,7 +65,7 @@ class Objective:
         return self._value_and_slopes(Factor(self.blocks, templates))
 
     def _value_and_slopes(self, factor: Factor) -> tuple[float, list[FloatArray]]:
-        weight = self.dof / factor.rss
+        weight = self.dof / factor.rss if self.sigma is None else 1 / self.sigma**2
         return self.value(factor), factor.template_slopes(reml=self.reml, rss_weight=weight)
 
     def _own(self, slopes: list[FloatArray]) -> list[FloatArray]:
@@ -82,11 +84,7 @@ class Objective:
         scaled = [grouping.to_scaled(grouping.assemble(templates)) for grouping in groupings]
         factor = Factor(self.blocks, scaled)
         weight = 1 / sigma**2
-        value = (
-            self._log_determinants(factor)
-            + factor.rss * weight
-            + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
-        )
+        value = self._value_at_sigma(factor, sigma)
         slopes = self._own(factor.template_slopes(reml=self.reml, rss_weight=weight))
         by_term: dict[RandomTerm, FloatArray] = {}
         for grouping, slope in zip(groupings, slopes, strict=True):
@@ -128,9 +126,16 @@ class Objective:
 
     def value(self, factor: Factor) -> float:
         """The objective at a factor."""
+        if self.sigma is not None:
+            return self._value_at_sigma(factor, self.sigma)
         return self._log_determinants(factor) + self.dof * (
             1 + LOG_2PI + float(np.log(factor.rss / self.dof))
         )
+
+    def _value_at_sigma(self, factor: Factor, sigma: float) -> float:
+        """The objective at a factor and a σ, not profiled."""
+        constant = self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
+        return self._log_determinants(factor) + factor.rss / sigma**2 + constant
 
     def _log_determinants(self, factor: Factor) -> float:
         total = factor.log_det_Z - self.blocks.sum_log_weights

@@ -110,6 +110,8 @@ def _notes(fit: Fit) -> list[str]:
             "Column(s) left out because they depend on the ones before: "
             f"{', '.join(fit.design.aliased)}."
         )
+    if fit.design.sigma is not None:
+        notes.append(f"σ is known, not estimated: {fit.design.sigma:g}.")
     if fit.is_singular:
         notes.append(f"Boundary estimate: {_boundary(fit)}.")
     if not fit.converged:
