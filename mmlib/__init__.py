@@ -38,6 +38,7 @@ from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
 from mmlib.results.simulate import simulate
 from mmlib.results.varcorr import VarCorr
+from mmlib.saved import load, save
 
 if TYPE_CHECKING:
     from mmlib import plots
@@ -88,6 +89,7 @@ __all__ = [
     "kenward_roger",
     "list_datasets",
     "lmm",
+    "load",
     "load_dataset",
     "lrt",
     "oneway",
@@ -98,6 +100,7 @@ __all__ = [
     "power",
     "profile",
     "satterthwaite",
+    "save",
     "simulate",
 ]
 
