@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,6 +154,19 @@ def require_count(name: str, value: object, *, least: int = 1) -> int:
     return int(value)
 
 
+def require_positive(name: str, value: object) -> float:
+    """Return `value` if it is a positive number.
+
+    Raises
+    ------
+    DataError
+        If it is anything else; `name` is the argument it was given for.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1e100:
+        raise DataError(f"{name} must be a positive number, not {value!r}.")
+    return float(value)
+
+
 def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Check that `value` is one of `choices`, for the argument `name`.
 
@@ -211,6 +225,21 @@ def require_fit(*fits: object) -> None:
     for fit in fits:
         if not hasattr(fit, "design"):
             raise DataError(f"a fit is needed, as mmlib.lmm(...) returns it, not {fit!r:.60}.")
+
+
+def require_estimated_sigma(design: Any, what: str) -> None:
+    """Check that σ is a parameter of the model.
+
+    Raises
+    ------
+    DataError
+        If it is known.
+    """
+    if design.sigma is not None:
+        raise DataError(
+            f"{what} needs a fit that estimates σ, and in {design.formula} it is known "
+            f"(sigma={design.sigma:g})."
+        )
 
 
 def require_own_rows(what: str, values: object, index: pd.Index) -> None:

@@ -38,7 +38,6 @@ ARGUMENTS = {
     "missing": "rows with missing values are left out, with a warning",
     "contrasts": "write them into the formula: C(x, contr.sum)",
     "correlation": "errors are independent here; write what rows share as random terms",
-    "sigma": "the residual variance is estimated",
     "newdata": "it is the first argument: fit.predict(new)",
     "exog": "it is the first argument: fit.predict(new)",
     "re_form": "write random=False for NA, random=None (the default) for NULL",
