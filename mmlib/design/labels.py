@@ -63,7 +63,13 @@ def match_labels(levels: pd.Index, column: pd.Series) -> IntArray:
 
 
 def _plain(column: pd.Series) -> pd.Series:
-    return as_category(column) if str(column.dtype).startswith("dictionary<") else column
+    """The column in a type that pandas can look up labels in."""
+    dtype = column.dtype
+    if str(dtype).startswith("dictionary<"):
+        return as_category(column)
+    if isinstance(dtype, pd.SparseDtype):
+        return column.sparse.to_dense()
+    return column.astype(float) if dtype in (np.float16, np.longdouble) else column
 
 
 def _kind(labels: pd.Index) -> str:

@@ -10,6 +10,7 @@ an alias, so that one called ``log`` hides no function.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from formulaic.transforms import TRANSFORMS
 
 from mmlib.design.columns import counted
 from mmlib.design.names import alias, as_written, name_of
-from mmlib.design.words import CONSTANTS, CONTRASTS, FUNCTIONS, unknown_function
+from mmlib.design.words import CONSTANTS, CONTRASTS, FUNCTIONS, NaturalSpline, unknown_function
 from mmlib.errors import FormulaError
 
 METHODS = {"abs", "between", "clip", "isin", "round"}
@@ -95,6 +96,8 @@ def read_code(code: str) -> Code:
 def unreadable(code: str) -> FormulaError:
     """The error of code that is no Python, as R's names with dots are not."""
     code = as_written(code)
+    if "Boundary.knots" in code:
+        return FormulaError(f"{code!r}: write lower_bound= and upper_bound= for Boundary.knots.")
     for name, argument in re.findall(r"([\w.]+)\(([^,()]*)", code):
         if name in FUNCTIONS:
             return unknown_function(name, code, argument)
@@ -126,6 +129,11 @@ class _Reader(ast.NodeTransformer):
         name = name_of(node.id)
         self.columns.add(name)
         return ast.Name(alias(name), ast.Load())
+
+    def visit_Constant(self, node: ast.Constant) -> Any:
+        if not isinstance(node.value, (int, float, str, type(None))):
+            self.refuse(f"has {node.value!r}, which is no number")
+        return node
 
     def visit_Attribute(self, node: ast.Attribute) -> Any:
         is_number = isinstance(getattr(np, node.attr, None), float)
@@ -167,13 +175,22 @@ class _Reader(ast.NodeTransformer):
 
     def _call_by_name(self, node: ast.Call, name: str) -> ast.Call:
         if name not in _FUNCTIONS:
-            first = as_written(ast.unparse(node.args[0])) if node.args else "x"
-            raise unknown_function(name, self.code, first)
+            raise self._no_function(node, name)
         if isinstance(TRANSFORMS[name], np.ufunc) or name in ("I", "exp10"):
             self._require_arguments(node, name, 1)
+        else:
+            self._require_keywords(node, name)
         if name in ("C", "hashed") and node.args and isinstance(node.args[0], ast.Name):
             self.labels.add(name_of(node.args[0].id))
         return self._with_arguments(node, 1, as_it_is=name in _AS_IT_IS)
+
+    def _no_function(self, node: ast.Call, name: str) -> FormulaError:
+        first = as_written(ast.unparse(node.args[0])) if node.args else "x"
+        given = [*node.args[1:], *(keyword.value for keyword in node.keywords)]
+        df = given[0].value if len(given) == 1 and isinstance(given[0], ast.Constant) else None
+        if name == "ns" and isinstance(node.args[0], ast.Name) and isinstance(df, int):
+            return NaturalSpline(self.code, first, df)
+        return unknown_function(name, self.code, first)
 
     def _call_of_numpy(self, node: ast.Call, function: ast.Attribute) -> ast.Call:
         ufunc = getattr(np, function.attr, None)
@@ -184,6 +201,15 @@ class _Reader(ast.NodeTransformer):
         elif function.attr not in OF_NUMPY:
             self._unknown(function)
         return self._with_arguments(node, 1 if function.attr in WITH_A_LIST else None)
+
+    def _require_keywords(self, node: ast.Call, name: str) -> None:
+        known = [word for word in inspect.signature(TRANSFORMS[name]).parameters if word[0] != "_"]
+        for keyword in node.keywords:
+            if keyword.arg not in known:
+                ours = " (it is include_intercept here)" * (keyword.arg == "intercept")
+                self.refuse(
+                    f"gives {name} the argument {keyword.arg!r}{ours}; it has {', '.join(known)}"
+                )
 
     def _require_arguments(self, node: ast.Call, name: str, count: int) -> None:
         if len(node.args) != count or node.keywords:
