@@ -170,7 +170,8 @@ class _Reader(ast.NodeTransformer):
             return self._call_of_numpy(node, function)
         if function.attr not in METHODS:
             self._unknown(function)
-        function.value = self.visit(function.value)
+        value = self.visit(function.value)
+        function.value = value if function.attr == "isin" else _number(value)
         return self._with_arguments(node, 0 if function.attr == "isin" else None)
 
     def _call_by_name(self, node: ast.Call, name: str) -> ast.Call:
@@ -236,31 +237,32 @@ class _Reader(ast.NodeTransformer):
     def _require_constant(self, node: ast.AST) -> None:
         """Check that an argument is made of numbers, texts and contrasts."""
         if isinstance(node, ast.Call):
-            self._require_constant(node.func)
-            children = [*node.args, *(keyword.value for keyword in node.keywords)]
+            if not _is_name(node.func, "Treatment"):
+                self._require_constant(node.func)
+            below = [*node.args, *(keyword.value for keyword in node.keywords)]
+        elif isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.UnaryOp)):
+            below = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+        else:
+            self._require_atom(node, as_written(ast.unparse(node)))
+            below = []
+        for child in below:
+            self._require_constant(child)
+
+    def _require_atom(self, node: ast.AST, written: str) -> None:
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and node.value.startswith("contr."):
+                self.refuse(f"has contrasts as text: write {node.value} without quotes")
         elif isinstance(node, ast.Attribute) and _is_name(node.value, "contr"):
             if not hasattr(TRANSFORMS["contr"], node.attr):
                 known = ", ".join(f"contr.{name}" for name in CONTRASTS)
                 sdif = " (contr.sdif of MASS is contr.diff)" * (node.attr == "sdif")
-                self.refuse(f"has contrasts contr.{node.attr}; there are {known}{sdif}")
-            children = []
-        elif isinstance(node, ast.Name) and node.id in _CONTRASTS:
-            children = []
-        elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and node.value.startswith("contr."):
-                self.refuse(f"has contrasts as text: write {node.value} without quotes")
-            children = []
-        elif isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.UnaryOp)):
-            children = [
-                child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)
-            ]
-        else:
-            what = as_written(ast.unparse(node))
-            if what in CONSTANTS:
-                self.refuse(f"has {what}, which is written {CONSTANTS[what]} here")
-            self.refuse(f"has {what} where a number, a list or contrasts are expected")
-        for child in children:
-            self._require_constant(child)
+                self.refuse(f"has contrasts {written}; there are {known}{sdif}")
+        elif written in CONSTANTS:
+            self.refuse(f"has {written}, which is written {CONSTANTS[written]} here")
+        elif written == "Treatment":
+            self.refuse("has Treatment alone: write contr.treatment")
+        elif written not in _CONTRASTS:
+            self.refuse(f"has {written} where a number, a list or contrasts are expected")
 
     def _unknown(self, node: ast.Attribute) -> NoReturn:
         written = as_written(ast.unparse(node))
@@ -271,6 +273,19 @@ class _Reader(ast.NodeTransformer):
             "means what it meant in the fit: use center(x) or scale(x), which remember the mean "
             f"and the sd of the fit, or compute the column first{dotted}"
         )
+
+
+class _Unread(ast.NodeTransformer):
+    """Takes out what reading put in."""
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        self.generic_visit(node)
+        return node.args[0] if _is_name(node.func, "_counted") else node
+
+
+def as_typed(text: str) -> str:
+    """The text of code that has been read, as its author might have written it."""
+    return as_written(ast.unparse(_Unread().visit(ast.parse(text, mode="eval"))))
 
 
 def _is_name(node: ast.AST, name: str) -> bool:
