@@ -32,8 +32,9 @@ from mmlib.design.formula import (
     parse_with_formulaic,
 )
 from mmlib.design.identify import refuse_unidentified
-from mmlib.design.names import shown
+from mmlib.design.names import shown, unquoted
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
+from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies, read_only
 
@@ -306,7 +307,11 @@ def build_design(
     fixed = parse_with_formulaic(formula.fixed)
     response = parse_with_formulaic(f"0 + {formula.response}")
     varying = [parse_with_formulaic(part.expr) for part in formula.random]
-    coded = set().union(*(columns_used(e) for e in (response, fixed, *varying)))
+    try:
+        coded = set().union(*(columns_used(e) for e in (response, fixed, *varying)))
+    except NaturalSpline as error:
+        require_columns(data, [unquoted(error.column)])
+        raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
     grouping = {name for part in formula.random for name in part.factors}
     require_columns(data, sorted(coded | grouping))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,8 @@ def require_frame(data: object, what: str = "data") -> pd.DataFrame:
     """
     if not isinstance(data, pd.DataFrame):
         wrap = f"{what}.to_pandas()" if hasattr(data, "to_pandas") else "pandas.DataFrame(...)"
+        if hasattr(data, "collect"):  # a lazy frame of polars
+            wrap = f"{what}.collect().to_pandas()"
         kind = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
         raise DataError(
             f"{what} must be a pandas DataFrame, not {kind.removeprefix('builtins.')}; pass {wrap}."
@@ -64,7 +67,7 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
     known = [str(column) for column in data.columns]
     for name in names:
         if name not in data.columns:
-            hint = did_you_mean(name, known)
+            hint = _twin(name, known) or did_you_mean(name, known)
             if name in data.index.names:
                 hint = f" It is in the index: pass {what}.reset_index()."
             elif name in known:
@@ -72,6 +75,12 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
             raise DataError(
                 f"{what} has no column {name!r}.{hint} Its columns are {', '.join(known)}."
             )
+
+
+def _twin(name: str, known: Iterable[str]) -> str:
+    """A hint where a known name looks the same and is spelled with other characters."""
+    same = [k for k in known if normalize("NFKC", k) == normalize("NFKC", str(name))]
+    return f" {same[0]!r} looks alike, but is {same[0]!a}, not {name!a}." if same else ""
 
 
 def as_numbers(what: str, values: object) -> np.ndarray:
