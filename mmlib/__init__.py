@@ -7,12 +7,22 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mmlib.datasets import DatasetInfo, dataset_info, list_datasets, load_dataset
+from mmlib.datasets import DatasetColumn, DatasetInfo, dataset_info, list_datasets, load_dataset
 from mmlib.design.build import Design, build_design
-from mmlib.design.formula import MixedFormula, parse_formula
+from mmlib.design.formula import MixedFormula, RandomPart, parse_formula
+from mmlib.design.planned import plan
 from mmlib.design.terms import RandomTerm
+from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
-from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
+from mmlib.engine.optimize import Optimum
+from mmlib.errors import (
+    DataError,
+    DatasetError,
+    DataWarning,
+    FormulaError,
+    MMError,
+    RankError,
+)
 from mmlib.inference.anova import AnovaTable, anova
 from mmlib.inference.bootstrap import (
     BootstrapResult,
@@ -20,20 +30,27 @@ from mmlib.inference.bootstrap import (
     bootstrap,
     parametric_bootstrap,
 )
+from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.exact import ExactTest, exact_lrt, exact_rlrt
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.joint_profile import JointProfile, joint_profile
+from mmlib.inference.joint_tests import JointTests
 from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
+from mmlib.inference.linear_functions import LinearFunctions
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.means import emmeans, emtrends
+from mmlib.inference.power import PowerResult, power
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
 from mmlib.inference.report import HypothesisTest
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm
 from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
+from mmlib.results.display import Summary
 from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
-from mmlib.results.varcorr import VarCorr
+from mmlib.results.simulate import simulate
+from mmlib.results.varcorr import TermCovariance, VarCorr
 
 if TYPE_CHECKING:
     from mmlib import plots
@@ -42,12 +59,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnovaTable",
+    "Blocks",
     "BootstrapError",
     "BootstrapResult",
     "BootstrapTest",
     "BootstrapWarning",
+    "Comparison",
     "ConvergenceWarning",
     "DataError",
+    "DataWarning",
+    "DatasetColumn",
     "DatasetError",
     "DatasetInfo",
     "Design",
@@ -57,23 +78,33 @@ __all__ = [
     "HypothesisTest",
     "Influence",
     "JointProfile",
+    "JointTests",
     "KenwardRogerTest",
     "LMMResult",
     "LikelihoodRatioTest",
+    "LinearFunctions",
     "MMError",
     "MixedFormula",
     "Objective",
     "OneWayLayout",
+    "Optimum",
+    "PowerResult",
     "Profile",
+    "RandomPart",
     "RandomTerm",
     "RankError",
+    "Summary",
+    "TermCovariance",
     "VarCorr",
     "VarianceComponents",
     "adjusted_vcov",
     "anova",
     "bootstrap",
     "build_design",
+    "compare",
     "dataset_info",
+    "emmeans",
+    "emtrends",
     "exact_lrt",
     "exact_rlrt",
     "hypothesis_matrix",
@@ -86,9 +117,12 @@ __all__ = [
     "oneway",
     "parametric_bootstrap",
     "parse_formula",
+    "plan",
     "plots",
+    "power",
     "profile",
     "satterthwaite",
+    "simulate",
 ]
 
 

@@ -9,6 +9,7 @@ from scipy import sparse
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.intp]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 ROUNDING = 1e-13
 """Entries of a template below this share of their row are zeros with rounding."""

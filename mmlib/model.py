@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Unpack, overload
@@ -11,18 +12,27 @@ from numpy.typing import ArrayLike
 
 from mmlib.design.build import build_design
 from mmlib.design.formula import MixedFormula
+from mmlib.design.words import by_our_words
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.threads import single_threaded
+from mmlib.errors import DataError, DataWarning
 from mmlib.inference.anova import Ddf, coef_table
 from mmlib.inference.confint import BootOptions, confint
+from mmlib.inference.explained import with_interval
+from mmlib.inference.robust import Robust
+from mmlib.inference.robust import vcov as robust_vcov
+from mmlib.results.coefficients import coefficients
 from mmlib.results.display import Summary
+from mmlib.results.effect_sizes import icc, icc_by_group, r2
 from mmlib.results.fit import Fit
 from mmlib.results.influence import Influence, influence, leverage, residuals
-from mmlib.results.predict import Interval, NewLevels, Random, predict
+from mmlib.results.predict import Interval, Missing, NewLevels, Random, predict
 from mmlib.results.summary import summarize
+from mmlib.results.tidy import glance, tidy
 from mmlib.results.unpooled import unpooled
 
 
+@by_our_words
 def lmm(
     formula: str | MixedFormula,
     data: pd.DataFrame,
@@ -37,10 +47,13 @@ def lmm(
     ----------
     formula : str
         ``"y ~ fixed + (expr | group)"`` in lme4's notation; without a random term the model is an
-        ordinary linear one. An effect varies by a grouping in one term only: ``(1 | g) + (x | g)``
-        is refused, as only the sum of the two variances of the intercept could be estimated.
+        ordinary linear one. Terms between which variance could be moved without any change in the
+        fit, such as ``(1 | g) + (x | g)``, are refused. A name that is no plain identifier stands
+        in backticks, ``y ~ `dose (mg)```; see the notes for what may be computed.
     data : DataFrame
-        One row for each observation. Rows with missing values are left out and counted.
+        One row for each observation. Text, categories and flags (true or false) are factors, the
+        levels of text in the order of code points. Rows with missing values are left out, and
+        columns of the fixed part that depend on those before them; both with a `DataWarning`.
     reml : bool, default True
         Restricted maximum likelihood; ``False`` for maximum likelihood.
     weights, offset : column name or array, shape (rows of `data`,), optional
@@ -55,6 +68,22 @@ def lmm(
     FormulaError, DataError, RankError
         If the model cannot be fitted to these data; the message names the culprit.
 
+    Warns
+    -----
+    DataWarning, ConvergenceWarning
+        If rows or columns were left out, or the optimiser stopped early.
+
+    Notes
+    -----
+    A formula can run no code but this: arithmetic, comparisons, ``&``, ``|`` and ``~``; every
+    function of numpy that takes each value on its own (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``,
+    ``np.isin``, ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``,
+    ``x.between(1, 3)`` and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and
+    ``center``, ``scale``, ``standardize``, ``poly``, ``bs``, ``cr`` and ``cc``, which remember for
+    new data what they found in these. What depends on other rows, such as ``x - x.mean()``, is
+    refused: for new rows it would be another number. Arithmetic is in floats of 64 bits, and a
+    flag counts 0 or 1 in it.
+
     References
     ----------
     Bates, Mächler, Bolker & Walker (2015), Journal of Statistical Software 67(1),
@@ -68,6 +97,8 @@ def lmm(
     0.10625
     """
     design = build_design(formula, data, weights=weights, offset=offset)
+    for loss in design.losses:
+        warnings.warn(loss, DataWarning, stacklevel=3)
     with single_threaded():
         return LMMResult.of(design, Blocks(design), reml=reml)
 
@@ -88,7 +119,14 @@ class LMMResult(Fit):
         How the minimum was found.
     """
 
-    def coef_table(self, *, ddf: Ddf | None = None) -> pd.DataFrame:
+    def coef_table(
+        self,
+        *,
+        ddf: Ddf | None = None,
+        level: float | None = None,
+        robust: Robust | None = None,
+        cluster: str | None = None,
+    ) -> pd.DataFrame:
         """Estimate, standard error and t value of each fixed effect.
 
         Parameters
@@ -96,18 +134,26 @@ class LMMResult(Fit):
         ddf : {"kenward-roger", "satterthwaite"}, optional
             Adds t tests with these degrees of freedom. With ``"kenward-roger"`` the standard errors
             are the adjusted ones.
+        level : float, optional
+            Adds the limits of a confidence interval with this coverage: by the t distribution where
+            there are degrees of freedom, otherwise by the normal one.
+        robust : {"CR0", "CR1", "CR1p", "CR2", "CR3"}, optional
+            Standard errors that hold whatever the variance within clusters is, with degrees of
+            freedom after Pustejovsky and Tipton. ``"CR2"`` is the one to use with few clusters.
+        cluster : str, optional
+            With `robust`, which rows belong together: as for `vcov`.
 
         Returns
         -------
         DataFrame
-            Columns ``Estimate, Std. Error, t value``; with `ddf` ``Estimate, Std. Error, df,
-            t value, Pr(>|t|)``.
+            Columns ``Estimate, Std. Error, t value``; with degrees of freedom ``Estimate, Std.
+            Error, df, t value, Pr(>|t|)``; with `level` also ``lower, upper``.
 
         Raises
         ------
         DataError
-            If `ddf` is another value, or ``"kenward-roger"`` is asked of a fit by maximum
-            likelihood.
+            If `ddf` is another value, or goes with `robust`; if ``"kenward-roger"`` is asked of a
+            fit by maximum likelihood; if `level` is not between 0 and 1; or as `vcov`.
 
         Examples
         --------
@@ -115,8 +161,236 @@ class LMMResult(Fit):
         >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
         >>> fit.coef_table(ddf="kenward-roger").loc["treat[T.C]"].round(4).tolist()
         [5.0, 2.7447, 12.0, 1.8217, 0.0935]
+        >>> fit.coef_table(ddf="kenward-roger", level=0.95)[["lower", "upper"]].round(2).iloc[
+        ...     2
+        ... ].tolist()
+        [-0.98, 10.98]
         """
-        return coef_table(self, ddf=ddf)
+        return coef_table(self, ddf=ddf, level=level, robust=robust, cluster=cluster)
+
+    def vcov(self, kind: Robust | None = None, *, cluster: str | None = None) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects: σ²(XᵀV⁻¹X)⁻¹, or a cluster-robust one.
+
+        Parameters
+        ----------
+        kind : {"CR0", "CR1", "CR1p", "CR2", "CR3"}, optional
+            By default the model's own covariance, given θ. The others hold even where the model's
+            variances are wrong, as long as rows of different clusters are independent: without
+            correction, times m/(m − 1) or m/(m − p) for m clusters, unbiased if the model is right
+            (the one to use with few clusters), and close to the jackknife.
+        cluster : str, optional
+            A grouping, or a column that the model uses, such that every level of every grouping
+            lies in one cluster. By default the grouping that holds all the others.
+
+        Returns
+        -------
+        DataFrame, shape (p, p)
+
+        Raises
+        ------
+        DataError
+            If `kind` is another value, or `cluster` is unknown or shares levels of a grouping with
+            another cluster.
+
+        References
+        ----------
+        Pustejovsky & Tipton (2018), Journal of Business & Economic Statistics 36, 672–683,
+        doi:10.1080/07350015.2016.1247004.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("Reaction ~ Days + (1 | Subject)", mm.load_dataset("sleepstudy"))
+        >>> robust = fit.vcov("CR2").loc["Days", "Days"] ** 0.5
+        >>> round(float(robust), 4), round(float(fit.vcov().loc["Days", "Days"] ** 0.5), 4)
+        (1.5458, 0.8042)
+        """
+        if kind is None:
+            if cluster is not None:
+                raise DataError("cluster= belongs to a robust kind: vcov('CR2', cluster=...).")
+            return super().vcov()
+        return robust_vcov(self, kind, cluster)
+
+    def coef(self, *, level: float = 0.95) -> dict[str, pd.DataFrame]:
+        """Coefficients of each group: fixed effects plus the group's own.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals aimed at, between 0 and 1.
+
+        Returns
+        -------
+        dict
+            For each grouping a table with a row for each level and coefficient, and columns
+            ``estimate, se, lower, upper``. ``table["estimate"].unstack()`` has a row for each
+            level. A coefficient that the fixed part lacks is the group's own alone; one that does
+            not vary is the fixed effect.
+
+        Notes
+        -----
+        The standard error counts the errors of β̂ and of the conditional modes together, from their
+        joint covariance; adding the two variances would be wrong, for the errors are correlated. θ
+        and σ are taken as known, and the quantiles are normal, as in `predict`.
+
+        References
+        ----------
+        Henderson (1975), Biometrics 31, 423–447, doi:10.2307/2529430.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+        >>> fit.coef()["Subject"].round(2).head(2)
+                             estimate     se   lower   upper
+        Subject coefficient
+        308     Intercept      253.66  12.25  229.64  277.68
+                Days            19.67   2.34   15.09   24.25
+        """
+        return coefficients(self, level=level)
+
+    @overload
+    def r2(self, *, level: None = None) -> pd.Series: ...
+
+    @overload
+    def r2(self, *, level: float, **boot: Unpack[BootOptions]) -> pd.DataFrame: ...
+
+    def r2(
+        self, *, level: float | None = None, **boot: Unpack[BootOptions]
+    ) -> pd.Series | pd.DataFrame:
+        """Share of the variance that is explained: by the fixed effects, and by all effects.
+
+        Parameters
+        ----------
+        level : float, optional
+            Adds a parametric-bootstrap interval with this coverage.
+        **boot
+            With `level`: `nsim`, `rng`, `executor`, `progress` of `mmlib.bootstrap`, and the `kind`
+            of `BootstrapResult.confint`.
+
+        Returns
+        -------
+        Series ``marginal, conditional``, or with `level` DataFrame ``estimate, lower, upper``
+
+        Notes
+        -----
+        The variance of the random effects is averaged over the rows, random slopes included. With
+        prior weights so is that of the residual, σ²/w: the unit of the weights does not matter.
+        (R's performance takes σ², and leaves out the slopes of ``(x || g)``.)
+
+        References
+        ----------
+        Nakagawa & Schielzeth (2013), Methods in Ecology and Evolution 4, 133–142,
+        doi:10.1111/j.2041-210x.2012.00261.x; Johnson (2014), ibid. 5, 944–946,
+        doi:10.1111/2041-210X.12225.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+        >>> fit.r2().round(4).to_dict()
+        {'marginal': 0.2786, 'conditional': 0.7992}
+        """
+        return with_interval(self, r2, level, **boot)
+
+    @overload
+    def icc(self, *, by_group: bool = False, level: None = None) -> pd.Series: ...
+
+    @overload
+    def icc(
+        self, *, by_group: bool = False, level: float, **boot: Unpack[BootOptions]
+    ) -> pd.DataFrame: ...
+
+    def icc(
+        self,
+        *,
+        by_group: bool = False,
+        level: float | None = None,
+        **boot: Unpack[BootOptions],
+    ) -> pd.Series | pd.DataFrame:
+        """Intraclass correlation: share of the groups in the variance that is not fixed.
+
+        Parameters
+        ----------
+        by_group : bool, default False
+            One (adjusted) correlation for each grouping; they sum up to that of all.
+        level, **boot
+            As for `r2`.
+
+        Returns
+        -------
+        Series ``adjusted, unadjusted``, or with `level` DataFrame ``estimate, lower, upper``
+            Unadjusted, the variance of the fixed effects counts in the whole. With `by_group` the
+            groupings take the place of the two.
+
+        Raises
+        ------
+        DataError
+            If the fit has no random term.
+
+        Notes
+        -----
+        A grouping's variance is that of all its effects, averaged over the rows as in `r2`. (R's
+        performance takes that of the intercept alone, at zero of the covariates, which may exceed
+        the whole.)
+
+        References
+        ----------
+        As for `r2`.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("strength ~ 1 + (1 | batch/cask)", mm.load_dataset("pastes"))
+        >>> fit.icc(by_group=True).round(4).to_dict()
+        {'batch:cask': 0.7831, 'batch': 0.1539}
+        """
+        statistic = icc_by_group if by_group else icc
+        return with_interval(self, statistic, level, **boot)
+
+    def tidy(self, *, ddf: Ddf | None = None, level: float | None = None) -> pd.DataFrame:
+        """All parameters in one plain table, with the columns of R's broom.mixed.
+
+        Parameters
+        ----------
+        ddf, level
+            As for `coef_table`; the limits are those of the fixed effects.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``effect`` (``"fixed"`` or ``"ran_pars"``), ``group, term, estimate, std.error,
+            statistic``, with `ddf` also ``df, p.value``, with `level` ``conf.low, conf.high``.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.tidy()[["effect", "group", "term", "estimate"]].round(3)
+             effect     group             term  estimate
+        0     fixed       NaN        Intercept    60.400
+        1  ran_pars  operator    sd__Intercept     0.261
+        2  ran_pars  Residual  sd__Observation     0.326
+        """
+        return tidy(self, self.coef_table(ddf=ddf, level=level))
+
+    def glance(self) -> pd.DataFrame:
+        """The fit in one row, with the columns of R's broom.mixed.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``nobs, sigma, logLik, AIC, BIC``, then ``REMLcrit`` or ``deviance``, and
+            ``df.residual``.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.glance().round(3).to_numpy().tolist()
+        [[20.0, 0.326, -9.313, 24.626, 27.613, 18.626, 17.0]]
+        """
+        return glance(self)
 
     def confint(
         self,
@@ -132,9 +406,9 @@ class LMMResult(Fit):
         Parameters
         ----------
         method : {"profile", "wald", "boot"}
-            Profile likelihood, of the fit by maximum likelihood, whatever `fit` is. Or estimate ±
-            quantile × standard error, for fixed effects only: the estimate of a variance is far
-            from normal. Or a parametric bootstrap of `fit`, by its own criterion.
+            Profile likelihood, of the fit by maximum likelihood, whatever this one is. Or estimate
+            ± quantile × standard error, for fixed effects only: the estimate of a variance is far
+            from normal. Or a parametric bootstrap of this fit, by its own criterion.
         level : float
             Coverage aimed at, between 0 and 1.
         parameters : str or sequence of str, optional
@@ -144,9 +418,9 @@ class LMMResult(Fit):
             With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
             first, the adjusted standard error); by default the normal quantile, as lme4 does.
         **boot
-            With ``"boot"``: `nsim`, `rng`, `executor`, `progress` and `resume` of
-            `mmlib.bootstrap`, and the `kind` of `BootstrapResult.confint`. An interrupted run gives
-            the intervals of the replicates drawn until then, with a `BootstrapWarning`.
+            With ``"boot"``: ``nsim``, ``rng``, ``executor``, ``progress`` and ``resume`` as for
+            `bootstrap`, and ``kind`` as for `BootstrapResult.confint`. An interrupted run gives the
+            intervals of the replicates drawn until then, with a `BootstrapWarning`.
 
         Returns
         -------
@@ -227,6 +501,11 @@ class LMMResult(Fit):
         -------
         Series, shape (n,)
 
+        Raises
+        ------
+        DataError
+            If `kind` or `scaled` is another value.
+
         Examples
         --------
         >>> import mmlib as mm
@@ -242,6 +521,10 @@ class LMMResult(Fit):
         The fitted values include the conditional modes; the sum of the hat values is the effective
         number of parameters that they use (between p and p + q).
 
+        Returns
+        -------
+        Series, shape (n,)
+
         Examples
         --------
         >>> import mmlib as mm
@@ -251,14 +534,14 @@ class LMMResult(Fit):
         """
         return leverage(self)
 
-    def influence(self, by: str | None = None) -> Influence:
+    def influence(self, *, group: str | Sequence[str] | None = None) -> Influence:
         """Measure what leaving out each row, or each group of rows, does to the fit.
 
         Parameters
         ----------
-        by : str, optional
-            A grouping of the fit, or any column it uses, or several such as ``"batch:cask"``: leave
-            out one level at a time. By default one row at a time.
+        group : str or sequence of str, optional
+            A grouping of the fit, or any column it uses, or several, as ``"batch:cask"`` or
+            ``["batch", "cask"]``: leave out one level at a time. By default one row at a time.
 
         Returns
         -------
@@ -267,16 +550,16 @@ class LMMResult(Fit):
         Raises
         ------
         DataError
-            If `by` is no column that the model uses, or the model has no fixed effect.
+            If `group` is no column that the model uses, or the model has no fixed effect.
 
         Examples
         --------
         >>> import mmlib as mm
         >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> fit.influence(by="operator").dfbeta.round(4)["Intercept"].tolist()
+        >>> fit.influence(group="operator").dfbeta.round(4)["Intercept"].tolist()
         [-0.0533, -0.1133, 0.0733, 0.0933]
         """
-        return influence(self, by)
+        return influence(self, group=group)
 
     @overload
     def predict(
@@ -287,6 +570,7 @@ class LMMResult(Fit):
         interval: None = None,
         level: float = 0.95,
         random: Random = None,
+        missing: Missing = "error",
     ) -> pd.Series: ...
 
     @overload
@@ -298,8 +582,10 @@ class LMMResult(Fit):
         interval: Interval,
         level: float = 0.95,
         random: Random = None,
+        missing: Missing = "error",
     ) -> pd.DataFrame: ...
 
+    @by_our_words
     def predict(
         self,
         new: pd.DataFrame | None = None,
@@ -308,6 +594,7 @@ class LMMResult(Fit):
         interval: Interval | None = None,
         level: float = 0.95,
         random: Random = None,
+        missing: Missing = "error",
     ) -> pd.Series | pd.DataFrame:
         """Predict the mean of y for each row of `new`: xᵀβ̂ + zᵀb̂.
 
@@ -331,19 +618,28 @@ class LMMResult(Fit):
             Coverage aimed at, between 0 and 1.
         random : str, sequence of str, or False, optional
             The groupings whose conditional modes count: by default all, with False none. One that
-            does not count is treated as a new level in every row, and its column need not be in
-            `new`.
+            does not count is treated as a new level in every row, and its columns need not be in
+            `new` (but for a prediction interval, which counts their variance).
+        missing : {"error", "nan"}
+            What to do with a row that has a missing value, or whose mean the fit cannot tell, such
+            as a cell that was never observed: refuse all, or give this row no number.
 
         Returns
         -------
         Series, or with an interval DataFrame, indexed as the rows
-            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what `se` includes.
+            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what the last
+            includes.
 
         Raises
         ------
         DataError
-            If a column is missing from `new`, a fixed-effect column has a missing value or a level
-            the fit has not seen, or (with ``new_levels="error"``) a grouping has an unknown level.
+            If a column is missing from `new`, a fixed-effect column has a missing value, a level
+            the fit has not seen or a value outside a spline's range, or (with
+            ``new_levels="error"``) a grouping has an unknown level. Levels that are text on one
+            side and numbers on the other are matched where they say the same, and refused where
+            they only count the same.
+        RankError
+            If the mean of a row cannot be estimated, for columns were left out of the fit.
 
         Examples
         --------
@@ -356,12 +652,40 @@ class LMMResult(Fit):
         1    60.4000  59.5308  61.2692  0.4435
         """
         return predict(
-            self, new, new_levels=new_levels, interval=interval, level=level, random=random
+            self,
+            new,
+            new_levels=new_levels,
+            interval=interval,
+            level=level,
+            random=random,
+            missing=missing,
         )
 
-    def summary(self) -> Summary:
-        """What the fit says, in lme4's order; text when printed, HTML in a notebook."""
-        return summarize(self, self.coef_table())
+    def summary(self, *, ddf: Ddf | None = None, level: float | None = None) -> Summary:
+        """What the fit says, in lme4's order; text when printed, HTML in a notebook.
+
+        Parameters
+        ----------
+        ddf, level
+            As for `coef_table`: degrees of freedom with p-values, and limits of the coefficients.
+
+        Returns
+        -------
+        Summary
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+        >>> print(fit.summary(ddf="kenward-roger").parts[-2].to_text())
+        Fixed effects (degrees of freedom by Kenward and Roger):
+                    Estimate Std. Error    df t value  Pr(>|t|)
+         Intercept    84.000      2.475 11.07  33.941 1.511e-12
+         treat[T.B]    1.000      2.745 12.00   0.364    0.7219
+         treat[T.C]    5.000      2.745 12.00   1.822   0.09351
+         treat[T.D]    2.000      2.745 12.00   0.729    0.4802
+        """
+        return summarize(self, self.coef_table(ddf=ddf, level=level), ddf)
 
     def __repr__(self) -> str:
         return str(self.summary())

@@ -67,7 +67,13 @@ class VarianceComponents:
         return self.sigma2_group / (self.sigma2_group + self.sigma2_resid)
 
     def to_frame(self) -> pd.DataFrame:
-        """The two variances: rows `factor` and Residual, column Variance."""
+        """The two variances.
+
+        Returns
+        -------
+        DataFrame, shape (2, 1)
+            Rows: the factor and Residual. Column: Variance, in squared units of the response.
+        """
         variances = [self.sigma2_group, self.sigma2_resid]
         return pd.DataFrame({"Variance": variances}, index=[self.factor, "Residual"])
 
@@ -215,7 +221,19 @@ class OneWayLayout(Frozen):
         return self.summary()._repr_html_()
 
     def effects(self) -> pd.Series:
-        """Return each level's mean less the mean of all observations."""
+        """Each level's mean less the mean of all observations.
+
+        Returns
+        -------
+        Series, indexed by level
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> layout = mm.oneway("bright ~ operator", mm.load_dataset("pulp"))
+        >>> layout.effects().round(2).tolist()
+        [-0.16, -0.34, 0.22, 0.28]
+        """
         return (self.means - self.grand_mean).rename("effect")
 
     def variance_components(
@@ -229,6 +247,10 @@ class OneWayLayout(Frozen):
             "anova" equates the mean squares to their expectations (Henderson's method 1 if
             unbalanced) and may give a negative variance between levels; it is kept, not cut.
             "ml" and "reml" maximise the likelihoods over variances >= 0 and need a balanced layout.
+
+        Returns
+        -------
+        VarianceComponents
 
         Raises
         ------
@@ -319,11 +341,15 @@ class OneWayLayout(Frozen):
         }
         return pd.DataFrame.from_dict(limits, orient="index", columns=["lower", "upper"])
 
-    def lrt(self) -> ExactTest:
+    def exact_lrt(self) -> ExactTest:
         """Test sigma2_group = 0 by the likelihood ratio, with its exact null distribution.
 
         In a balanced layout the statistic is a monotone function of F where it is positive, so
         that its p-value is that of the F test: no chi-squared approximation is needed.
+
+        Returns
+        -------
+        ExactTest
 
         Raises
         ------
@@ -338,19 +364,31 @@ class OneWayLayout(Frozen):
         Examples
         --------
         >>> import mmlib as mm
-        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).lrt()
+        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).exact_lrt()
         >>> round(test.statistic, 4), round(test.pvalue, 6)
         (2.5684, 0.022609)
         """
         return self._exact_test("LRT", *self._ml_divisors())
 
-    def rlrt(self) -> ExactTest:
-        """Test sigma2_group = 0 by the restricted likelihood ratio; see `lrt`.
+    def exact_rlrt(self) -> ExactTest:
+        """Test sigma2_group = 0 by the restricted likelihood ratio, with its exact distribution.
+
+        Returns
+        -------
+        ExactTest
+            Its p-value, too, is that of the F test where the statistic is positive.
 
         Raises
         ------
         DataError
             If the layout is unbalanced.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).exact_rlrt()
+        >>> round(test.statistic, 4), round(test.pvalue, 6)
+        (3.4701, 0.022609)
         """
         return self._exact_test("RLRT", self.df_a, self.nobs - 1)
 
@@ -410,7 +448,7 @@ def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
     Parameters
     ----------
     formula : str
-        `"response ~ factor"`, two column names; a name with spaces or signs goes in backquotes.
+        ``"response ~ factor"``, two column names; a name with spaces or signs goes in backquotes.
         The factor's column is read as labels, whatever its type.
     data : DataFrame
         Rows in which either column is missing are left out and counted.

@@ -8,9 +8,9 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 from scipy.special import ndtri
 
+from mmlib.design.columns import as_floats, kind_of
 from mmlib.errors import DataError
 
 
@@ -81,14 +81,14 @@ def as_numbers(what: str, values: object) -> np.ndarray:
     DataError
         If they are not real numbers, or some are infinite; `what` names them in the message.
     """
-    column = pd.Series(values) if not isinstance(values, np.ndarray) else values
-    if not is_numeric_dtype(column.dtype) or is_complex_dtype(column.dtype):
+    if isinstance(values, pd.DataFrame):
+        raise DataError(f"{what} must be one column, not a DataFrame; pass frame['column'].")
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        return as_numbers(what, values.ravel()).reshape(values.shape)
+    column = values if isinstance(values, pd.Series) else pd.Series(values)
+    if kind_of(column) not in ("numbers", "true or false"):
         raise DataError(f"{what} must be real numbers, not of type {column.dtype}.")
-    numbers = (
-        column.to_numpy(dtype=float, na_value=np.nan)
-        if isinstance(column, pd.Series)
-        else column.astype(float)
-    )
+    numbers = as_floats(column)
     if np.isinf(numbers).any():
         raise DataError(f"{what} has infinite values; correct them or drop these rows.")
     return numbers
@@ -112,13 +112,12 @@ def as_response(values: pd.Series) -> np.ndarray:
         If the column is not numeric, holds missing or infinite values, or is constant.
     """
     name = values.name
-    numeric = is_numeric_dtype(values) and not (is_bool_dtype(values) or is_complex_dtype(values))
-    if not numeric:
+    if kind_of(values) != "numbers":
         raise DataError(
             f"the response {name!r} must be numeric, but its type is {values.dtype}; "
             "convert it with pandas.to_numeric or astype(float)."
         )
-    response = values.to_numpy(dtype=float, na_value=np.nan)
+    response = as_floats(values)
     unusable = int(np.count_nonzero(~np.isfinite(response)))
     if unusable:
         raise DataError(

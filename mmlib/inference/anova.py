@@ -6,35 +6,33 @@ doi:10.18637/jss.v082.i13; types of hypotheses after SAS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr, stdtrit
 
-from mmlib.arrays import FloatArray, weigh
-from mmlib.design.build import Design, FixedTerm
-from mmlib.design.checks import require_choice, require_fit
+from mmlib.arrays import FloatArray
+from mmlib.design.checks import check_level, normal_quantile, require_choice, require_fit
+from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
+from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
 from mmlib.inference.report import HypothesisTest
+from mmlib.inference.robust import Robust, robust_covariance
 from mmlib.inference.satterthwaite import satterthwaite
+from mmlib.inference.terms import term_hypotheses
 from mmlib.results.display import Summary, Table
 from mmlib.results.fit import Fit
-
-ROUNDING = 1e-10
-"""Entries of a hypothesis matrix below this share of the largest are rounding."""
+from mmlib.results.summary import DDF
 
 Ddf = Literal["kenward-roger", "satterthwaite"]
 
 _TYPES = {1: "I", 2: "II", 3: "III"}
-_METHODS = {
-    "kenward-roger": "degrees of freedom by Kenward and Roger",
-    "satterthwaite": "degrees of freedom by Satterthwaite",
-    None: "without denominator degrees of freedom",
-}
+_METHODS: dict[str | None, str] = dict(DDF) | {None: "without denominator degrees of freedom"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,7 +44,7 @@ class AnovaTable(Frozen):
     title : str
         The type of hypotheses and the method.
     tests : mapping of str to HypothesisTest
-        The test of each term; its `df` has no denominator where none was asked for.
+        The test of each term; its ``df`` has no denominator where none was asked for.
     sigma2 : float
         Residual variance σ̂², by which F is multiplied to give the mean square.
     notes : tuple of str
@@ -102,17 +100,34 @@ class AnovaTable(Frozen):
         return self.summary()._repr_html_()
 
 
+@overload
 def anova(
     fit: Fit,
     *,
     ddf: Literal["kenward-roger", "satterthwaite"] | None = "kenward-roger",
+    type: Literal[1, 2, 3] = 3,
+) -> AnovaTable: ...
+
+
+@overload
+def anova(fit: Fit, other: Fit, /, *others: Fit) -> Comparison: ...
+
+
+@by_our_words
+def anova(
+    fit: Fit,
+    *others: Fit,
+    ddf: Literal["kenward-roger", "satterthwaite"] | None = "kenward-roger",
     type: Literal[1, 2, 3] = 3,  # noqa: A002 - the name that users of R and of SAS know
-) -> AnovaTable:
-    """Test every term of the fixed part by an F test.
+) -> AnovaTable | Comparison:
+    """Test every term of the fixed part by an F test; or compare several fits.
 
     Parameters
     ----------
     fit : LMMResult
+    *others : LMMResult
+        More fits to the same data: the result is that of `compare`, and the options below, which
+        are for one fit, do not apply.
     ddf : {"kenward-roger", "satterthwaite"} or None
         Where the denominator degrees of freedom come from; with None there are neither these nor
         p-values, as in lme4's ``anova``.
@@ -124,13 +139,14 @@ def anova(
 
     Returns
     -------
-    AnovaTable
+    AnovaTable, or with several fits Comparison
         With `to_frame`.
 
     Raises
     ------
     DataError
-        If `ddf` or `type` is another value, or the fixed part has nothing but the intercept.
+        If `ddf` or `type` is another value, or goes with several fits; if the fixed part has
+        nothing but the intercept; or if several fits cannot be compared.
 
     Notes
     -----
@@ -146,9 +162,13 @@ def anova(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> anova(fit).to_frame().round(4).loc["treat"].tolist()
+    >>> mm.anova(fit).to_frame().round(4).loc["treat"].tolist()
     [70.0, 23.3333, 3.0, 12.0, 1.2389, 0.3387]
     """
+    if others:
+        if (ddf, type) != ("kenward-roger", 3):
+            raise DataError("ddf= and type= are for the terms of one fit; leave them out.")
+        return compare(fit, *others)
     require_fit(fit)
     require_choice("ddf", ddf, tuple(_METHODS))
     require_choice("type", type, tuple(_TYPES))
@@ -169,88 +189,67 @@ def anova(
     )
 
 
-def coef_table(fit: Fit, *, ddf: Ddf | None) -> pd.DataFrame:
+def coef_table(
+    fit: Fit,
+    *,
+    ddf: Ddf | None,
+    level: float | None = None,
+    robust: Robust | None = None,
+    cluster: str | None = None,
+) -> pd.DataFrame:
     """What `LMMResult.coef_table` gives."""
     require_choice("ddf", ddf, tuple(_METHODS))
+    if level is not None:
+        check_level(level)
+    if robust is not None:
+        table = _robust_table(fit, ddf, robust, cluster)
+    elif cluster is not None:
+        raise DataError("cluster= belongs to robust=: coef_table(robust='CR2', cluster=...).")
+    else:
+        table = _model_table(fit, ddf)
+    if level is None:
+        return table
+    quantile: Any = normal_quantile(level)
+    if "df" in table:
+        quantile = stdtrit(table["df"], (1 + level) / 2)
+    reach = quantile * table["Std. Error"]
+    return table.assign(lower=table["Estimate"] - reach, upper=table["Estimate"] + reach)
+
+
+def _model_table(fit: Fit, ddf: Ddf | None) -> pd.DataFrame:
+    """Estimates with the model's own standard errors."""
     if ddf == "kenward-roger" and not fit.reml:
         raise DataError(
             "the estimates are by maximum likelihood, but Kenward and Roger's standard errors are "
             "for REML: use fit.refit(reml=True).coef_table(ddf='kenward-roger')."
         )
     covariance = adjusted_vcov(fit) if ddf == "kenward-roger" else fit.vcov()
-    se = np.sqrt(np.diag(covariance))
-    columns = {"Estimate": fit.beta, "Std. Error": se, "t value": fit.beta / se}
+    dfs = None
     if ddf is not None:
-        tests = [_tester(ddf)(fit, row) for row in np.eye(fit.design.p)]
-        columns["df"] = np.array([test.df[1] for test in tests])
-        columns["t value"] = columns.pop("t value")
-        columns["Pr(>|t|)"] = np.array([test.pvalue for test in tests])
-    return pd.DataFrame(columns, index=list(fit.design.fixed_names))
+        dfs = np.array([_tester(ddf)(fit, row).df[1] for row in np.eye(fit.design.p)])
+    return _t_table(fit, np.sqrt(np.diag(covariance)), dfs)
 
 
-def term_hypotheses(design: Design, *, type: Literal[1, 2, 3]) -> dict[str, FloatArray]:  # noqa: A002
-    """The hypothesis matrix of each term of the fixed part, the intercept excepted.
-
-    With a single term all types are one. The rows are those of lmerTest, up to their order.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (ℓ, p)
-    """
-    terms = [term for term in design.fixed_terms if term.columns]
-    tested = [term for term in terms if term.name != "1"]
-    if type == 1 or len(tested) == 1:
-        return {term.name: _sequential(design, term, terms) for term in tested}
-    containing = {term: [other for other in terms if _contains(other, term)] for term in tested}
-    functions = _functions_of_cells(design) if type == 3 and any(containing.values()) else None
-    matrices = {}
-    for term, higher in containing.items():
-        if not higher:
-            matrices[term.name] = np.eye(design.p)[list(term.columns)]
-        elif functions is None:
-            lower = [each for each in terms if each not in (term, *higher)]
-            matrices[term.name] = _sequential(design, term, [*lower, term, *higher])
-        else:
-            matrices[term.name] = _averaged(functions, term, higher)
-    return matrices
+def _robust_table(fit: Fit, ddf: Ddf | None, robust: Robust, cluster: str | None) -> pd.DataFrame:
+    """Estimates with cluster-robust standard errors and their own degrees of freedom."""
+    if ddf is not None:
+        raise DataError(
+            "robust= has degrees of freedom of its own (Pustejovsky and Tipton): leave ddf= out."
+        )
+    known = robust_covariance(fit, robust, cluster)
+    dfs = np.array([known.df(row) for row in np.eye(fit.design.p)])
+    return _t_table(fit, np.sqrt(np.diag(known.vcov)), dfs)
 
 
-def _contains(other: FixedTerm, term: FixedTerm) -> bool:
-    return other.factors > term.factors and other.covariates == term.covariates
-
-
-def _sequential(design: Design, term: FixedTerm, order: Sequence[FixedTerm]) -> FloatArray:
-    """The hypothesis that adding `term` after those before it in `order` explains nothing.
-
-    With X = QR in that order, the term's rows of R, scaled to a diagonal of one.
-    """
-    columns = [column for each in order for column in each.columns]
-    R = np.linalg.qr(weigh(design.root_weights, design.X[:, columns]), mode="r")
-    L = np.zeros_like(R)
-    L[:, columns] = R / np.diag(R)[:, None]
-    return _without_rounding(L[[columns.index(column) for column in term.columns]])
-
-
-def _functions_of_cells(design: Design) -> FloatArray:
-    """The coefficients as functions of those of the design with all indicator columns: X⁺D."""
-    solution = np.linalg.lstsq(design.X, design.dummy_coded(), rcond=None)[0]
-    return np.asarray(solution, dtype=np.float64)
-
-
-def _averaged(
-    functions: FloatArray, term: FixedTerm, containing: Sequence[FixedTerm]
-) -> FloatArray:
-    """The term's functions of the cells, made orthogonal to those of the terms that contain it."""
-    p = len(functions)
-    L = np.eye(p)[list(term.columns)]
-    higher = [column for other in containing for column in other.columns]
-    shares, *_ = np.linalg.lstsq(functions[higher].T, functions[list(term.columns)].T, rcond=None)
-    L[:, higher] = -shares.T
-    return _without_rounding(L)
-
-
-def _without_rounding(L: FloatArray) -> FloatArray:
-    return np.where(np.abs(L) > ROUNDING * np.abs(L).max(), L, 0.0)
+def _t_table(fit: Fit, se: FloatArray, dfs: FloatArray | None) -> pd.DataFrame:
+    columns = {"Estimate": fit.beta, "Std. Error": se}
+    if dfs is not None:
+        columns["df"] = dfs
+    columns["t value"] = fit.beta / se
+    if dfs is not None:
+        columns["Pr(>|t|)"] = 2 * stdtr(dfs, -np.abs(columns["t value"]))
+    table = pd.DataFrame(columns, index=list(fit.design.fixed_names))
+    return table.reindex(fit.design.all_names) if fit.design.aliased else table
 
 
 def _tester(ddf: str | None) -> Callable[[Fit, FloatArray], HypothesisTest]:

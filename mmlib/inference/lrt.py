@@ -17,6 +17,7 @@ from mmlib.arrays import FloatArray, lower_triangle, random_matrix
 from mmlib.design.build import Design
 from mmlib.design.checks import require_fit
 from mmlib.design.terms import RandomTerm, n_theta
+from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.inference.report import HypothesisTest
 from mmlib.results.fit import Fit
@@ -57,6 +58,7 @@ class LikelihoodRatioTest(HypothesisTest):
         return columns
 
 
+@by_our_words
 def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     """Compare two nested fits by twice the difference of their log-likelihoods.
 
@@ -92,12 +94,12 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     >>> pulp = mm.load_dataset("pulp")
     >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
-    >>> test = lrt(null, fit)
+    >>> test = mm.lrt(null, fit)
     >>> round(test.statistic, 4), round(test.pvalue, 3), round(test.pvalue_mixture, 4)
     (2.5684, 0.109, 0.0545)
     """
     require_fit(small, large)
-    _require_same_data(small, large)
+    require_same_data(small, large)
     _require_same_criterion(small, large)
     inner, outer = _in_common_coordinates(small.design, large.design)
     extra_means, extra_covariances = _extra_means(inner, outer), _extra_covariances(inner, outer)
@@ -137,7 +139,14 @@ def _chi2_tail(df: int, statistic: float) -> float:
     return float(chdtrc(df, statistic)) if df else float(statistic <= 0)
 
 
-def _require_same_data(small: Fit, large: Fit) -> None:
+def require_same_data(small: Fit, large: Fit) -> None:
+    """Check that two fits are to the same rows, response and weights.
+
+    Raises
+    ------
+    DataError
+        If they are not.
+    """
     one, two = small.design, large.design
     if one.n != two.n:
         raise DataError(

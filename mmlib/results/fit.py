@@ -15,7 +15,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, lower
 from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, as_response, require_count, require_own_rows
-from mmlib.design.terms import RandomTerm, templates
+from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Modes
 from mmlib.engine.objective import Objective
@@ -24,6 +24,16 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen, read_only
 from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
+from mmlib.results.simulate import (
+    Beta,
+    Correlations,
+    Sds,
+    Truth,
+    errors_of,
+    n_spherical,
+    responses_to,
+    truth_of,
+)
 from mmlib.results.varcorr import VarCorr, covariances
 
 SINGULAR_TOLERANCE = 1e-5
@@ -99,11 +109,36 @@ class Fit(Frozen):
         return self.nobs - (self.design.p if self.reml else 0)
 
     def fixef(self) -> pd.Series:
-        """Fixed effects by name."""
+        """Estimates of the fixed effects β, by name.
+
+        Returns
+        -------
+        Series, length p
+            In units of y per unit of each column of X.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.fixef()["Intercept"]), 4)
+        60.4
+        """
         return pd.Series(self.beta.copy(), index=list(self.design.fixed_names), name="Estimate")
 
     def vcov(self) -> pd.DataFrame:
-        """Covariance matrix of the fixed effects given θ: σ²(XᵀV⁻¹X)⁻¹."""
+        """Covariance matrix of the estimated fixed effects given θ: σ²(XᵀV⁻¹X)⁻¹.
+
+        Returns
+        -------
+        DataFrame, shape (p, p)
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.vcov().loc["Intercept", "Intercept"]), 5)
+        0.02233
+        """
         names = list(self.design.fixed_names)
         return pd.DataFrame(self._vcov.copy(), index=names, columns=names)
 
@@ -115,7 +150,19 @@ class Fit(Frozen):
         return half @ half.T
 
     def varcorr(self) -> VarCorr:
-        """Variances, standard deviations and correlations of the random effects."""
+        """Variances, standard deviations and correlations of the random effects.
+
+        Returns
+        -------
+        VarCorr
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(fit.varcorr().sd("operator"), 4)
+        0.2609
+        """
         return VarCorr(covariances(self.design.terms, self.theta, self.sigma), self.sigma)
 
     # ---- criteria --------------------------------------------------------------------------
@@ -178,7 +225,20 @@ class Fit(Frozen):
     # ---- random effects, fitted values -------------------------------------------------------
 
     def ranef(self) -> dict[str, pd.DataFrame]:
-        """Conditional modes of the random effects (BLUPs): for each grouping, levels × columns."""
+        """Conditional modes of the random effects, their best linear unbiased predictions (BLUPs).
+
+        Returns
+        -------
+        dict
+            For each grouping a DataFrame, a row for each level and a column for each effect.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.ranef()["operator"]["Intercept"].round(3).tolist()
+        [-0.122, -0.259, 0.168, 0.213]
+        """
         return as_tables(self.blocks.groupings, self._modes.b)
 
     def term_modes(self) -> list[FloatArray]:
@@ -199,6 +259,13 @@ class Fit(Frozen):
         dict
             For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`, in
             squared units of y.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.cond_var()["operator"][0, 0, 0]), 5)
+        0.0162
         """
         return self._variances(beta_estimated=False)
 
@@ -206,16 +273,55 @@ class Fit(Frozen):
         """Prediction-error variance Var(b̂ − b): β is estimated, θ and σ are taken as known.
 
         Never smaller than `cond_var`, and what an interval for b should be made of (Henderson
-        1975). Arrays as there.
+        1975).
+
+        Returns
+        -------
+        dict
+            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`, in
+            squared units of y.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.prediction_error_var()["operator"][0, 0, 0]), 5)
+        0.02917
         """
         return self._variances(beta_estimated=True)
 
     def cond_sd(self) -> dict[str, pd.DataFrame]:
-        """Conditional standard deviations (β known), in tables like those of `ranef`."""
+        """Conditional standard deviations of the random effects: β, θ and σ are taken as known.
+
+        Returns
+        -------
+        dict
+            Tables like those of `ranef`, in units of y.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.cond_sd()["operator"].loc["a", "Intercept"]), 4)
+        0.1273
+        """
         return self._standard_deviations(self.cond_var())
 
     def prediction_error_sd(self) -> dict[str, pd.DataFrame]:
-        """Prediction-error standard deviations (β estimated), in tables like those of `ranef`."""
+        """Standard deviations of b̂ − b: β is estimated, θ and σ are taken as known.
+
+        Returns
+        -------
+        dict
+            Tables like those of `ranef`, in units of y.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.prediction_error_sd()["operator"].loc["a", "Intercept"]), 4)
+        0.1708
+        """
         return self._standard_deviations(self.prediction_error_var())
 
     def _variances(self, *, beta_estimated: bool) -> dict[str, FloatArray]:
@@ -272,6 +378,23 @@ class Fit(Frozen):
             The new response on the scale of the formula's left side; by default the old one.
         reml : bool, optional
             By default as this fit.
+
+        Returns
+        -------
+        LMMResult
+
+        Raises
+        ------
+        DataError
+            If `y` has another shape or another index than the rows of the fit, or cannot be a
+            response.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(fit.refit(reml=False).objective, 4)
+        16.5117
         """
         reml = self.reml if reml is None else reml
         with single_threaded():
@@ -293,10 +416,15 @@ class Fit(Frozen):
         *,
         rng: np.random.Generator | int | None = None,
         conditional: bool = False,
+        beta: Beta | None = None,
+        theta: ArrayLike | None = None,
+        sd: Sds | None = None,
+        corr: Correlations | None = None,
+        sigma: float | None = None,
     ) -> FloatArray:
-        """Draw new responses from the fitted model.
+        """Draw new responses from the fitted model, or from the same design with other parameters.
 
-        Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
+        Each replicate draws the spherical effects u (terms in the order of `Design.terms`, levels
         in order), then the errors; so the first k of n replicates do not depend on n. The numbers
         come from `rng` one after the other: a second call with the same Generator goes on where
         the first ended, and a bootstrap with the same `rng` draws others.
@@ -310,34 +438,54 @@ class Fit(Frozen):
         conditional : bool, default False
             Keep the levels of the data at their conditional modes and draw the errors only: more
             observations of the same groups, instead of new groups.
+        beta, theta, sd, corr, sigma
+            As for `mmlib.simulate`: what is given takes the place of the estimate. Standard
+            deviations that are not given stay as estimated, whatever `sigma` is.
 
         Returns
         -------
         ndarray, shape (nsim, nobs)
+            In units of y.
+
+        Raises
+        ------
+        DataError
+            If `nsim` is no positive whole number, or `rng` nothing that numpy takes.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.simulate(3, rng=1).shape
+        (3, 20)
         """
         nsim = require_count("nsim", nsim)
-        rng = as_generator(rng)
+        rng, truth = as_generator(rng), self.truth
+        other = {"beta": beta, "theta": theta, "sd": sd, "corr": corr, "sigma": sigma}
+        given = [name for name, value in other.items() if value is not None]
+        if conditional and set(given) - {"sigma"}:
+            raise DataError(
+                f"{given[0]}= changes the effects, which conditional=True keeps: leave one out."
+            )
+        if given:
+            truth = truth_of(
+                self.design, truth, beta=beta, theta=theta, sd=sd, corr=corr, sigma=sigma
+            )
         if conditional:
-            return self._fitted + self._errors(rng.standard_normal((nsim, self.nobs)))
-        return self.response_to(rng.standard_normal((nsim, self.n_spherical)))
+            spherical = rng.standard_normal((nsim, self.nobs))
+            return self._fitted + errors_of(self.design, truth.sigma, spherical)
+        return responses_to(self.design, truth, rng.standard_normal((nsim, self.n_spherical)))
+
+    @property
+    def truth(self) -> Truth:
+        """The estimates as parameters to draw responses from."""
+        return Truth(self.beta, self.theta, self.sigma)
 
     @property
     def n_spherical(self) -> int:
         """How many normal numbers make one response: those of u, and an error for each row."""
-        return sum(term.n_levels * term.width for term in self.design.terms) + self.nobs
+        return n_spherical(self.design)
 
     def response_to(self, spherical: FloatArray) -> FloatArray:
         """The responses that standard normal numbers, shape (nsim, n_spherical), lead to."""
-        terms, nsim = self.design.terms, len(spherical)
-        sizes = [term.n_levels * term.width for term in terms]
-        *effects, errors = np.split(spherical, np.cumsum(sizes, dtype=int), axis=1)
-        response = self.population_mean + self._errors(errors)
-        lambdas = templates(terms, self.theta * self.sigma)
-        for term, u, lam in zip(terms, effects, lambdas, strict=True):
-            b = u.reshape(nsim, term.n_levels, -1) @ lam.T
-            response += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
-        return response
-
-    def _errors(self, spherical: FloatArray) -> FloatArray:
-        root = self.design.root_weights
-        return self.sigma * (spherical if root is None else spherical / root)
+        return responses_to(self.design, self.truth, spherical)

@@ -12,13 +12,22 @@ MAX_SHOWN_CORRELATIONS = 12
 """Fixed effects up to which their correlations are shown."""
 
 
-def summarize(fit: Fit, coefficients: pd.DataFrame) -> Summary:
+DDF = {
+    "kenward-roger": "degrees of freedom by Kenward and Roger",
+    "satterthwaite": "degrees of freedom by Satterthwaite",
+}
+"""Where degrees of freedom come from, in words."""
+
+
+def summarize(fit: Fit, coefficients: pd.DataFrame, ddf: str | None) -> Summary:
     """Header, criterion, scaled residuals, random effects, fixed effects, counts and notes."""
     parts: list[str | Table] = [_header(fit), _criterion(fit), _scaled_residuals(fit)]
-    parts.append(fit.varcorr().summary())
+    parts.extend(fit.varcorr().summary().parts)
     parts.append(_counts(fit))
     if fit.design.p:
-        parts.append(_fixed_effects(coefficients))
+        parts.append(_fixed_effects(coefficients, ddf))
+        if ddf is None:
+            parts.append(_how_to_get_pvalues(fit))
     if 1 < fit.design.p <= MAX_SHOWN_CORRELATIONS:
         parts.append(_correlations(fit))
     parts.extend(_notes(fit))
@@ -58,16 +67,28 @@ def _counts(fit: Fit) -> str:
     return ", ".join(counts)
 
 
-def _fixed_effects(table: pd.DataFrame) -> Table:
+def _fixed_effects(table: pd.DataFrame, ddf: str | None) -> Table:
+    in_units = [name for name in ("Estimate", "Std. Error", "lower", "upper") if name in table]
     shared = decimals_for(table[["Estimate", "Std. Error"]].to_numpy().ravel())
     t_values = table["t value"].round(3)
-    columns = [
-        fixed_point(table["Estimate"], shared),
-        fixed_point(table["Std. Error"], shared),
-        fixed_point(t_values, min(decimals_for(t_values), 3)),
-    ]
-    rows = tuple(zip(map(str, table.index), *columns, strict=True))
-    return Table("Fixed effects", ("", *table.columns), rows)
+    columns = {name: fixed_point(table[name], shared) for name in in_units}
+    columns["t value"] = fixed_point(t_values, min(decimals_for(t_values), 3))
+    if ddf is not None:
+        dfs = table["df"].round(2)
+        columns["df"] = fixed_point(dfs, min(decimals_for(dfs), 2))
+        columns["Pr(>|t|)"] = [f"{value:.4g}" for value in table["Pr(>|t|)"]]
+    for row in np.flatnonzero(table["Estimate"].isna()):
+        for name, column in columns.items():
+            column[row] = "dropped" if name == "Estimate" else ""
+    cells = [columns[str(name)] for name in table.columns]
+    rows = tuple(zip(map(str, table.index), *cells, strict=True))
+    title = "Fixed effects" + (f" ({DDF[ddf]})" if ddf else "")
+    return Table(title, ("", *table.columns), rows)
+
+
+def _how_to_get_pvalues(fit: Fit) -> str:
+    ddf = "kenward-roger" if fit.reml else "satterthwaite"
+    return f"For degrees of freedom and p-values: summary(ddf={ddf!r})."
 
 
 def _correlations(fit: Fit) -> Table:
@@ -84,14 +105,7 @@ def _correlations(fit: Fit) -> Table:
 
 def _notes(fit: Fit) -> list[str]:
     """What a reader must know before trusting the numbers."""
-    notes = []
-    if fit.design.n_missing:
-        notes.append(f"{fit.design.n_missing} row(s) left out because a value is missing.")
-    if fit.design.aliased:
-        notes.append(
-            "Column(s) left out because they depend on the ones before: "
-            f"{', '.join(fit.design.aliased)}."
-        )
+    notes = list(fit.design.losses)
     if fit.is_singular:
         notes.append(f"Boundary estimate: {_boundary(fit)}.")
     if not fit.converged:

@@ -6,9 +6,9 @@ import nbformat
 import numpy as np
 import pytest
 
-from tools.homework import build as homework
 import mmlib as mm
 from tools import ROOT
+from tools.homework import build as homework
 from tools.homework.chapter import Cell, read_book
 from tools.homework.notebooks import Edition, write_answer, write_check
 from tools.homework.students import read_own_data, read_students

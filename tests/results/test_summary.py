@@ -148,11 +148,13 @@ def test_an_ordinary_fit_has_no_note():
 def test_rows_left_out_are_counted():
     data = simulated()
     data.loc[[1, 2], "x"] = np.nan
-    assert "2 row(s) left out because a value is missing." in notes_of("y ~ x + (1 | g)", data)
+    with pytest.warns(mm.DataWarning, match="2 row.s. left out because a value is missing"):
+        assert "2 row(s) left out because a value is missing." in notes_of("y ~ x + (1 | g)", data)
 
 
 def test_aliased_columns_are_named():
-    text = notes_of("y ~ x + I(2 * x) + (1 | g)")
+    with pytest.warns(mm.DataWarning, match=r"left out because they depend .* I\(2 \* x\)"):
+        text = notes_of("y ~ x + I(2 * x) + (1 | g)")
     assert "Column(s) left out because they depend on the ones before: I(2 * x)." in text
 
 

@@ -1,0 +1,206 @@
+"""Several models of the same data in one table: criteria, R² and tests between neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from mmlib.design.checks import require_fit
+from mmlib.errors import DataError
+from mmlib.frozen import Frozen
+from mmlib.inference.lrt import LikelihoodRatioTest, lrt, require_same_data
+from mmlib.results.display import Summary, Table
+from mmlib.results.effect_sizes import r2
+from mmlib.results.fit import Fit
+
+SEVERAL = 2
+REFITTED = (
+    "Refitted by maximum likelihood: REML criteria of models whose fixed parts differ cannot be "
+    "compared. All numbers are those of the refits."
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Frozen):
+    """Models of the same data, those with fewer parameters first.
+
+    Attributes
+    ----------
+    names : tuple of str
+        ``"m0"`` for the first model that was given, and so on.
+    fits : tuple of LMMResult
+        What the numbers belong to: the fits as given, or their refits by maximum likelihood.
+    tests : tuple
+        For each model its likelihood-ratio test against the one before it, None where there is
+        none.
+    notes : tuple of str
+        What a reader must know before trusting the numbers.
+    """
+
+    names: tuple[str, ...]
+    fits: tuple[Fit, ...]
+    tests: tuple[LikelihoodRatioTest | None, ...] = field(repr=False)
+    notes: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table, one row for each model.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``formula, parameters, AIC, AICc, BIC, logLik, R2_marginal, R2_conditional``,
+            and of the test against the row above ``LRT, df, pvalue``, NaN where the two are not
+            nested. Where the null hypothesis puts a variance on its boundary, and the mixture of χ²
+            is known, its p-value stands in ``pvalue_mixture``.
+        """
+        rows = [
+            {**_criteria(fit), **_outcome(test)}
+            for fit, test in zip(self.fits, self.tests, strict=True)
+        ]
+        table = pd.DataFrame(rows, index=list(self.names))
+        if table["pvalue_mixture"].isna().all():
+            table = table.drop(columns="pvalue_mixture")
+        return table
+
+    def summary(self) -> Summary:
+        """The table with its formulas and notes; text when printed, HTML in a notebook."""
+        frame = self.to_frame().drop(columns="formula")
+        formats = {"parameters": "d", "df": ".0f", "pvalue": ".4g", "pvalue_mixture": ".4g"}
+        columns = [
+            [_cell(value, formats.get(name, ".3f")) for value in frame[name]]
+            for name in frame.columns
+        ]
+        rows = tuple(zip(self.names, *columns, strict=True))
+        kind = "REML" if self.fits[0].reml else "maximum likelihood"
+        formulas = "\n".join(
+            f"{name}: {fit.design.formula}" for name, fit in zip(self.names, self.fits, strict=True)
+        )
+        table = Table(f"Models fitted by {kind}", ("", *frame.columns), rows)
+        return Summary((formulas, table, *self.notes))
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+
+def compare(*fits: Fit) -> Comparison:
+    """Put several models of the same data into one table.
+
+    Neighbours in the table, sorted by their number of parameters, are tested against each other
+    where one is nested in the other, by `lrt` and with its warnings about the boundary.
+
+    Parameters
+    ----------
+    *fits : LMMResult
+        Two or more fits to the same rows and response. Fits by different criteria, or REML fits
+        whose fixed parts differ, are refitted by maximum likelihood, and a note says so.
+
+    Returns
+    -------
+    Comparison
+        With `to_frame`; `anova` with several fits gives the same.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two fits, or they differ in their rows, response or weights.
+
+    Notes
+    -----
+    AIC, AICc and BIC are −2 log-likelihood plus 2k, 2k + 2k(k + 1)/(n − k − 1) and k log n, with k
+    parameters (the variances among them) and n rows. None of them says what AIC is for a new group
+    (conditional AIC).
+
+    References
+    ----------
+    Burnham & Anderson (2002), Model Selection and Multimodel Inference, section 2.4.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> sleep = mm.load_dataset("sleepstudy")
+    >>> one = mm.lmm("Reaction ~ Days + (1 | Subject)", sleep)
+    >>> two = mm.lmm("Reaction ~ Days + (Days | Subject)", sleep)
+    >>> compare(one, two).to_frame()[["parameters", "AIC", "LRT", "df"]].round(2)
+        parameters      AIC    LRT   df
+    m0           4  1794.47    NaN  NaN
+    m1           6  1755.63  42.84  2.0
+    """
+    require_fit(*fits)
+    if len(fits) < SEVERAL:
+        raise DataError("compare needs two fits or more: compare(small, large).")
+    for fit in fits[1:]:
+        require_same_data(fits[0], fit)
+    comparable = _comparable(fits)
+    chosen = (
+        list(fits)
+        if comparable
+        else [fit if not fit.reml else fit.refit(reml=False) for fit in fits]
+    )
+    order = sorted(range(len(chosen)), key=lambda k: chosen[k].n_parameters)
+    names = [f"m{k}" for k in order]
+    chosen = [chosen[k] for k in order]
+    tests: list[LikelihoodRatioTest | None] = [None]
+    notes = [] if comparable else [REFITTED]
+    for k in range(1, len(chosen)):
+        test, remarks = _tested(chosen[k - 1], chosen[k])
+        tests.append(test)
+        notes += [f"{names[k - 1]} and {names[k]}: {remark}" for remark in remarks]
+    return Comparison(tuple(names), tuple(chosen), tuple(tests), tuple(notes))
+
+
+def _comparable(fits: Sequence[Fit]) -> bool:
+    """Whether the criteria of the fits are those of one likelihood."""
+    if len({fit.reml for fit in fits}) > 1:
+        return False
+    X = fits[0].design.X
+    return not fits[0].reml or all(
+        fit.design.X.shape == X.shape and np.allclose(fit.design.X, X) for fit in fits
+    )
+
+
+def _tested(small: Fit, large: Fit) -> tuple[LikelihoodRatioTest | None, tuple[str, ...]]:
+    """The test of two neighbours, or why there is none."""
+    if small.n_parameters == large.n_parameters:
+        return None, ("they have as many parameters: there is no test, compare their AIC.",)
+    try:
+        test = lrt(small, large)
+    except DataError as error:
+        return None, (str(error),)
+    return test, test.notes
+
+
+def _criteria(fit: Fit) -> dict[str, object]:
+    k, n = fit.n_parameters, fit.nobs
+    explained = r2(fit)
+    return {
+        "formula": str(fit.design.formula),
+        "parameters": k,
+        "AIC": fit.aic,
+        "AICc": fit.aic + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.nan,
+        "BIC": fit.bic,
+        "logLik": fit.loglik,
+        "R2_marginal": explained["marginal"],
+        "R2_conditional": explained["conditional"],
+    }
+
+
+def _outcome(test: LikelihoodRatioTest | None) -> dict[str, float]:
+    if test is None:
+        return dict.fromkeys(("LRT", "df", "pvalue", "pvalue_mixture"), np.nan)
+    mixture = np.nan if test.pvalue_mixture is None else test.pvalue_mixture
+    return {
+        "LRT": test.statistic,
+        "df": test.df[0],
+        "pvalue": test.pvalue,
+        "pvalue_mixture": mixture,
+    }
+
+
+def _cell(value: float, form: str) -> str:
+    return "" if pd.isna(value) else f"{value:{form}}"

@@ -1,0 +1,197 @@
+"""Cluster-robust covariance of the fixed effects, with small-sample corrections.
+
+Let V be the variance of y that the fit estimates, M = (XᵀV⁻¹X)⁻¹, and e = y − Xβ̂. If rows of
+different clusters are independent, whatever holds within them, Var(β̂) is estimated by
+
+    Σ_i s_i s_iᵀ,   s_i = F_iᵀ e_i,   F_i = A_iᵀ V_i⁻¹ X_i M,
+
+with A_i = I (CR0), √(m/(m − 1)) I (CR1, of m clusters), √(m/(m − p)) I (CR1p), a matrix that makes
+the estimate unbiased if V is right (CR2; Bell & McCaffrey 2002), or (I − H_ii)⁻¹, which is close to
+the jackknife (CR3). CR2 and degrees of freedom are those of Pustejovsky & Tipton (2018), Small-
+sample methods for cluster-robust variance estimation and hypothesis testing in fixed effects
+models, Journal of Business & Economic Statistics 36, 672–683, doi:10.1080/07350015.2016.1247004.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from mmlib.arrays import FloatArray, IntArray
+from mmlib.design.checks import did_you_mean, require_choice
+from mmlib.design.terms import RandomTerm, group_codes, templates
+from mmlib.engine.threads import single_threaded
+from mmlib.errors import DataError
+from mmlib.frozen import Frozen
+from mmlib.results.fit import Fit
+
+Robust = Literal["CR0", "CR1", "CR1p", "CR2", "CR3"]
+
+NOTHING_LEFT = 1e-10
+"""Directions of a cluster of which less than this share is left beside X count as held by X."""
+
+
+@dataclass(frozen=True, eq=False)
+class RobustCovariance(Frozen):
+    """A cluster-robust covariance of β̂, and what its degrees of freedom are made of.
+
+    Attributes
+    ----------
+    vcov : ndarray, shape (p, p)
+    cluster : str
+        Which rows were taken together.
+    n_clusters : int
+    """
+
+    vcov: FloatArray
+    cluster: str
+    n_clusters: int
+    _M: FloatArray
+    _own: FloatArray
+    _through: FloatArray
+
+    def df(self, combination: FloatArray) -> float:
+        """Satterthwaite's degrees of freedom of the variance of one combination of β̂.
+
+        The variance is a quadratic form in the residuals, the sum of squares of m variables of
+        covariance P; if V is right, the degrees of freedom are (tr P)²/tr(P²).
+        """
+        own = np.einsum("i,kij,j->k", combination, self._own, combination)
+        through = self._through @ combination
+        crossed = through @ self._M
+        back = through.T @ crossed
+        diagonal = np.einsum("kp,kp->k", through, crossed)
+        trace = float(np.sum(own - diagonal))
+        squares = float(np.sum(own**2) - 2 * np.sum(own * diagonal) + np.sum(back * back.T))
+        return trace**2 / squares
+
+
+def robust_covariance(fit: Fit, kind: Robust, cluster: str | None = None) -> RobustCovariance:
+    """The covariance of one kind, by one pass over the clusters.
+
+    Parameters
+    ----------
+    fit : LMMResult
+    kind : {"CR0", "CR1", "CR1p", "CR2", "CR3"}
+    cluster : str, optional
+        A grouping, or a column that the model uses; by default the one grouping in which all
+        others are nested.
+
+    Raises
+    ------
+    DataError
+        If there is no such cluster, or rows of different clusters share a random effect.
+    """
+    require_choice("kind", kind, get_args(Robust))
+    name, codes = _clusters(fit, cluster)
+    m, p = int(codes.max()) + 1, fit.design.p
+    if kind == "CR1p" and m <= p:
+        raise DataError(f"CR1p divides by m − p, but there are {m} clusters for {p} fixed effects.")
+    scale = {"CR1": m / (m - 1), "CR1p": m / (m - p) if m > p else np.nan}.get(kind, 1.0)
+    M = fit.vcov().to_numpy()
+    residual = fit.design.y - fit.population_mean
+    scores, own, through = np.zeros((m, p)), np.zeros((m, p, p)), np.zeros((m, p, p))
+    with single_threaded():
+        for k, (rows, V) in enumerate(_variances(fit, codes, m)):
+            X = fit.design.X[rows]
+            F = np.sqrt(scale) * _adjusted(kind, X, V, M, name) @ M
+            scores[k] = F.T @ residual[rows]
+            own[k] = F.T @ V @ F
+            through[k] = X.T @ F
+    return RobustCovariance(
+        vcov=scores.T @ scores,
+        cluster=name,
+        n_clusters=m,
+        _M=M,
+        _own=own,
+        _through=through,
+    )
+
+
+def _adjusted(kind: str, X: FloatArray, V: FloatArray, M: FloatArray, cluster: str) -> FloatArray:
+    """A_iᵀV_i⁻¹X_i of one cluster."""
+    weighted = np.asarray(np.linalg.solve(V, X), dtype=np.float64)
+    if kind == "CR3":
+        left = np.eye(len(V)) - weighted @ M @ X.T  # (I − H_ii)ᵀ
+        if np.linalg.cond(left) > 1 / NOTHING_LEFT:
+            raise DataError(
+                f"a cluster of {cluster!r} alone determines a fixed effect, so that CR3, which "
+                "leaves it out, has no value; use 'CR2'."
+            )
+        return np.asarray(np.linalg.solve(left, weighted), dtype=np.float64)
+    if kind != "CR2":
+        return weighted
+    sizes, directions = np.linalg.eigh(V)
+    root = directions * np.sqrt(sizes) @ directions.T
+    shares, axes = np.linalg.eigh(root @ (V - X @ M @ X.T) @ root)
+    kept = shares > NOTHING_LEFT * shares[-1]
+    half = root @ axes[:, kept]
+    return (half / np.sqrt(shares[kept])) @ (half.T @ weighted)
+
+
+def _variances(fit: Fit, codes: IntArray, m: int) -> Iterator[tuple[IntArray, FloatArray]]:
+    """The rows of each cluster, and their variance, in squared units of y."""
+    order = np.argsort(codes, kind="stable")
+    terms = fit.design.terms
+    halves = [
+        term.model_matrix @ lam
+        for term, lam in zip(terms, templates(terms, fit.theta), strict=True)
+    ]
+    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)[:m]:
+        V = np.diag(1 / fit.design.row_weights[rows])
+        for term, half in zip(terms, halves, strict=True):
+            same = term.codes[rows][:, None] == term.codes[rows]
+            V += half[rows] @ half[rows].T * same
+        yield rows, fit.sigma**2 * V
+
+
+def _clusters(fit: Fit, cluster: str | None) -> tuple[str, IntArray]:
+    """Name and codes of the clusters, which hold every level of every grouping as a whole."""
+    terms = fit.design.terms
+    if cluster is None:
+        for term in reversed(terms):  # those with fewest levels last
+            if all(_nested(other.codes, term.codes) for other in terms):
+                return term.group, term.codes
+        groups = " and ".join(dict.fromkeys(repr(term.group) for term in terms))
+        reason = f"no grouping holds all the others ({groups})" if terms else "the fit has none"
+        raise DataError(f"name the cluster, cluster='column': {reason}.")
+    codes = _codes(fit, cluster, terms)
+    for term in terms:
+        if not _nested(term.codes, codes):
+            raise DataError(
+                f"the clusters {cluster!r} share levels of {term.group!r}, so their rows are not "
+                "independent; a cluster must hold every level of every grouping as a whole."
+            )
+    return cluster, codes
+
+
+def _codes(fit: Fit, cluster: str, terms: tuple[RandomTerm, ...]) -> IntArray:
+    for term in terms:
+        if term.group == cluster:
+            return term.codes
+    frame = fit.design.frame
+    names = str(cluster).split(":")
+    unknown = [name for name in names if name not in frame.columns]
+    if unknown:
+        known = list(dict.fromkeys([*(term.group for term in terms), *map(str, frame.columns)]))
+        raise DataError(
+            f"cluster={cluster!r} is no column that the model uses.{did_you_mean(cluster, known)} "
+            f"It has {', '.join(known)}."
+        )
+    return group_codes(frame, names)[0]
+
+
+def _nested(inner: IntArray, outer: IntArray) -> bool:
+    """Whether every level of `inner` lies in one level of `outer`."""
+    pairs = np.unique(np.column_stack([inner, outer]), axis=0)
+    return len(pairs) == len(np.unique(inner))
+
+
+def vcov(fit: Fit, kind: Robust, cluster: str | None) -> pd.DataFrame:
+    """What `LMMResult.vcov` gives for a robust `kind`."""
+    names = list(fit.design.fixed_names)
+    return pd.DataFrame(robust_covariance(fit, kind, cluster).vcov, index=names, columns=names)
