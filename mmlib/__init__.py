@@ -51,6 +51,7 @@ from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
 from mmlib.results.simulate import simulate
 from mmlib.results.varcorr import TermCovariance, VarCorr
+from mmlib.saved import load, save
 
 if TYPE_CHECKING:
     from mmlib import plots
@@ -112,6 +113,7 @@ __all__ = [
     "kenward_roger",
     "list_datasets",
     "lmm",
+    "load",
     "load_dataset",
     "lrt",
     "oneway",
@@ -122,6 +124,7 @@ __all__ = [
     "power",
     "profile",
     "satterthwaite",
+    "save",
     "simulate",
 ]
 

@@ -28,6 +28,8 @@ from mmlib.results.display import Summary, Table
 __all__ = ["DatasetColumn", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
 
 _DATA = files("mmlib") / "data"
+# What pandas 3 does by default, and warns of when asked to.
+_TO_THE_LAST_BIT: Any = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 _SORT_KEYS: dict[str, Any] = {"numeric": float, "alphabetical": None}
 
 
@@ -243,7 +245,7 @@ def _frame(name: str) -> pd.DataFrame:
         io.BytesIO(_verified_content(name)),
         dtype={key: _dtype(column) for key, column in columns.items() if column.levels},
         keep_default_na=False,  # "None" is a label of alfalfa, not a missing value
-        float_precision="round_trip",  # before pandas 3, the default misses the last bit
+        **_TO_THE_LAST_BIT,
         na_values={key: [""] for key, column in columns.items() if not column.levels},
     )
     for key, column in columns.items():

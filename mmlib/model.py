@@ -40,6 +40,7 @@ def lmm(
     reml: bool = True,
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
+    sigma: float | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model by REML or maximum likelihood.
 
@@ -58,6 +59,9 @@ def lmm(
         Restricted maximum likelihood; ``False`` for maximum likelihood.
     weights, offset : column name or array, shape (rows of `data`,), optional
         Residual variance σ²/w, and a known part of the mean.
+    sigma : float, optional
+        The residual standard deviation, if it is known. With ``sigma=1`` and weights 1/se² the
+        model is that of a meta-analysis: `y` has known standard errors.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def lmm(
     >>> round(fit.sigma**2, 5)
     0.10625
     """
-    design = build_design(formula, data, weights=weights, offset=offset)
+    design = build_design(formula, data, weights=weights, offset=offset, sigma=sigma)
     for loss in design.losses:
         warnings.warn(loss, DataWarning, stacklevel=3)
     with single_threaded():

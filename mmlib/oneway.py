@@ -23,13 +23,15 @@ from mmlib.design.checks import (
     require_columns,
     require_frame,
 )
+from mmlib.design.labels import levels_of
+from mmlib.design.names import unquoted
 from mmlib.engine.spectral import Spectrum
 from mmlib.errors import DataError, FormulaError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.exact import ExactTest, NullDistribution
 from mmlib.results.display import Summary, Table
 
-_NAME = r"(?:`[^`]+`|[^\W\d][\w.]*)"
+_NAME = r"(?:`(?:[^`]|``)+`|(?:[^\W\d]|[^\x00-\x7f\s])(?:[\w.]|[^\x00-\x7f\s])*)"
 _FORMULA = re.compile(rf"\s*({_NAME})\s*~\s*({_NAME})\s*")
 _METHODS = ("anova", "ml", "reml")
 
@@ -476,8 +478,8 @@ def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
     require_columns(require_frame(data), [response, factor])
     complete = data[[response, factor]].dropna()
     y = as_response(complete[response])
-    groups = complete[factor].astype("category").cat.remove_unused_categories().cat
-    levels, codes = groups.categories, groups.codes.to_numpy()
+    groups = levels_of(complete[factor]).remove_unused_categories()
+    levels, codes = groups.categories, groups.codes
     _require_replication(factor, levels, codes, y)
 
     counts = np.bincount(codes)
@@ -506,7 +508,7 @@ def _parse(formula: str) -> tuple[str, str]:
             f"oneway cannot read {formula!r}: write 'response ~ factor' with two column names, "
             "for example 'bright ~ operator'. Larger models are for mmlib.lmm."
         )
-    response, factor = (name.strip("`") for name in match.groups())
+    response, factor = (unquoted(name) for name in match.groups())
     if response == factor:
         raise FormulaError(f"{formula!r} has one column on both sides; name a factor on the right.")
     return response, factor

@@ -23,6 +23,7 @@ FLOORS = {
     "model": 5,
     "oneway": 5,
     "plots": 6,
+    "saved": 6,
 }
 """The rooms and the files beside them, from the ground up."""
 

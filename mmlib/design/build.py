@@ -20,6 +20,7 @@ from mmlib.design.checks import (
     require_columns,
     require_frame,
     require_own_rows,
+    require_positive,
 )
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
 from mmlib.design.evaluate import evaluate, factors_of
@@ -31,8 +32,9 @@ from mmlib.design.formula import (
     parse_with_formulaic,
 )
 from mmlib.design.identify import refuse_unidentified
-from mmlib.design.names import shown
+from mmlib.design.names import shown, unquoted
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
+from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies, read_only
 
@@ -96,6 +98,8 @@ class Design(Frozen):
         Rows left out because a value is missing.
     kinds : dict of str to str
         What each column of an expression holds: numbers, true or false, or a factor.
+    sigma : float or None
+        The residual standard deviation, where it is known.
     """
 
     formula: MixedFormula
@@ -112,6 +116,7 @@ class Design(Frozen):
     _spec: Any = field(repr=False)
     _kept: np.ndarray = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
+    sigma: float | None = None
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -264,6 +269,7 @@ def build_design(
     *,
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
+    sigma: float | None = None,
 ) -> Design:
     """Evaluate a formula on data.
 
@@ -275,6 +281,8 @@ def build_design(
     formula : str or MixedFormula
     data : DataFrame
     weights, offset : column name or array, shape (rows of `data`,), optional
+    sigma : float, optional
+        The residual standard deviation, if it is known.
 
     Returns
     -------
@@ -299,7 +307,11 @@ def build_design(
     fixed = parse_with_formulaic(formula.fixed)
     response = parse_with_formulaic(f"0 + {formula.response}")
     varying = [parse_with_formulaic(part.expr) for part in formula.random]
-    coded = set().union(*(columns_used(e) for e in (response, fixed, *varying)))
+    try:
+        coded = set().union(*(columns_used(e) for e in (response, fixed, *varying)))
+    except NaturalSpline as error:
+        require_columns(data, [unquoted(error.column)])
+        raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
     grouping = {name for part in formula.random for name in part.factors}
     require_columns(data, sorted(coded | grouping))
 
@@ -317,8 +329,9 @@ def build_design(
     X, names, spec = _model_matrix(fixed, frame, "fixed part", formula.fixed)
     kept = _independent_columns(X, row_weights)
     terms = [term for part in formula.random for term in _random_terms(part, frame)]
-    for term in terms:
-        check_identifiable(term)
+    if sigma is None:
+        for term in terms:
+            check_identifiable(term)
     terms.sort(key=lambda term: -term.n_levels)
     refuse_unidentified(terms, row_weights)
     design = Design(
@@ -336,8 +349,9 @@ def build_design(
         _spec=spec,
         _kept=kept,
         kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
+        sigma=None if sigma is None else require_positive("sigma", sigma),
     )
-    if design.n <= design.p:
+    if design.n <= design.p and sigma is None:
         raise RankError(
             f"{design.p} fixed effects for {design.n} rows leave nothing to estimate σ from; "
             "use fewer terms or more data."

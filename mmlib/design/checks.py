@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
+from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -38,6 +40,8 @@ def require_frame(data: object, what: str = "data") -> pd.DataFrame:
     """
     if not isinstance(data, pd.DataFrame):
         wrap = f"{what}.to_pandas()" if hasattr(data, "to_pandas") else "pandas.DataFrame(...)"
+        if hasattr(data, "collect"):  # a lazy frame of polars
+            wrap = f"{what}.collect().to_pandas()"
         kind = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
         raise DataError(
             f"{what} must be a pandas DataFrame, not {kind.removeprefix('builtins.')}; pass {wrap}."
@@ -63,7 +67,7 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
     known = [str(column) for column in data.columns]
     for name in names:
         if name not in data.columns:
-            hint = did_you_mean(name, known)
+            hint = _twin(name, known) or did_you_mean(name, known)
             if name in data.index.names:
                 hint = f" It is in the index: pass {what}.reset_index()."
             elif name in known:
@@ -71,6 +75,12 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
             raise DataError(
                 f"{what} has no column {name!r}.{hint} Its columns are {', '.join(known)}."
             )
+
+
+def _twin(name: str, known: Iterable[str]) -> str:
+    """A hint where a known name looks the same and is spelled with other characters."""
+    same = [k for k in known if normalize("NFKC", k) == normalize("NFKC", str(name))]
+    return f" {same[0]!r} looks alike, but is {same[0]!a}, not {name!a}." if same else ""
 
 
 def as_numbers(what: str, values: object) -> np.ndarray:
@@ -153,6 +163,19 @@ def require_count(name: str, value: object, *, least: int = 1) -> int:
     return int(value)
 
 
+def require_positive(name: str, value: object) -> float:
+    """Return `value` if it is a positive number.
+
+    Raises
+    ------
+    DataError
+        If it is anything else; `name` is the argument it was given for.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1e100:
+        raise DataError(f"{name} must be a positive number, not {value!r}.")
+    return float(value)
+
+
 def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Check that `value` is one of `choices`, for the argument `name`.
 
@@ -211,6 +234,21 @@ def require_fit(*fits: object) -> None:
     for fit in fits:
         if not hasattr(fit, "design"):
             raise DataError(f"a fit is needed, as mmlib.lmm(...) returns it, not {fit!r:.60}.")
+
+
+def require_estimated_sigma(design: Any, what: str) -> None:
+    """Check that σ is a parameter of the model.
+
+    Raises
+    ------
+    DataError
+        If it is known.
+    """
+    if design.sigma is not None:
+        raise DataError(
+            f"{what} needs a fit that estimates σ, and in {design.formula} it is known "
+            f"(sigma={design.sigma:g})."
+        )
 
 
 def require_own_rows(what: str, values: object, index: pd.Index) -> None:

@@ -17,7 +17,7 @@ from interface_meta import override
 
 from mmlib.arrays import FloatArray
 from mmlib.design.columns import as_factor, for_computing
-from mmlib.design.language import ENVIRONMENT, Code, read_code
+from mmlib.design.language import ENVIRONMENT, Code, as_typed, read_code
 from mmlib.design.names import alias, as_written, name_of
 from mmlib.errors import DataError, FormulaError
 
@@ -58,10 +58,9 @@ def _refuse_outside(text: str, names: dict[str, Any], spec: ModelSpec) -> None:
             low, high = state["lower_bound"], state["upper_bound"]
             outside = np.asarray(values)[(np.asarray(values) < low) | (np.asarray(values) > high)]
             if len(outside):
-                what = as_written(argument).removeprefix("_counted(").removesuffix(")")
                 raise DataError(
-                    f"{what} = {outside[0]:g} lies outside {low:g}…{high:g}, the range of the fit, "
-                    "where the spline is not known; leave such rows out."
+                    f"{as_typed(argument)} = {outside[0]:g} lies outside {low:g}…{high:g}, the range "
+                    "of the fit: the spline is not known there; leave such rows out."
                 )
 
 
@@ -83,7 +82,7 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, ModelSpe
             )
     except DataMismatchWarning:
         raise DataError(_unseen_levels(expression, frame)) from None
-    except FormulaicError as error:
+    except (FormulaicError, LookupError, TypeError, ValueError, NotImplementedError) as error:
         if isinstance(error.__cause__, (FormulaError, DataError)):
             raise error.__cause__ from None
         reason = as_written(str(error)).split("[", 1)[-1].rstrip("]")

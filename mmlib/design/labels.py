@@ -35,7 +35,8 @@ def match_labels(levels: pd.Index, column: pd.Series) -> IntArray:
     """Position of each value of a column among the levels of a fit, −1 where it is none.
 
     Where one side has text and the other numbers, as when ids come from two files, ``"308"`` is
-    308. What only counts the same, as ``"007"`` and 7, is refused.
+    308. What only counts the same, as ``"007"`` and 7, is refused, and so is a column of which
+    nothing is found, unless both sides are plain numbers.
 
     Raises
     ------
@@ -53,7 +54,8 @@ def match_labels(levels: pd.Index, column: pd.Series) -> IntArray:
     unknown = [label for label, code in zip(labels, codes, strict=True) if code < 0 and label]
     counted = {_number(label) for label in known} - {None}
     doubtful = [label for label in unknown if _number(label) in counted]
-    if doubtful or (unknown and (codes < 0).all()):
+    could_be_new = all(map(_is_plain_number, [*known, *unknown]))
+    if doubtful or (unknown and (codes < 0).all() and not could_be_new):
         raise DataError(
             f"grouping column {column.name!r} had {ours} in the fit ({_some(levels)}) but has "
             f"{theirs} in the new data ({_some(values)}), and {(doubtful or unknown)[0]!r} is no "
@@ -63,7 +65,13 @@ def match_labels(levels: pd.Index, column: pd.Series) -> IntArray:
 
 
 def _plain(column: pd.Series) -> pd.Series:
-    return as_category(column) if str(column.dtype).startswith("dictionary<") else column
+    """The column in a type that pandas can look up labels in."""
+    dtype = column.dtype
+    if str(dtype).startswith("dictionary<"):
+        return as_category(column)
+    if isinstance(dtype, pd.SparseDtype):
+        return pd.Series(np.asarray(column), index=column.index, name=column.name)
+    return column.astype(float) if dtype in (np.float16, np.longdouble) else column
 
 
 def _kind(labels: pd.Index) -> str:
@@ -84,6 +92,12 @@ def _number(label: str) -> float | None:
         return float(label.strip())
     except ValueError:
         return {"true": 1.0, "false": 0.0}.get(label.strip().lower())
+
+
+def _is_plain_number(label: str) -> bool:
+    """Whether a label is how a number is written, as 7 is and 007 is not."""
+    number = _number(label)
+    return number is not None and label == _label(number)
 
 
 def _some(labels: pd.Index) -> str:

@@ -10,6 +10,7 @@ an alias, so that one called ``log`` hides no function.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from formulaic.transforms import TRANSFORMS
 
 from mmlib.design.columns import counted
 from mmlib.design.names import alias, as_written, name_of
-from mmlib.design.words import CONSTANTS, CONTRASTS, FUNCTIONS, unknown_function
+from mmlib.design.words import CONSTANTS, CONTRASTS, FUNCTIONS, NaturalSpline, unknown_function
 from mmlib.errors import FormulaError
 
 METHODS = {"abs", "between", "clip", "isin", "round"}
@@ -95,6 +96,8 @@ def read_code(code: str) -> Code:
 def unreadable(code: str) -> FormulaError:
     """The error of code that is no Python, as R's names with dots are not."""
     code = as_written(code)
+    if "Boundary.knots" in code:
+        return FormulaError(f"{code!r}: write lower_bound= and upper_bound= for Boundary.knots.")
     for name, argument in re.findall(r"([\w.]+)\(([^,()]*)", code):
         if name in FUNCTIONS:
             return unknown_function(name, code, argument)
@@ -126,6 +129,11 @@ class _Reader(ast.NodeTransformer):
         name = name_of(node.id)
         self.columns.add(name)
         return ast.Name(alias(name), ast.Load())
+
+    def visit_Constant(self, node: ast.Constant) -> Any:
+        if not isinstance(node.value, (int, float, str, type(None))):
+            self.refuse(f"has {node.value!r}, which is no number")
+        return node
 
     def visit_Attribute(self, node: ast.Attribute) -> Any:
         is_number = isinstance(getattr(np, node.attr, None), float)
@@ -162,18 +170,28 @@ class _Reader(ast.NodeTransformer):
             return self._call_of_numpy(node, function)
         if function.attr not in METHODS:
             self._unknown(function)
-        function.value = self.visit(function.value)
+        value = self.visit(function.value)
+        function.value = value if function.attr == "isin" else _number(value)
         return self._with_arguments(node, 0 if function.attr == "isin" else None)
 
     def _call_by_name(self, node: ast.Call, name: str) -> ast.Call:
         if name not in _FUNCTIONS:
-            first = as_written(ast.unparse(node.args[0])) if node.args else "x"
-            raise unknown_function(name, self.code, first)
+            raise self._no_function(node, name)
         if isinstance(TRANSFORMS[name], np.ufunc) or name in ("I", "exp10"):
             self._require_arguments(node, name, 1)
+        else:
+            self._require_keywords(node, name)
         if name in ("C", "hashed") and node.args and isinstance(node.args[0], ast.Name):
             self.labels.add(name_of(node.args[0].id))
         return self._with_arguments(node, 1, as_it_is=name in _AS_IT_IS)
+
+    def _no_function(self, node: ast.Call, name: str) -> FormulaError:
+        first = as_written(ast.unparse(node.args[0])) if node.args else "x"
+        given = [*node.args[1:], *(keyword.value for keyword in node.keywords)]
+        df = given[0].value if len(given) == 1 and isinstance(given[0], ast.Constant) else None
+        if name == "ns" and isinstance(node.args[0], ast.Name) and isinstance(df, int):
+            return NaturalSpline(self.code, first, df)
+        return unknown_function(name, self.code, first)
 
     def _call_of_numpy(self, node: ast.Call, function: ast.Attribute) -> ast.Call:
         ufunc = getattr(np, function.attr, None)
@@ -184,6 +202,15 @@ class _Reader(ast.NodeTransformer):
         elif function.attr not in OF_NUMPY:
             self._unknown(function)
         return self._with_arguments(node, 1 if function.attr in WITH_A_LIST else None)
+
+    def _require_keywords(self, node: ast.Call, name: str) -> None:
+        known = [word for word in inspect.signature(TRANSFORMS[name]).parameters if word[0] != "_"]
+        for keyword in node.keywords:
+            if keyword.arg not in known:
+                ours = " (it is include_intercept here)" * (keyword.arg == "intercept")
+                self.refuse(
+                    f"gives {name} the argument {keyword.arg!r}{ours}; it has {', '.join(known)}"
+                )
 
     def _require_arguments(self, node: ast.Call, name: str, count: int) -> None:
         if len(node.args) != count or node.keywords:
@@ -210,31 +237,32 @@ class _Reader(ast.NodeTransformer):
     def _require_constant(self, node: ast.AST) -> None:
         """Check that an argument is made of numbers, texts and contrasts."""
         if isinstance(node, ast.Call):
-            self._require_constant(node.func)
-            children = [*node.args, *(keyword.value for keyword in node.keywords)]
+            if not _is_name(node.func, "Treatment"):
+                self._require_constant(node.func)
+            below = [*node.args, *(keyword.value for keyword in node.keywords)]
+        elif isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.UnaryOp)):
+            below = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+        else:
+            self._require_atom(node, as_written(ast.unparse(node)))
+            below = []
+        for child in below:
+            self._require_constant(child)
+
+    def _require_atom(self, node: ast.AST, written: str) -> None:
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and node.value.startswith("contr."):
+                self.refuse(f"has contrasts as text: write {node.value} without quotes")
         elif isinstance(node, ast.Attribute) and _is_name(node.value, "contr"):
             if not hasattr(TRANSFORMS["contr"], node.attr):
                 known = ", ".join(f"contr.{name}" for name in CONTRASTS)
                 sdif = " (contr.sdif of MASS is contr.diff)" * (node.attr == "sdif")
-                self.refuse(f"has contrasts contr.{node.attr}; there are {known}{sdif}")
-            children = []
-        elif isinstance(node, ast.Name) and node.id in _CONTRASTS:
-            children = []
-        elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and node.value.startswith("contr."):
-                self.refuse(f"has contrasts as text: write {node.value} without quotes")
-            children = []
-        elif isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.UnaryOp)):
-            children = [
-                child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)
-            ]
-        else:
-            what = as_written(ast.unparse(node))
-            if what in CONSTANTS:
-                self.refuse(f"has {what}, which is written {CONSTANTS[what]} here")
-            self.refuse(f"has {what} where a number, a list or contrasts are expected")
-        for child in children:
-            self._require_constant(child)
+                self.refuse(f"has contrasts {written}; there are {known}{sdif}")
+        elif written in CONSTANTS:
+            self.refuse(f"has {written}, which is written {CONSTANTS[written]} here")
+        elif written == "Treatment":
+            self.refuse("has Treatment alone: write contr.treatment")
+        elif written not in _CONTRASTS:
+            self.refuse(f"has {written} where a number, a list or contrasts are expected")
 
     def _unknown(self, node: ast.Attribute) -> NoReturn:
         written = as_written(ast.unparse(node))
@@ -245,6 +273,19 @@ class _Reader(ast.NodeTransformer):
             "means what it meant in the fit: use center(x) or scale(x), which remember the mean "
             f"and the sd of the fit, or compute the column first{dotted}"
         )
+
+
+class _Unread(ast.NodeTransformer):
+    """Takes out what reading put in."""
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        self.generic_visit(node)
+        return node.args[0] if _is_name(node.func, "_counted") else node
+
+
+def as_typed(text: str) -> str:
+    """The text of code that has been read, as its author might have written it."""
+    return as_written(ast.unparse(_Unread().visit(ast.parse(text, mode="eval"))))
 
 
 def _is_name(node: ast.AST, name: str) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 from formulaic.transforms import TRANSFORMS
 
+from mmlib.design.words import CONSTANTS
+
 _TOKEN = re.compile(
     r"""'(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*"       # text, which stays
       | `(?:[^`]|``)+`                              # a quoted name
@@ -20,7 +22,6 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ALIAS = re.compile(r"_mm((?:[0-9a-f]{2})+)_")
-_AMONG_TERMS = re.compile(rf"(?:(?<=^)|(?<=:)){_ALIAS.pattern}(?=$|[:\[])")
 _QUOTED_OR_SPACE = re.compile(r"(`(?:[^`]|``)+`)|\s+", re.DOTALL)
 _OTHER_MEANING = {"0", "1", "Intercept"}
 
@@ -46,10 +47,21 @@ def with_aliases(text: str) -> str:
 
 def _aliased(match: re.Match[str]) -> str:
     token = match[0]
-    if token[0] == "`":
-        return alias(unquoted(token))
-    plain = token.isascii() and token not in _OTHER_MEANING and not _ALIAS.fullmatch(token)
-    return token if plain or token[0] in "'\"" else alias(token)
+    name = unquoted(token)
+    is_text = token[0] in "'\""
+    if is_text or (name == token and token.isascii() and not _means_more(token)):
+        return token
+    return name if name.isascii() and _is_plain(name) else alias(name)
+
+
+def _means_more(name: str) -> bool:
+    return name in _OTHER_MEANING or bool(_ALIAS.fullmatch(name))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name needs no backticks to mean itself."""
+    reserved = name in TRANSFORMS or name in CONSTANTS or keyword.iskeyword(name)
+    return name.isidentifier() and not reserved and not _means_more(name)
 
 
 def unquoted(text: str) -> str:
@@ -65,12 +77,12 @@ def quoted(name: str) -> str:
 
 def as_written(code: str) -> str:
     """A formula without aliases, which reads as the one with them."""
-    return _ALIAS.sub(lambda match: _as_needed(_spelled(match)), code)
+    return _ALIAS.sub(_as_needed, code)
 
 
-def _as_needed(name: str) -> str:
-    plain = name.isidentifier() and name not in TRANSFORMS and not keyword.iskeyword(name)
-    return name if plain else quoted(name)
+def _as_needed(match: re.Match[str]) -> str:
+    name = _spelled(match)
+    return name if _is_plain(name) else quoted(name)
 
 
 def shown(columns: Iterable[str]) -> tuple[str, ...]:
@@ -79,15 +91,17 @@ def shown(columns: Iterable[str]) -> tuple[str, ...]:
     A column's name is shown as it is, where it could not be taken for anything else.
     """
     columns = list(columns)
-    plain = [as_written(_AMONG_TERMS.sub(_bare, column)) for column in columns]
+    plain = [_ALIAS.sub(_bare_among_terms, column) for column in columns]
     if len(set(plain)) == len(plain):
         return tuple(plain)
     return tuple(_ALIAS.sub(lambda match: quoted(_spelled(match)), column) for column in columns)
 
 
-def _bare(match: re.Match[str]) -> str:
+def _bare_among_terms(match: re.Match[str]) -> str:
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    among_terms = before[-1:] in ("", ":") and after[:1] in ("", ":", "[")
     name = _spelled(match)
-    return quoted(name) if name in _OTHER_MEANING else name
+    return name if among_terms and name not in _OTHER_MEANING else _as_needed(match)
 
 
 def closed_up(text: str) -> str:

@@ -137,7 +137,8 @@ class Selection:
             codes=new_codes.astype(np.intp),
             model_matrix=term.model_matrix[self.rows],
         )
-        check_identifiable(taken)
+        if design.sigma is None:
+            check_identifiable(taken)
         return taken
 
     def with_levels(self, design: Design, column: str, n: int) -> Selection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Callable
 from functools import wraps
@@ -38,7 +37,6 @@ ARGUMENTS = {
     "missing": "rows with missing values are left out, with a warning",
     "contrasts": "write them into the formula: C(x, contr.sum)",
     "correlation": "errors are independent here; write what rows share as random terms",
-    "sigma": "the residual variance is estimated",
     "newdata": "it is the first argument: fit.predict(new)",
     "exog": "it is the first argument: fit.predict(new)",
     "re_form": "write random=False for NA, random=None (the default) for NULL",
@@ -61,7 +59,7 @@ FUNCTIONS = {
     "offset": "pass offset='column' to the fit",
     "ns": _SPLINE,
     "lag": "it depends on the order of the rows; compute the column first",
-    "Q": "a name with signs goes in backticks",
+    "Q": "a name of any kind goes in backticks, `{0}`",
     "ifelse": "write np.where(condition, yes, no)",
     "pmin": "write np.minimum(a, b)",
     "pmax": "write np.maximum(a, b)",
@@ -87,23 +85,30 @@ CONTRASTS = ("treatment", "sum", "helmert", "poly", "diff", "SAS")
 
 def unknown_function(name: str, code: str, argument: str = "x") -> FormulaError:
     """The error for a function that formulas do not have."""
-    hint = FUNCTIONS.get(name, "").format(argument)
+    hint = FUNCTIONS.get(name, "").format(argument.strip("'\""))
     if not hint:
         ours = f"np.{name}" if hasattr(np, name) else "a function of numpy, as in np.sqrt(x)"
         hint = f"write {ours}, or compute the column first"
     return FormulaError(f"Formulas have no function {name!r} (in {code!r}): {hint}.")
 
 
-def natural_spline(call: ast.Call, values: np.ndarray, argument: str) -> str | None:
-    """The call that makes the columns of ``ns(x, df)`` of R, whose knots are quantiles of x."""
-    given = [*call.args[1:], *(k.value for k in call.keywords if k.arg == "df")]
-    df = given[0].value if len(given) == 1 and isinstance(given[0], ast.Constant) else None
-    if not isinstance(df, int) or df < 1:
-        return None
-    knots = np.quantile(values, np.arange(1, df) / df)
-    if not (np.diff([values.min(), *knots, values.max()]) > 0).all():
-        return None
-    return f"cr({argument}, knots={[float(k) for k in knots]}, constraints='center')"
+class NaturalSpline(FormulaError):
+    """``ns(x, df)`` of R, whose knots are quantiles of x: what to write depends on the data."""
+
+    def __init__(self, code: str, column: str, df: int) -> None:
+        super().__init__(str(unknown_function("ns", code, column)))
+        self.code, self.column, self.df = code, column, df
+
+    def with_knots(self, values: np.ndarray) -> FormulaError:
+        """The error that names the call with the knots of R."""
+        knots = np.quantile(values, np.arange(1, self.df) / self.df)
+        if not (np.diff([values.min(), *knots, values.max()]) > 0).all():
+            return self
+        call = f"cr({self.column}, knots={[float(k) for k in knots]}, constraints='center')"
+        return FormulaError(
+            f"Formulas have no function 'ns' (in {self.code!r}): write {call}, which has the knots "
+            "of R and spans the same curves."
+        )
 
 
 def by_our_words(function: Callable[P, T]) -> Callable[P, T]:

@@ -27,6 +27,7 @@ MAX_THETA = 1e50
 class Objective:
     """The profiled objective of a linear mixed model as a function of θ.
 
+    Where σ is known (`Design.sigma`), r²/σ² + ν log(2πσ²) takes the place of the last term.
     With r²(θ) the penalized residual sum of squares and ν = n (ML) or n − p (REML),
 
         d(θ) = log|Ω_Z| [+ log|Ω_X·Z|] + ν [1 + log(2π r²/ν)],   σ̂² = r²/ν.
@@ -56,6 +57,7 @@ class Objective:
             raise DataError(f"design must be what build_design returns, not {design!r:.60}.")
         self.blocks = design if isinstance(design, Blocks) else Blocks(design)
         self.reml = reml
+        self.sigma = self.blocks.design.sigma
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
 
     def __call__(self, theta: ArrayLike) -> float:
@@ -102,7 +104,7 @@ class Objective:
         return *self._value_and_slopes(factor), self.dof * factor.rounding
 
     def _value_and_slopes(self, factor: Factor) -> tuple[float, list[FloatArray]]:
-        weight = self.dof / factor.rss
+        weight = self.dof / factor.rss if self.sigma is None else 1 / self.sigma**2
         return self.value(factor), factor.template_slopes(reml=self.reml, rss_weight=weight)
 
     def _own(self, slopes: list[FloatArray]) -> list[FloatArray]:
@@ -121,10 +123,8 @@ class Objective:
         scaled = [grouping.to_scaled(grouping.assemble(templates)) for grouping in groupings]
         factor = Factor(self.blocks, scaled)
         weight = 1 / sigma**2
-        value = (
-            self._log_determinants(factor.log_det_Z, factor.log_det_X)
-            + factor.rss * weight
-            + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
+        value = self._log_determinants(factor.log_det_Z, factor.log_det_X) + self._misfit(
+            factor.rss, sigma
         )
         slopes = self._own(factor.template_slopes(reml=self.reml, rss_weight=weight))
         by_term: dict[RandomTerm, FloatArray] = {}
@@ -171,8 +171,15 @@ class Objective:
 
     def compose(self, log_det_Z: Numbers, log_det_X: Numbers, rss: Numbers) -> Numbers:
         """The objective from its parts, of one θ or of many."""
-        fit = self.dof * (1 + LOG_2PI + np.log(rss / self.dof))
-        return self._log_determinants(log_det_Z, log_det_X) + fit
+        if self.sigma is None:
+            misfit = self.dof * (1 + LOG_2PI + np.log(rss / self.dof))
+        else:
+            misfit = self._misfit(rss, self.sigma)
+        return self._log_determinants(log_det_Z, log_det_X) + misfit
+
+    def _misfit(self, rss: Numbers, sigma: float) -> Numbers:
+        """What the residuals add to the objective at a σ, not profiled."""
+        return rss / sigma**2 + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
 
     def _log_determinants(self, log_det_Z: Numbers, log_det_X: Numbers) -> Numbers:
         constant = -self.blocks.sum_log_weights

@@ -22,7 +22,7 @@ from scipy.optimize import brentq
 
 from mmlib.arrays import FloatArray
 from mmlib.design.build import Design
-from mmlib.design.checks import as_generator, require_count, require_fit
+from mmlib.design.checks import as_generator, require_count, require_estimated_sigma, require_fit
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
@@ -393,6 +393,7 @@ def _only_term(fit: Fit) -> RandomTerm:
 
 def _named_term(fit: Fit, name: str | None) -> RandomTerm:
     """The term to test, by its grouping or as it is written; a scalar one."""
+    require_estimated_sigma(fit.design, "an exact test")
     terms = fit.design.terms
     if not terms:
         raise DataError(f"{fit.design.formula} has no random term, so there is nothing to test.")

@@ -22,6 +22,8 @@ from mmlib.results.fit import Fit
 _COLON = r":(?=(?:[^`]*`[^`]*`)*[^`]*$)"
 """A colon outside backticks."""
 
+_QUOTED = "`(?:[^`]|``)+`"
+
 DEPENDENT = 1e-9
 """A row depends on those before it when less than this share of it is left after them."""
 
@@ -114,9 +116,10 @@ def find_term(fit: Fit, name: str) -> FixedTerm | None:
     The order in a product is left open, and so is the coding: ``"treat"`` finds
     ``C(treat, contr.sum)``.
     """
-    for term in fit.design.fixed_terms:
-        if name in (term.name, quoted(term.name)):
-            return term
+    for wrap in (str, quoted):
+        for term in fit.design.fixed_terms:
+            if name == wrap(term.name):
+                return term
     wanted = _parts(name)
     for spelling in (str, _uncoded):
         found = [
@@ -240,8 +243,11 @@ def _with_aliases(text: str, names: Sequence[str]) -> str:
     by_text: dict[str, list[str]] = {}
     for name in names:
         by_text.setdefault(_closed_up(name), []).append(name)
-    spaced = (r"\s*".join(map(re.escape, text)) for text in sorted(by_text, key=len, reverse=True))
-    pattern = rf"(?<![\w.\]:])(?:{'|'.join(spaced)})(?![\w\[(:.])|`(?:[^`]|``)+`"
+    longest = sorted(filter(None, by_text), key=len, reverse=True)
+    spaced = [r"\s*".join(map(re.escape, text)) for text in longest]
+    known = [rf"(?<![\w.\]:])(?:{text})(?![\w\[(:.])" for text in spaced]
+    longer = [k for k, text in zip(known, longest, strict=True) if re.match(_QUOTED + ".", text)]
+    pattern = "|".join([*longer, _QUOTED, *known])
 
     def as_alias(match: re.Match[str]) -> str:
         for written in (match[0], unquoted(match[0])):

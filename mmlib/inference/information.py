@@ -52,7 +52,7 @@ def pseudo_inverse(matrix: FloatArray) -> FloatArray:
     diagonal = np.diag(matrix)
     scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 1.0)
     curvatures, directions = np.linalg.eigh(matrix * np.outer(scale, scale))
-    kept = curvatures > FLAT * np.abs(curvatures).max()
+    kept = curvatures > FLAT * np.abs(curvatures).max(initial=0.0)
     half = directions[:, kept] * scale[:, None] / np.sqrt(curvatures[kept])
     return half @ half.T
 
@@ -70,9 +70,12 @@ class Information:
         Φ = (XᵀV⁻¹X)⁻¹, so that vcov(β̂) = σ²Φ.
     vcov_slopes : ndarray, shape (k, p, p)
         ∂Φ/∂ρ_r = ΦXᵀV⁻¹G_rV⁻¹XΦ.
+    sigma_estimated : bool
+        Whether the scale is a parameter too.
     """
 
     def __init__(self, fit: Fit) -> None:
+        self.sigma_estimated = fit.design.sigma is None
         self._factor = fit.optimum.factor
         self._blocks = self._factor.blocks
         self.groupings = self._blocks.groupings
@@ -93,6 +96,10 @@ class Information:
             self.vcov_slopes[grouping.positions] = np.einsum(
                 "sptu,rst->rpu", products, patterns(grouping)
             )
+
+    def slopes_with_scale(self, slopes: FloatArray) -> FloatArray:
+        """The slopes of Φ, and that in the scale, which is Φ itself, unless σ is known."""
+        return np.concatenate([slopes, self.Phi[None]]) if self.sigma_estimated else slopes
 
     def slope_products(self) -> FloatArray:
         """ΦXᵀV⁻¹G_r P G_sV⁻¹XΦ for all r and s, shape (k, k, p, p)."""

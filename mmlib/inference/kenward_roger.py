@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
-from scipy.special import chdtrc, fdtrc
 
 from mmlib.arrays import FloatArray
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.information import Information, once_per_fit, pseudo_inverse
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.report import HypothesisTest, f_tail
 from mmlib.results.fit import Fit
 
 REFITTED = "The fit is by maximum likelihood; the test is of its refit by REML."
@@ -110,7 +109,7 @@ def kenward_roger(
         statistic_name="F",
         statistic=statistic,
         df=(len(rows), df),
-        pvalue=_tail(len(rows), df, statistic) if df > 0 and scaling > 0 else float("nan"),
+        pvalue=f_tail(len(rows), df, statistic) if df > 0 and scaling > 0 else float("nan"),
         notes=adjusted.notes + _doubts(df, scaling),
         scaling=scaling,
         unscaled=unscaled,
@@ -159,7 +158,8 @@ def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
 class _Adjustment:
     """What the test needs of a REML fit, whatever L: X in the orthonormal basis, V relative to σ².
 
-    `slopes` are the derivatives of Φ in the variance parameters, the scale last, and `W` is the
+    `slopes` are the derivatives of Φ in the variance parameters, the scale last (unless σ is
+    known), and `W` is the
     inverse of their expected information; `beta` and `vcov` (Φ_A) are in the units of the data.
     """
 
@@ -186,7 +186,7 @@ def _adjustment(fit: Fit) -> _Adjustment:
         beta=fit.beta,
         vcov=half @ adjusted @ half.T,
         Phi=known.Phi,
-        slopes=np.concatenate([known.vcov_slopes, known.Phi[None]]),
+        slopes=known.slopes_with_scale(known.vcov_slopes),
         W=W,
         notes=(BOUNDARY,) * fit.is_singular + (UNIDENTIFIED,) * (not identified),
     )
@@ -195,7 +195,9 @@ def _adjustment(fit: Fit) -> _Adjustment:
 def _inverse_information(known: Information, *, dof: int) -> tuple[FloatArray, bool]:
     """Inverse of the expected information, and whether all variances are identified."""
     single, double = known.traces(reml=True)
-    twice = np.block([[double, single[:, None]], [single, np.array(float(dof))]])
+    twice = double
+    if known.sigma_estimated:
+        twice = np.block([[double, single[:, None]], [single, np.array(float(dof))]])
     inverse = pseudo_inverse(twice)
     return 2 * inverse, bool(np.linalg.matrix_rank(inverse) == len(inverse))
 
@@ -203,6 +205,8 @@ def _inverse_information(known: Information, *, dof: int) -> tuple[FloatArray, b
 def _moments(rows: FloatArray, adjusted: _Adjustment) -> tuple[float, float]:
     """Denominator degrees of freedom ν and scaling λ."""
     ell = len(rows)
+    if not len(adjusted.W):  # nothing was estimated but β
+        return float("inf"), 1.0
     # tr(ΘM) and tr(ΘMΘM) with Θ = Lᵀ(LΦLᵀ)⁻¹L: whiten L first.
     triangle = np.linalg.cholesky(rows @ adjusted.Phi @ rows.T)
     white = solve_triangular(triangle, rows, lower=True)
@@ -225,10 +229,6 @@ def _moments(rows: FloatArray, adjusted: _Adjustment) -> tuple[float, float]:
     if df == float("inf"):
         return df, mean
     return df, 1.0 if abs(df - 2) < 1e-2 else df * mean / (df - 2)
-
-
-def _tail(ell: int, df: float, F: float) -> float:
-    return float(chdtrc(ell, ell * F) if np.isinf(df) else fdtrc(ell, df, F))
 
 
 def _wald(hypothesis: Hypothesis, adjusted: _Adjustment) -> float:

@@ -160,6 +160,10 @@ def require_same_data(small: Fit, large: Fit) -> None:
         )
     if not np.array_equal(one.row_weights, two.row_weights):
         raise DataError("the models have different prior weights: fit both with the same.")
+    if one.sigma != two.sigma:
+        raise DataError(
+            "the models take different σ as known, or only one of them does: fit both alike."
+        )
 
 
 def _require_same_criterion(small: Fit, large: Fit) -> None:

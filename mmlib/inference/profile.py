@@ -23,7 +23,14 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import did_you_mean, names_in, normal_quantile, require_count, require_fit
+from mmlib.design.checks import (
+    did_you_mean,
+    names_in,
+    normal_quantile,
+    require_count,
+    require_estimated_sigma,
+    require_fit,
+)
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.held import HeldObjective, Parameter, parameters
@@ -54,6 +61,7 @@ def profile(fit: Fit) -> Profile:
     [[38.2301, 67.6577]]
     """
     require_fit(fit)
+    require_estimated_sigma(fit.design, "a profile")
     return Profile(fit.refit(reml=False) if fit.reml else fit)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from mmlib.arrays import FloatArray
+from mmlib.design.checks import require_estimated_sigma
 from mmlib.engine import batch, spectral
 from mmlib.engine.batch import BatchModel, ManyFits
 from mmlib.engine.blocks import Blocks
@@ -37,6 +38,7 @@ class Refitter:
     """
 
     def __init__(self, fit: Fit) -> None:
+        require_estimated_sigma(fit.design, "a simulation")
         self.reml, self._start = fit.reml, np.array(fit.theta)
         self._blocks: Blocks = fit.blocks
         self._spectral = SpectralModel(fit.design) if spectral.suits(fit.design) else None

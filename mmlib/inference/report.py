@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import chdtrc, fdtrc
 
 from mmlib.arrays import FloatArray
 from mmlib.frozen import Frozen
@@ -77,3 +78,8 @@ def simulated_pvalue(statistic: float, sample: FloatArray, *, tie: float) -> tup
     nsim = len(sample)
     pvalue = (1 + int(np.count_nonzero(sample >= statistic - tie))) / (nsim + 1)
     return pvalue, float(np.sqrt(pvalue * (1 - pvalue) / nsim))
+
+
+def f_tail(df1: int, df2: float, F: float) -> float:
+    """P(F or more) for an F distribution, of which infinite `df2` make a χ²/df1."""
+    return float(chdtrc(df1, df1 * F) if np.isinf(df2) else fdtrc(df1, df2, F))

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
-from scipy.special import fdtrc
 
 from mmlib.arrays import FloatArray
 from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.information import Information, once_per_fit, pseudo_inverse
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.report import HypothesisTest, f_tail
 from mmlib.results.fit import Fit
 
 BOUNDARY = (
@@ -84,7 +83,9 @@ def satterthwaite(
         variances, rotation = np.linalg.eigh(rows @ spread.Phi @ rows.T)
     rotated = rotation.T @ rows
     slopes = np.einsum("mi,kij,mj->mk", rotated, spread.slopes, rotated)
-    dfs = 2 * variances**2 / np.einsum("mk,kl,ml->m", slopes, spread.covariance, slopes)
+    errors = np.einsum("mk,kl,ml->m", slopes, spread.covariance, slopes)
+    dfs = np.full(len(errors), np.inf)
+    np.divide(2 * variances**2, errors, out=dfs, where=errors > 0)
     distances = rotation.T @ (hypothesis.L @ fit.beta - hypothesis.rhs)
     statistic = float(np.mean(distances**2 / variances)) / fit.sigma**2
     df = _combined(dfs)
@@ -94,7 +95,7 @@ def satterthwaite(
         statistic_name="F",
         statistic=statistic,
         df=(len(rows), df),
-        pvalue=float(fdtrc(len(rows), df, statistic)),
+        pvalue=f_tail(len(rows), df, statistic),
         notes=spread.notes + (FEW,) * bool(dfs.min() <= 2),
     )
 
@@ -113,7 +114,7 @@ def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
 
 def _combined(dfs: FloatArray) -> float:
     """Degrees of freedom of the mean of squares of t variables with `dfs`."""
-    if np.ptp(dfs) <= SAME_DF * dfs.max():
+    if np.isinf(dfs).all() or np.ptp(dfs) <= SAME_DF * dfs.max():
         return float(dfs.mean())
     if dfs.min() <= 2:
         return 2.0
@@ -138,7 +139,7 @@ def _vcov_spread(fit: Fit) -> _VcovSpread:
     slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
     return _VcovSpread(
         Phi=known.Phi,
-        slopes=np.concatenate([slopes, known.Phi[None]]),
+        slopes=known.slopes_with_scale(slopes),
         covariance=2 * pseudo_inverse(_hessian(fit, known, jacobian, curvature)),
         notes=(BOUNDARY,) if fit.is_singular else (),
     )
@@ -153,6 +154,8 @@ def _hessian(
     score, score_products = score / fit.sigma**2, score_products / fit.sigma**2
     by_rho = 2 * score_products - double
     by_theta = jacobian.T @ by_rho @ jacobian + np.tensordot(single - score, curvature, axes=1)
+    if not known.sigma_estimated:
+        return np.asarray(by_theta, dtype=np.float64)
     mixed = score @ jacobian
     dof = fit.nobs - (fit.design.p if fit.reml else 0)
     return np.block([[by_theta, mixed[:, None]], [mixed, np.array(float(dof))]])

@@ -70,7 +70,11 @@ class Fit(Frozen):
         """Fit a design, whose cross-products are known, by REML or maximum likelihood."""
         if not isinstance(reml, (bool, np.bool_)):
             raise DataError(f"reml must be True or False (maximum likelihood), not {reml!r}.")
-        optimum = minimize_objective(Objective(blocks, reml=reml))
+        # With σ known there may be as many levels as rows, where there are no moment estimates.
+        start = None
+        if design.sigma is not None:
+            start = blocks.gather([lower(grouping.basis) for grouping in blocks.groupings])
+        optimum = minimize_objective(Objective(blocks, reml=reml), start)
         if not optimum.converged:
             warnings.warn(
                 f"the fit of {design.formula} has not converged: {optimum.shortfall}; centre and "
@@ -102,6 +106,8 @@ class Fit(Frozen):
     @cached_property
     def sigma(self) -> float:
         """Residual standard deviation, in the units of y."""
+        if self.design.sigma is not None:
+            return self.design.sigma
         return float(np.sqrt(self.optimum.factor.rss / self._dof))
 
     @property
@@ -179,8 +185,8 @@ class Fit(Frozen):
 
     @property
     def n_parameters(self) -> int:
-        """Fixed effects, entries of θ, and σ."""
-        return self.design.p + len(self.theta) + 1
+        """Fixed effects, entries of θ, and σ unless it is known."""
+        return self.design.p + len(self.theta) + (self.design.sigma is None)
 
     @property
     def aic(self) -> float:

@@ -179,7 +179,7 @@ class _Question:
     def complete(self, new: pd.DataFrame, *, groupings: bool) -> np.ndarray:
         """Mark the rows that miss nothing."""
         names = [*self.coded, *self.offset, *(self.groupings if groupings else [])]
-        return new[names].notna().all(axis=1).to_numpy()
+        return np.array(new[names].notna().all(axis=1))
 
 
 def _estimable(design: Design, new: pd.DataFrame, fixed: list[str], missing: Missing) -> np.ndarray:

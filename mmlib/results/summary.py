@@ -106,6 +106,8 @@ def _correlations(fit: Fit) -> Table:
 def _notes(fit: Fit) -> list[str]:
     """What a reader must know before trusting the numbers."""
     notes = list(fit.design.losses)
+    if fit.design.sigma is not None:
+        notes.append(f"σ is known, not estimated: {fit.design.sigma:g}.")
     if fit.is_singular:
         notes.append(f"Boundary estimate: {_boundary(fit)}.")
     if not fit.converged:

@@ -1,0 +1,122 @@
+"""Fits in files: the same numbers and prints, and no code in them."""
+
+import io
+import json
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmlib as mm
+from tests.helpers.structures import STRUCTURES, simulated
+
+
+def round_trip(fit):
+    file = io.BytesIO()
+    mm.save(fit, file)
+    return mm.load(file)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_everything_is_the_same(name, reml):
+    structure, data = STRUCTURES[name], simulated()
+    fit = mm.lmm(
+        structure.formula,
+        data,
+        reml=reml,
+        weights=structure.weights,
+        offset=structure.offset,
+    )
+    again = round_trip(fit)
+    np.testing.assert_array_equal(again.theta, fit.theta)
+    np.testing.assert_array_equal(again.beta, fit.beta)
+    assert (again.sigma, again.objective) == (fit.sigma, fit.objective)
+    assert str(again) == str(fit)
+    assert type(again) is type(fit)
+    new = data.head(5)
+    pd.testing.assert_frame_equal(
+        again.predict(new, interval="prediction"), fit.predict(new, interval="prediction")
+    )
+    pd.testing.assert_series_equal(again.resid, fit.resid, check_index_type=False)
+    if "y ~ x" in structure.formula:
+        assert str(mm.satterthwaite(again, "x")) == str(mm.satterthwaite(fit, "x"))
+
+
+def test_a_file_and_its_size(tmp_path, sleep_fit):
+    path = tmp_path / "sleep.fit"
+    mm.save(sleep_fit, path)
+    assert path.stat().st_size < 8000
+    again = mm.load(str(path))
+    pd.testing.assert_frame_equal(again.coef()["Subject"], sleep_fit.coef()["Subject"])
+    assert str(mm.kenward_roger(again, "Days")) == str(mm.kenward_roger(sleep_fit, "Days"))
+    np.testing.assert_array_equal(again.simulate(2, rng=1), sleep_fit.simulate(2, rng=1))
+
+
+def test_stateful_transformations_and_codings_are_kept():
+    fit = mm.lmm("y ~ poly(x, 2) + C(f, contr.sum) + (1 | g)", simulated())
+    new = simulated().head(3)
+    np.testing.assert_array_equal(round_trip(fit).predict(new), fit.predict(new))
+
+
+def test_a_refit_to_another_response_and_what_is_left_out():
+    data = simulated()
+    data.loc[3, "x"] = np.nan
+    fit = mm.lmm("log(y + 20) ~ x + (1 | g)", data).refit(np.arange(47.0))
+    again = round_trip(fit)
+    np.testing.assert_array_equal(again.design.y, np.arange(47.0))
+    assert again.design.n_missing == 1
+    assert list(again.resid.index) == list(fit.resid.index)
+
+
+def test_dates_numbers_and_ordered_categories_as_groups():
+    data = simulated()
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(data["i"], unit="D")
+    data = data.assign(day=days, o=pd.Categorical(data["f"], ["mid", "low", "high"], ordered=True))
+    fit = mm.lmm("y ~ x + (1 | day) + (1 | o)", data)
+    again = round_trip(fit)
+    for group, table in fit.ranef().items():
+        assert list(again.ranef()[group].index) == list(table.index)
+        np.testing.assert_array_equal(again.ranef()[group], table)
+
+
+def test_a_known_sigma_is_kept():
+    fit = mm.lmm("y ~ x + (1 | g)", simulated(), sigma=1.5)
+    assert round_trip(fit).sigma == 1.5
+
+
+def test_a_multiindex_becomes_numbers():
+    data = simulated().set_index(["i", "m"], append=True, drop=False)
+    fit = mm.lmm("y ~ x + (1 | g)", data)
+    np.testing.assert_array_equal(round_trip(fit).fitted, fit.fitted)
+
+
+def test_files_of_others():
+    with pytest.raises(mm.DataError, match="not a fit"):
+        mm.load(io.BytesIO(b"nothing"))
+    with pytest.raises(mm.DataError, match="not a fit"):
+        mm.load(io.BytesIO(pickle.dumps({"header": 1})))
+    other = io.BytesIO()
+    np.savez(other, theta=np.zeros(1))
+    with pytest.raises(mm.DataError, match="not a fit"):
+        mm.load(other)
+    harmful = io.BytesIO()
+    np.savez(harmful, header=np.array([object()], dtype=object), allow_pickle=True)
+    with pytest.raises(mm.DataError, match="not a fit"):
+        mm.load(harmful)
+    later = io.BytesIO()
+    np.savez(later, header=np.array(json.dumps({"format": "mmlib fit", "version": 2})))
+    with pytest.raises(mm.DataError, match="later mmlib"):
+        mm.load(later)
+
+
+def test_what_cannot_be_written():
+    data = simulated().assign(g=lambda d: pd.Series([(x,) for x in d["g"]], dtype=object))
+    fit = mm.lmm("y ~ x + (1 | g)", data)
+    with pytest.raises(mm.DataError, match=r"column 'g' holds objects \(tuple\)"):
+        mm.save(fit, io.BytesIO())
+    with pytest.raises(mm.DataError, match="a fit is needed"):
+        mm.save("fit", io.BytesIO())
+    with pytest.raises(FileNotFoundError):
+        mm.load("there is no such file")
