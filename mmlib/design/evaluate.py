@@ -59,8 +59,8 @@ def _refuse_outside(text: str, names: dict[str, Any], spec: ModelSpec) -> None:
             outside = np.asarray(values)[(np.asarray(values) < low) | (np.asarray(values) > high)]
             if len(outside):
                 raise DataError(
-                    f"{as_typed(argument)} = {outside[0]:g} lies outside {low:g}…{high:g}, the range "
-                    "of the fit: the spline is not known there; leave such rows out."
+                    f"{as_typed(argument)} = {outside[0]:g} lies outside {low:g}…{high:g}, the "
+                    "range of the fit: the spline is not known there; leave such rows out."
                 )
 
 

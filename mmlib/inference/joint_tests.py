@@ -14,12 +14,12 @@ from mmlib.results.display import Summary, Table
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class JointTests:
-    """F tests that means are equal or contrasts zero, one for each value of `by`.
+    """F tests that means are equal or contrasts zero, one for each value of ``by``.
 
     Attributes
     ----------
     labels : DataFrame
-        The values of `by`, a row for each test.
+        The values of ``by``, a row for each test.
     tests : tuple of HypothesisTest
     """
 
@@ -49,7 +49,12 @@ class JointTests:
         return self.tests[0]
 
     def to_frame(self) -> pd.DataFrame:
-        """The tests, one row for each: the values of `by`, then ``df1, df2, F, pvalue``.
+        """The tests, one row for each.
+
+        Returns
+        -------
+        DataFrame
+            The values of ``by``, then ``df1, df2, F, pvalue``.
 
         Examples
         --------

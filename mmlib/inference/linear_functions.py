@@ -117,7 +117,7 @@ class LinearFunctions:
         DataFrame
             For means and slopes the factors, then ``mean, se, df, lower, upper``; for contrasts
             ``contrast``, the factors of `by`, then ``estimate, se, df, lower, upper, t, pvalue``.
-            What cannot be estimated is NaN; without degrees of freedom `df` is infinite.
+            What cannot be estimated is NaN; without degrees of freedom ``df`` is infinite.
             ``.attrs["error"]`` bounds the error of p-values that are sums over random points; it is
             0 for all that are computed exactly or by quadrature.
 
@@ -257,7 +257,7 @@ class LinearFunctions:
         Returns
         -------
         LinearFunctions
-            With `to_frame`, `joint_test`, `plot` and, once more, `contrasts`.
+            Of which there are, once more, `contrasts`.
 
         Raises
         ------
@@ -512,7 +512,7 @@ class LinearFunctions:
         return ", ".join([*bare, *within]) or "overall"
 
     def summary(self) -> Summary:
-        """The table with its notes; text when printed, HTML in a notebook, and `to_latex`.
+        """The table with its notes; text when printed, HTML in a notebook.
 
         Examples
         --------

@@ -76,7 +76,6 @@ def emmeans(
     Returns
     -------
     LinearFunctions
-        With `to_frame`, `contrasts`, `joint_test` and `plot`.
 
     Raises
     ------
@@ -100,7 +99,7 @@ def emmeans(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("distance ~ age * Sex + (age | Subject)", mm.load_dataset("orthodont"))
-    >>> emmeans(fit, "Sex", by="age", at={"age": [8, 14]}).to_frame().round(2)
+    >>> mm.emmeans(fit, "Sex", by="age", at={"age": [8, 14]}).to_frame().round(2)
           Sex   age   mean    se    df  lower  upper
     0    Male   8.0  22.62  0.53  25.0  21.53  23.70
     1  Female   8.0  21.21  0.63  25.0  19.90  22.52
@@ -165,7 +164,7 @@ def emtrends(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("distance ~ age * Sex + (age | Subject)", mm.load_dataset("orthodont"))
-    >>> slopes = emtrends(fit, "age", by="Sex")
+    >>> slopes = mm.emtrends(fit, "age", by="Sex")
     >>> slopes.to_frame().round(3)
           Sex   mean     se    df  lower  upper
     0    Male  0.784  0.086  25.0  0.607  0.961
