@@ -27,6 +27,10 @@ from mmlib.results.display import Summary, Table
 __all__ = ["Column", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
 
 _DATA = files("mmlib") / "data"
+# pandas 3 reads numbers so by itself, and no longer wants to be told.
+_TO_THE_LAST_BIT: dict[str, Any] = (
+    {"float_precision": "round_trip"} if pd.__version__.startswith("2.") else {}
+)
 _SORT_KEYS: dict[str, Any] = {"numeric": float, "alphabetical": None}
 
 
@@ -228,7 +232,7 @@ def _frame(name: str) -> pd.DataFrame:
         io.BytesIO(_verified_content(name)),
         dtype={key: _dtype(column) for key, column in columns.items() if column.levels},
         keep_default_na=False,  # "None" is a label of alfalfa, not a missing value
-        float_precision="round_trip",  # before pandas 3, the default misses the last bit
+        **_TO_THE_LAST_BIT,
         na_values={key: [""] for key, column in columns.items() if not column.levels},
     )
     for key, column in columns.items():
