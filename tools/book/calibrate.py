@@ -36,9 +36,9 @@ from mmlib.arrays import FloatArray
 from mmlib.design.checks import require_count
 from mmlib.design.terms import templates
 from mmlib.engine.spectral import SpectralModel, suits
-from mmlib.inference.terms import term_hypotheses
 from mmlib.inference.exact import NullDistribution
 from mmlib.inference.replicate import Draws, draw
+from mmlib.inference.terms import term_hypotheses
 from tools import ROOT
 from tools.book.datasets import write_checksums
 
