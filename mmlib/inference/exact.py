@@ -366,6 +366,8 @@ def _test(
             sample = distribution.draw(nsim, as_generator(rng))
         pvalue, mcse = simulated_pvalue(statistic, sample, tie=TIE * (1 + statistic))
         notes += (f"{len(sample)} draws from the null distribution.",)
+        if len(sample) < nsim:
+            notes += (f"Stopped early: {nsim} draws had been asked for.",)
     return ExactTest(
         method=f"Exact {kind} test",
         hypothesis=hypothesis,

@@ -44,6 +44,9 @@ ESTIMABLE = 1e-8
 DEPENDENT = 1e-9
 """A row depends on those before it when less than this share of it is left after them."""
 
+RESULTS = ("contrast", "mean", "estimate", "se", "df", "lower", "upper", "t", "pvalue")
+"""Columns of the tables, whose names no factor can have."""
+
 METHODS = {
     "kenward-roger": "Degrees of freedom by Kenward and Roger",
     "satterthwaite": "Degrees of freedom by Satterthwaite",
@@ -88,8 +91,20 @@ class LinearFunctions:
     ddf : {"kenward-roger", "satterthwaite"} or None
     level : float
         Coverage of the intervals.
+    caption : str
+        What the table is of.
+    told : tuple of str
+        What was averaged over, where covariates stand, and the like.
+    shift : ndarray, shape (m,)
+        What is added to Lβ: the offset.
+    scale : ResponseScale or None
+        How the estimates are taken back to the response, if they are.
     adjust : str
         The adjustment of p-values and limits in each family.
+    n_means : int
+        How many means a family of contrasts compares.
+    over : str
+        The factors whose means they are.
     """
 
     fit: Fit

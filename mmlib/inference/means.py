@@ -18,7 +18,7 @@ from mmlib.errors import DataError
 from mmlib.inference.anova import Ddf
 from mmlib.inference.contrasts import text_of
 from mmlib.inference.information import once_per_fit
-from mmlib.inference.linear_functions import METHODS, LinearFunctions
+from mmlib.inference.linear_functions import METHODS, RESULTS, LinearFunctions
 from mmlib.inference.reference_grid import WEIGHTS, ReferenceGrid, Weights
 from mmlib.inference.response_scale import response_scale
 from mmlib.results.fit import Fit
@@ -279,6 +279,8 @@ class _Question:
 def _variables(argument: str, names: str | Sequence[str], grid: ReferenceGrid) -> list[str]:
     """The variables of the grid that an argument names."""
     if isinstance(names, str):
+        if "|" in names and names not in grid.points:
+            raise DataError(f"{argument} is {names!r}; write what stands after the bar as by=.")
         whole = names in grid.points
         parts = [names] if whole else names.replace("*", "+").replace(":", "+").split("+")
         wanted = [part.strip().strip("`") if not whole else part for part in parts]
@@ -288,6 +290,10 @@ def _variables(argument: str, names: str | Sequence[str], grid: ReferenceGrid) -
     else:
         raise DataError(f"{argument} must be a name or a list of names, not {names!r:.60}.")
     for name in wanted:
+        if name in RESULTS:
+            raise DataError(
+                f"the column {name!r} has the name of a result ({', '.join(RESULTS)}); rename it."
+            )
         if name in grid.points:
             continue
         groupings = {factor for term in grid.design.terms for factor in term.part.factors}

@@ -259,7 +259,8 @@ def test_an_interrupt_keeps_what_was_drawn(pulp, monkeypatch):
     with pytest.warns(BootstrapWarning, match="200 of 1000 replicates"):
         part = exact_rlrt(fit, nsim=1000, rng=8)
     assert (part.pvalue, part.mcse) == (expected.pvalue, expected.mcse)
-    assert "200 draws" in part.notes[-1]
+    assert "200 draws" in part.notes[-2]
+    assert "Stopped early: 1000" in part.notes[-1]
     with pytest.raises(KeyboardInterrupt):
         exact_rlrt(fit, nsim=1000, rng=8)
 

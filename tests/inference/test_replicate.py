@@ -11,7 +11,6 @@ import pytest
 from scipy import stats
 
 import mmlib as mm
-from mmlib.engine import batch, spectral
 from mmlib.inference import refits
 from mmlib.inference.bootstrap import bootstrap, parametric_bootstrap
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning, normals
@@ -67,29 +66,6 @@ def test_a_uniform_number_of_zero_is_not_infinite(monkeypatch):
 
     monkeypatch.setattr(np.random, "Generator", Zero)
     assert np.isfinite(normals(np.random.SeedSequence(1), range(2), 3)).all()
-
-
-ENGINES = {
-    "spectral": lambda _: None,
-    "batch": lambda patch: patch.setattr(spectral, "suits", lambda _: False),
-    "one by one": lambda patch: [
-        patch.setattr(engine, "suits", lambda _: False) for engine in (spectral, batch)
-    ],
-}
-
-
-@pytest.mark.parametrize("chunk", [7, 1000])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_seed_gives_the_same_test_whatever_engine_and_chunk(engine, chunk, monkeypatch):
-    data = mm.load_dataset("dyestuff").iloc[3:]  # unbalanced
-    pair = [mm.lmm(f"Yield ~ 1{term}", data, reml=False) for term in ("", " + (1 | Batch)")]
-    expected = parametric_bootstrap(*pair, nsim=60, rng=11)
-    ENGINES[engine](monkeypatch)
-    monkeypatch.setattr(refits, "NUMBERS_AT_ONCE", chunk * len(data))
-    found = parametric_bootstrap(*pair, nsim=60, rng=11)
-    np.testing.assert_allclose(found.sample, expected.sample, atol=1e-6)
-    assert np.array_equal(found.sample == 0, expected.sample == 0)
-    assert found.pvalue == expected.pvalue
 
 
 def test_any_executor_gives_the_same_numbers(penicillin_pair, sleep_fit, monkeypatch):
