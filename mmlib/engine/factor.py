@@ -16,6 +16,9 @@ from mmlib.frozen import close
 NOTHING_LEFT = 1e-8
 """Residuals below this share of those of the fixed effects alone are lost in rounding."""
 
+LARGE = 1e3
+"""Templates with entries above this are factored by singular values, which takes longer."""
+
 EPSILON = float(np.finfo(float).eps)
 
 BREAKDOWN = (
@@ -219,15 +222,17 @@ def _eliminate(blocks: Blocks, lam: FloatArray) -> tuple[float, FloatArray, Floa
     if len(lam) == 1:
         G = 1 + blocks.A11 * lam**2
         return float(np.log(G).sum()), lam / G, blocks.inverse_root**2 / G
-    root, half, unit = blocks.root @ lam, blocks.inverse_root, np.eye(len(lam))
-    root_t = root.transpose(0, 2, 1)
-    G = root @ root_t + unit
-    try:
-        diagonals = np.diagonal(np.linalg.cholesky(G), axis1=1, axis2=2)
-    except np.linalg.LinAlgError:
-        raise BreakdownError(BREAKDOWN) from None
+    spread, half = blocks.root @ lam, blocks.inverse_root
+    if np.abs(lam).max() > LARGE:  # sizes too different for an inverse
+        left, sizes, right = np.linalg.svd(spread)
+        growth = 1 + sizes[:, None] ** 2
+        N = ((lam @ right.transpose(0, 2, 1)) / growth) @ right
+        half = half @ left
+        return float(np.log(growth).sum()), N, (half / growth) @ half.transpose(0, 2, 1)
+    G = spread @ spread.transpose(0, 2, 1) + np.eye(len(lam))
+    N = lam @ np.linalg.inv(spread.transpose(0, 2, 1) @ spread + np.eye(len(lam)))
+    diagonals = np.diagonal(np.linalg.cholesky(G), axis1=1, axis2=2)
     log_det = 2 * float(np.log(diagonals).sum())
-    N = lam @ np.linalg.inv(root_t @ root + unit)
     return log_det, N, half @ np.linalg.inv(G) @ half.transpose(0, 2, 1)
 
 

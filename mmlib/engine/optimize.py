@@ -186,7 +186,7 @@ class _Search:
             value, slopes, rounding = self.objective.at_scaled(
                 [g.template(x * self.unit) for g in self.groupings]
             )
-        except BreakdownError:
+        except (BreakdownError, np.linalg.LinAlgError):
             return Point(x, np.inf, np.full_like(x, np.nan))
         return Point(x, value, self.blocks.gather(slopes) * self.unit, rounding)
 

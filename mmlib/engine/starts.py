@@ -40,13 +40,19 @@ def further_starts(blocks: Blocks) -> FloatArray:
     """Scaled entries of starts besides the usual one, shape (number, k).
 
     None for small θ in an even design; otherwise all effects as large as the errors; in uneven
-    designs all of them large, and each of them alone.
+    designs all of them large, each of them alone, and all but one.
     """
     diagonal = [column[0] for column in blocks.theta_columns]
-    even, alone = np.zeros((2, blocks.theta_size)), np.zeros((len(diagonal), blocks.theta_size))
-    even[:, diagonal] = np.array([[1.0], [LARGE]])
-    alone[:, diagonal] = ALMOST_NONE
-    alone[np.arange(len(diagonal)), diagonal] = LARGE
+    size = len(diagonal)
+    sizes = [np.ones((1, size))] if uneven(blocks) or blocks.theta_size > ONE_VALLEY else []
     if uneven(blocks):
-        return np.vstack([even, alone] if len(diagonal) > 1 else [even])
-    return even[: int(blocks.theta_size > ONE_VALLEY)]
+        alone = np.where(np.eye(size), LARGE, ALMOST_NONE)
+        but_one = np.where(np.eye(size), ALMOST_NONE, LARGE)
+        sizes += [
+            np.full((1, size), LARGE),
+            alone[: size * (size > 1)],
+            but_one[: size * (size > 2)],
+        ]
+    starts = np.zeros((sum(map(len, sizes)), blocks.theta_size))
+    starts[:, diagonal] = np.vstack([np.zeros((0, size)), *sizes])
+    return starts
