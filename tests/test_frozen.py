@@ -48,7 +48,7 @@ RESULTS = {
     "a fit": fit,
     "its variances": lambda: fit().varcorr(),
     "influence of rows": lambda: fit().influence(),
-    "influence of groups": lambda: fit().influence(by="g"),
+    "influence of groups": lambda: fit().influence(group="g"),
     "anova": lambda: mm.anova(fit()),
     "Kenward–Roger": lambda: mm.kenward_roger(fit(), "x"),
     "Satterthwaite": lambda: mm.satterthwaite(fit(), "x"),
