@@ -48,7 +48,8 @@ def lmm(
         ordinary linear one. An effect varies by a grouping in one term only: ``(1 | g) + (x | g)``
         is refused, as only the sum of the two variances of the intercept could be estimated.
     data : DataFrame
-        One row for each observation. Rows with missing values are left out and counted.
+        One row for each observation. Rows with missing values are left out and counted. Frames of
+        polars and Arrow, and dicts of columns, are converted.
     reml : bool, default True
         Restricted maximum likelihood; ``False`` for maximum likelihood.
     weights, offset : column name or array, shape (rows of `data`,), optional

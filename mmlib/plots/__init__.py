@@ -884,7 +884,7 @@ def _dots(n: int) -> dict[str, Any]:
 
 
 def _response(data: pd.DataFrame, response: str) -> FloatArray:
-    require_frame(data)
+    data = require_frame(data)
     require_columns(data, [response])
     values = as_numbers(f"column {response!r}", data[response])
     if np.isnan(values).any():

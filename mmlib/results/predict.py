@@ -119,7 +119,7 @@ def _rows_of_fit(design: Design, counted: set[str]) -> _Rows:
 
 
 def _new_rows(design: Design, new: pd.DataFrame, counted: set[str], new_levels: str) -> _Rows:
-    require_frame(new, "new")
+    new = require_frame(new, "new")
     texts = [design.formula.fixed, *(part.expr for part in design.formula.random)]
     coded = set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
     groupings = {
