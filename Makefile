@@ -1,18 +1,46 @@
 # Mixed Models in Python. `make help` lists the targets.
-PYTHON ?= python3
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 RUN := .venv/bin/python
+UV := $(shell command -v uv 2>/dev/null)
+PIP := $(if $(UV),$(UV) pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site pdf execute verify serve lab lint format typecheck bench calibrate homework pins clean distclean
+.PHONY: help setup book test site pdf execute verify serve lab lint format typecheck bench calibrate homework pins lowest newest clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: ## Make .venv with everything pinned (PYTHON=python3.12 chooses the interpreter)
-	@command -v $(PYTHON) >/dev/null || { \
-	  echo "setup: there is no '$(PYTHON)' here: install Python 3.11 or newer, or name one with PYTHON=" >&2; \
+setup: .venv/complete ## Make .venv with everything pinned (PYTHON=python3.12 chooses the interpreter)
+
+# An environment that is unfinished, was made in another folder or has lost its Python is made
+# afresh; into any other, new pins are installed.
+ifneq "$(CURDIR)" "$(shell test -x $(RUN) && cat .venv/complete 2>/dev/null)"
+.venv/complete: afresh
+endif
+
+.PHONY: afresh
+afresh:
+	@rm -rf .venv
+
+.venv/complete: requirements.txt pyproject.toml
+	@rm -f $@
+	@test -d .venv || { $(FIND_PYTHON) && $(MAKE_VENV); }
+	$(PIP) --require-hashes --requirement requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" > $@
+
+# Sets $$python to the first of PYTHON that is new enough.
+FIND_PYTHON = for python in $(PYTHON) ""; do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; test "$$python" || { \
+	  echo "setup: Python 3.11 or newer is needed; it is not among: $(PYTHON)." >&2; \
+	  echo "setup: install it, or say where it is: make setup PYTHON=/path/to/python3" >&2; \
 	  exit 1; }
-	@$(PYTHON) tools/setup_env.py
+
+MAKE_VENV = echo "setup: $$python with $(or $(UV),venv and pip); a first run takes some minutes" && \
+	if test "$(UV)"; then $(UV) venv --quiet --no-project --python "$$python" .venv; \
+	else "$$python" -m venv .venv || { \
+	  echo "setup: on Debian and Ubuntu, 'apt install python3-venv' helps" >&2; exit 1; }; fi
 
 book: setup ## Set everything up and build the book; ends with where it lies
 	@$(RUN) -m tools.site.build $(if $(ADDRESS),--address $(ADDRESS))
@@ -30,7 +58,7 @@ execute: setup ## Run chapters and write their notebooks (CHAPTERS="book/01-pulp
 	$(RUN) -m tools.book.execute $(CHAPTERS)
 
 verify: setup ## Check every number of the lecture and write the page that lists them
-	$(RUN) -m tools.book.verify $(ARGS)
+	$(RUN) -m tools.book.verify
 
 serve: setup ## Show the built site on this machine (PORT=8000)
 	$(RUN) -m http.server --bind localhost --directory _build/html $(or $(PORT),8000)
@@ -47,13 +75,13 @@ format: setup ## Put the code in the house style
 	$(RUN) -m ruff check --fix --extend-exclude '*.ipynb'
 	$(RUN) -m ruff format
 
-typecheck: setup ## Check the types of mmlib and tools
+typecheck: setup ## Check the types of mmlib, tools and benchmarks
 	$(RUN) -m mypy
 
 bench: setup ## Time mmlib beside other packages (ARGS="--quick", ARGS=--help tells more)
 	$(RUN) -m benchmarks.run $(ARGS)
 
-calibrate: setup ## Simulate the size of every test for the book (long; resumes when interrupted)
+calibrate: setup ## Simulate the size of every test for the book (20 minutes of one processor)
 	$(RUN) -m tools.book.calibrate $(ARGS)
 
 homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own data for each student)
@@ -61,12 +89,27 @@ homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own d
 
 pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 takes newer versions)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	  --fork-strategy fewest --no-emit-index-url --no-header --no-annotate \
+	  --fork-strategy fewest --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate \
 	  $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.txt
 
-clean: ## Remove what the targets made, except .venv
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+# Environments of their own, .venv-lowest and .venv-newest, made anew each time. From 3.3 on,
+# pyparsing warns of what matplotlib 3.8 does.
+lowest: ## Try the oldest versions that pyproject.toml allows (PYTHON=python3.11); needs uv
+	@$(call TRY,--resolution lowest-direct "pyparsing<3.3")
 
-distclean: clean ## Remove .venv too, for instance to change PYTHON
-	rm -rf .venv
+newest: ## Try the newest version of everything, Sphinx too (PYTHON=python3.14); needs uv
+	@$(call TRY,--override .ci/newest.txt)
+
+TRY = set -e; rm -rf .venv-$@; $(FIND_PYTHON); \
+	uv venv --quiet --no-project --python "$$python" .venv-$@; \
+	uv pip install --python .venv-$@ $(1) --editable '.[book,test,pdf,homework,dask,build]'; \
+	failed=0; .venv-$@/bin/python -m pytest tests mmlib $(ARGS) \
+	  --ignore=tests/book --ignore=tests/site --ignore=tests/homework || failed=1; \
+	.venv-$@/bin/python -m tools.site.build --output .venv-$@/site; exit $$failed
+
+clean: ## Remove what the targets made, except the environments
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv and the others too, for instance to change PYTHON
+	rm -rf .venv .venv-lowest .venv-newest

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from cases import growth_curves, oracle_cases
 
 import mmlib as mm
+from benchmarks.cases import growth_curves, oracle_cases
 
 ORACLE = Path(__file__).parent.parent / "tests" / "oracle"
 Answer = Mapping[str, float]

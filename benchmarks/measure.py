@@ -1,4 +1,4 @@
-"""Time one package on one case, in a process of its own: ``measure.py PACKAGE TASK.json``.
+"""Time one package on one case, in a process of its own: ``benchmarks.measure PACKAGE TASK.json``.
 
 A task with an ``action`` is inference; any other is a fit and a refit.
 
@@ -30,7 +30,7 @@ def main() -> None:
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
     limit_memory(task["memory_limit"])
     warnings.simplefilter("ignore")
-    peer = importlib.import_module(f"peers.{package}")
+    peer = importlib.import_module(f"benchmarks.peers.{package}")
     report(version=importlib.metadata.version(peer.DISTRIBUTION))
     data = pd.read_csv(task["data"], dtype=dict.fromkeys(task["factors"], "category"))
     if "action" in task:
@@ -81,8 +81,9 @@ def timed_anew(
 
     A fit that remembers what it was asked would be timed once and then recalled.
     """
-    wall, cpu, result = [], [], None
-    repeats = 0
+    wall: list[float] = []
+    cpu: list[float] = []
+    result, repeats = None, 0
     while repeats < MAX_REPEATS and (repeats < 2 or sum(wall) < budget):
         action = prepare()
         started, cpu_started = time.perf_counter(), cpu_seconds()

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy
-from cases import CASES, NEW_RESPONSE, Case
-from inference import INFERENCE, TOLD, Inference, as_text, verdicts
 
 import mmlib as mm
+from benchmarks.cases import CASES, NEW_RESPONSE, Case
+from benchmarks.inference import INFERENCE, TOLD, Inference, as_text, verdicts
 from mmlib.results.display import Table
 
 HERE = Path(__file__).parent
@@ -216,7 +216,7 @@ def with_new_response(case: Case) -> pd.DataFrame:
 
 def command(package: str, program: str, task_file: Path) -> list[str]:
     if package != R:
-        return [program, str(HERE / "measure.py"), package, str(task_file)]
+        return [program, "-m", "benchmarks.measure", package, str(task_file)]
     task = json.loads(task_file.read_text(encoding="utf-8"))
     factors = ",".join(task["factors"])
     common = [task["data"], factors, str(task["budget"])]
@@ -235,6 +235,7 @@ def measure(case: Case | Inference, package: str, command: Sequence[str], limit:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        cwd=HERE.parent,
     ) as process:
         try:
             output, errors = process.communicate(timeout=limit)

@@ -7,13 +7,22 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mmlib.datasets import DatasetInfo, dataset_info, list_datasets, load_dataset
+from mmlib.datasets import DatasetColumn, DatasetInfo, dataset_info, list_datasets, load_dataset
 from mmlib.design.build import Design, build_design
-from mmlib.design.formula import MixedFormula, parse_formula
+from mmlib.design.formula import MixedFormula, RandomPart, parse_formula
 from mmlib.design.planned import plan
 from mmlib.design.terms import RandomTerm
+from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
-from mmlib.errors import DataError, DatasetError, FormulaError, MMError, RankError
+from mmlib.engine.optimize import Optimum
+from mmlib.errors import (
+    DataError,
+    DatasetError,
+    DataWarning,
+    FormulaError,
+    MMError,
+    RankError,
+)
 from mmlib.inference.anova import AnovaTable, anova
 from mmlib.inference.bootstrap import (
     BootstrapResult,
@@ -25,8 +34,11 @@ from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.exact import ExactTest, exact_lrt, exact_rlrt
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.joint_profile import JointProfile, joint_profile
+from mmlib.inference.joint_tests import JointTests
 from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
+from mmlib.inference.linear_functions import LinearFunctions
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.means import emmeans, emtrends
 from mmlib.inference.power import PowerResult, power
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
@@ -34,10 +46,11 @@ from mmlib.inference.report import HypothesisTest
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm
 from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
+from mmlib.results.display import Summary
 from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
 from mmlib.results.simulate import simulate
-from mmlib.results.varcorr import VarCorr
+from mmlib.results.varcorr import TermCovariance, VarCorr
 from mmlib.saved import load, save
 
 if TYPE_CHECKING:
@@ -47,6 +60,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnovaTable",
+    "Blocks",
     "BootstrapError",
     "BootstrapResult",
     "BootstrapTest",
@@ -54,6 +68,8 @@ __all__ = [
     "Comparison",
     "ConvergenceWarning",
     "DataError",
+    "DataWarning",
+    "DatasetColumn",
     "DatasetError",
     "DatasetInfo",
     "Design",
@@ -63,17 +79,23 @@ __all__ = [
     "HypothesisTest",
     "Influence",
     "JointProfile",
+    "JointTests",
     "KenwardRogerTest",
     "LMMResult",
     "LikelihoodRatioTest",
+    "LinearFunctions",
     "MMError",
     "MixedFormula",
     "Objective",
     "OneWayLayout",
+    "Optimum",
     "PowerResult",
     "Profile",
+    "RandomPart",
     "RandomTerm",
     "RankError",
+    "Summary",
+    "TermCovariance",
     "VarCorr",
     "VarianceComponents",
     "adjusted_vcov",
@@ -82,6 +104,8 @@ __all__ = [
     "build_design",
     "compare",
     "dataset_info",
+    "emmeans",
+    "emtrends",
     "exact_lrt",
     "exact_rlrt",
     "hypothesis_matrix",

@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -23,15 +22,19 @@ import pandas as pd
 
 from mmlib.design.checks import did_you_mean
 from mmlib.errors import DatasetError
+from mmlib.frozen import Frozen
+from mmlib.results.display import Summary, Table
 
-__all__ = ["Column", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
+__all__ = ["DatasetColumn", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
 
 _DATA = files("mmlib") / "data"
+# What pandas 3 does by default, and warns of when asked to.
+_TO_THE_LAST_BIT: Any = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 _SORT_KEYS: dict[str, Any] = {"numeric": float, "alphabetical": None}
 
 
 @dataclass(frozen=True)
-class Column:
+class DatasetColumn:
     """What one column of a data set holds.
 
     Attributes
@@ -65,7 +68,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class DatasetInfo:
+class DatasetInfo(Frozen):
     """Where a packaged data set comes from and what its columns mean.
 
     Attributes
@@ -73,7 +76,7 @@ class DatasetInfo:
     name, title, description, source : str
         The name to load it by, one line, one paragraph, and the full reference.
     nrows : int
-    columns : mapping from column name to Column
+    columns : mapping from column name to DatasetColumn
     sha256 : str
         Checksum of the packaged file, verified when it is read.
     """
@@ -83,7 +86,7 @@ class DatasetInfo:
     description: str
     source: str
     nrows: int
-    columns: Mapping[str, Column]
+    columns: Mapping[str, DatasetColumn]
     sha256: str
 
     def __repr__(self) -> str:
@@ -108,22 +111,20 @@ class DatasetInfo:
 
     def _repr_html_(self) -> str:
         """Return the description as HTML, for notebooks."""
-        rows = "".join(
-            f'<tr><th scope="row"><code>{escape(name)}</code></th>'
-            f"<td>{escape(column.meaning)}</td><td>{escape(column.kind)}</td></tr>"
-            for name, column in self.columns.items()
-        )
-        return (
-            f"<p><strong>{escape(self.name)}</strong>: {escape(self.title)}. "
-            f"{self.nrows} rows.</p><p>{escape(self.description)}</p>"
-            '<table><thead><tr><th scope="col">Column</th><th scope="col">Meaning</th>'
-            f'<th scope="col">Kind and unit</th></tr></thead><tbody>{rows}</tbody></table>'
-            f"<p>Source: {escape(self.source)}</p>"
-        )
+        rows = tuple((name, about.meaning, about.kind) for name, about in self.columns.items())
+        columns = Table("", ("Column", "Meaning", "Kind and unit"), rows)
+        heading = f"{self.name}: {self.title}. {self.nrows} rows."
+        parts = (heading, self.description, columns, f"Source: {self.source}")
+        return Summary(parts)._repr_html_()
 
 
 def list_datasets() -> list[str]:
-    """Return the names of the packaged data sets, in alphabetical order.
+    """Return the names of the packaged data sets.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order.
 
     Examples
     --------
@@ -141,6 +142,11 @@ def dataset_info(name: str) -> DatasetInfo:
     ----------
     name : str
         One of `list_datasets()`.
+
+    Returns
+    -------
+    DatasetInfo
+        Text when printed, HTML in a notebook.
 
     Raises
     ------
@@ -166,6 +172,10 @@ def load_dataset(name: str) -> pd.DataFrame:
     ----------
     name : str
         One of `list_datasets()`.
+
+    Returns
+    -------
+    DataFrame
 
     Raises
     ------
@@ -212,14 +222,14 @@ def _info(name: str) -> DatasetInfo:
         description=" ".join(about["description"].split()),
         source=" ".join(about["source"].split()),
         nrows=about["nrows"],
-        columns=MappingProxyType({key: _column(c) for key, c in about["columns"].items()}),
+        columns={key: _column(c) for key, c in about["columns"].items()},
         sha256=_files()[name][1],
     )
 
 
-def _column(about: Mapping[str, Any]) -> Column:
+def _column(about: Mapping[str, Any]) -> DatasetColumn:
     levels = about.get("levels")
-    return Column(
+    return DatasetColumn(
         meaning=about["meaning"],
         unit=about.get("unit"),
         levels=tuple(levels) if isinstance(levels, list) else levels,
@@ -235,6 +245,7 @@ def _frame(name: str) -> pd.DataFrame:
         io.BytesIO(_verified_content(name)),
         dtype={key: _dtype(column) for key, column in columns.items() if column.levels},
         keep_default_na=False,  # "None" is a label of alfalfa, not a missing value
+        **_TO_THE_LAST_BIT,
         na_values={key: [""] for key, column in columns.items() if not column.levels},
     )
     for key, column in columns.items():
@@ -244,7 +255,7 @@ def _frame(name: str) -> pd.DataFrame:
     return frame
 
 
-def _dtype(column: Column) -> Any:
+def _dtype(column: DatasetColumn) -> Any:
     if isinstance(column.levels, tuple):
         return pd.CategoricalDtype(list(column.levels), ordered=column.ordered)
     return str
@@ -253,12 +264,7 @@ def _dtype(column: Column) -> Any:
 def _verified_content(name: str) -> bytes:
     """Return the bytes of a data file, once they match the recorded checksum."""
     file, expected = _files()[name]
-    try:
-        stored = (_DATA / file).read_bytes()
-    except OSError as problem:
-        raise DatasetError(
-            f"the file of data set {name!r} ({file}) cannot be read. Reinstall mmlib."
-        ) from problem
+    stored = (_DATA / file).read_bytes()
     if hashlib.sha256(stored).hexdigest() != expected:
         raise DatasetError(
             f"the file of data set {name!r} ({file}) has been altered: its SHA-256 is not the "

@@ -1,4 +1,4 @@
-"""The errors of mmlib: each message names the culprit and says what to do."""
+"""The errors and warnings of mmlib: each names the culprit and says what to do."""
 
 
 class MMError(ValueError):
@@ -19,3 +19,7 @@ class RankError(MMError):
 
 class DatasetError(MMError):
     """The named data set is unknown, or its file has been altered."""
+
+
+class DataWarning(UserWarning):
+    """Rows of the data, or columns of the model matrix, were left out of a fit."""

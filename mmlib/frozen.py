@@ -49,6 +49,13 @@ def read_only(value: Any) -> Any:
     return value
 
 
+def close(instance: object) -> None:
+    """Make the arrays that an object has made for itself read-only."""
+    for value in vars(instance).values():
+        if isinstance(value, np.ndarray):
+            value.setflags(write=False)
+
+
 def gives_copies(*fields: str) -> Callable[[Class], Class]:
     """Class decorator: whoever reads one of these fields, of pandas objects, gets a copy."""
 
@@ -61,12 +68,13 @@ def gives_copies(*fields: str) -> Callable[[Class], Class]:
 
 
 class _Copied:
-    """A field that gives out copies; the object itself is in ``vars``."""
+    # No docstring: it would become that of every such field in the reference.
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __get__(self, instance: object, owner: type) -> Any:
+        # The object itself is in `vars`, where only the class's own code looks.
         return self if instance is None else vars(instance)[self._name].copy()
 
     def __set__(self, instance: object, value: Any) -> None:

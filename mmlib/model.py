@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Unpack, overload
@@ -11,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from mmlib.design.build import build_design
 from mmlib.design.formula import MixedFormula
+from mmlib.design.words import by_our_words
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.threads import single_threaded
-from mmlib.errors import DataError
+from mmlib.errors import DataError, DataWarning
 from mmlib.inference.anova import Ddf, coef_table
 from mmlib.inference.confint import BootOptions, confint
 from mmlib.inference.explained import with_interval
@@ -24,12 +26,13 @@ from mmlib.results.display import Summary
 from mmlib.results.effect_sizes import icc, icc_by_group, r2
 from mmlib.results.fit import Fit
 from mmlib.results.influence import Influence, influence, leverage, residuals
-from mmlib.results.predict import Interval, NewLevels, Random, predict
+from mmlib.results.predict import Interval, Missing, NewLevels, Random, predict
 from mmlib.results.summary import summarize
 from mmlib.results.tidy import glance, tidy
 from mmlib.results.unpooled import unpooled
 
 
+@by_our_words
 def lmm(
     formula: str | MixedFormula,
     data: pd.DataFrame,
@@ -45,11 +48,14 @@ def lmm(
     ----------
     formula : str
         ``"y ~ fixed + (expr | group)"`` in lme4's notation; without a random term the model is an
-        ordinary linear one. An effect varies by a grouping in one term only: ``(1 | g) + (x | g)``
-        is refused, as only the sum of the two variances of the intercept could be estimated.
+        ordinary linear one. Terms between which variance could be moved without any change in the
+        fit, such as ``(1 | g) + (x | g)``, are refused. A name that is no plain identifier stands
+        in backticks, ``y ~ `dose (mg)```; see the notes for what may be computed.
     data : DataFrame
-        One row for each observation. Rows with missing values are left out and counted. Frames of
-        polars and Arrow, and dicts of columns, are converted.
+        One row for each observation. Text, categories and flags (true or false) are factors, the
+        levels of text in the order of code points. Rows with missing values are left out, and
+        columns of the fixed part that depend on those before them; both with a `DataWarning`.
+        Frames of polars and Arrow, and dicts of columns, are converted.
     reml : bool, default True
         Restricted maximum likelihood; ``False`` for maximum likelihood.
     weights, offset : column name or array, shape (rows of `data`,), optional
@@ -67,6 +73,22 @@ def lmm(
     FormulaError, DataError, RankError
         If the model cannot be fitted to these data; the message names the culprit.
 
+    Warns
+    -----
+    DataWarning, ConvergenceWarning
+        If rows or columns were left out, or the optimiser stopped early.
+
+    Notes
+    -----
+    A formula can run no code but this: arithmetic, comparisons, ``&``, ``|`` and ``~``; every
+    function of numpy that takes each value on its own (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``,
+    ``np.isin``, ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``,
+    ``x.between(1, 3)`` and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and
+    ``center``, ``scale``, ``standardize``, ``poly``, ``bs``, ``cr`` and ``cc``, which remember for
+    new data what they found in these. What depends on other rows, such as ``x - x.mean()``, is
+    refused: for new rows it would be another number. Arithmetic is in floats of 64 bits, and a
+    flag counts 0 or 1 in it.
+
     References
     ----------
     Bates, Mächler, Bolker & Walker (2015), Journal of Statistical Software 67(1),
@@ -80,6 +102,8 @@ def lmm(
     0.10625
     """
     design = build_design(formula, data, weights=weights, offset=offset, sigma=sigma)
+    for loss in design.losses:
+        warnings.warn(loss, DataWarning, stacklevel=3)
     with single_threaded():
         return LMMResult.of(design, Blocks(design), reml=reml)
 
@@ -387,9 +411,9 @@ class LMMResult(Fit):
         Parameters
         ----------
         method : {"profile", "wald", "boot"}
-            Profile likelihood, of the fit by maximum likelihood, whatever `fit` is. Or estimate ±
-            quantile × standard error, for fixed effects only: the estimate of a variance is far
-            from normal. Or a parametric bootstrap of `fit`, by its own criterion.
+            Profile likelihood, of the fit by maximum likelihood, whatever this one is. Or estimate
+            ± quantile × standard error, for fixed effects only: the estimate of a variance is far
+            from normal. Or a parametric bootstrap of this fit, by its own criterion.
         level : float
             Coverage aimed at, between 0 and 1.
         parameters : str or sequence of str, optional
@@ -399,9 +423,9 @@ class LMMResult(Fit):
             With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
             first, the adjusted standard error); by default the normal quantile, as lme4 does.
         **boot
-            With ``"boot"``: `nsim`, `rng`, `executor` and `progress` of
-            `mmlib.bootstrap`, and the `kind` of
-            `BootstrapResult.confint`.
+            With ``"boot"``: ``nsim``, ``rng``, ``executor``, ``progress`` and ``resume`` as for
+            `bootstrap`, and ``kind`` as for `BootstrapResult.confint`. An interrupted run gives the
+            intervals of the replicates drawn until then, with a `BootstrapWarning`.
 
         Returns
         -------
@@ -414,7 +438,7 @@ class LMMResult(Fit):
             If the method, a parameter or the level is not one of those, or an option belongs to
             another method.
         BootstrapError
-            If the bootstrap cannot be finished.
+            If the bootstrap cannot be finished; its ``result`` can be resumed.
 
         References
         ----------
@@ -482,6 +506,11 @@ class LMMResult(Fit):
         -------
         Series, shape (n,)
 
+        Raises
+        ------
+        DataError
+            If `kind` or `scaled` is another value.
+
         Examples
         --------
         >>> import mmlib as mm
@@ -497,6 +526,10 @@ class LMMResult(Fit):
         The fitted values include the conditional modes; the sum of the hat values is the effective
         number of parameters that they use (between p and p + q).
 
+        Returns
+        -------
+        Series, shape (n,)
+
         Examples
         --------
         >>> import mmlib as mm
@@ -506,14 +539,14 @@ class LMMResult(Fit):
         """
         return leverage(self)
 
-    def influence(self, by: str | None = None) -> Influence:
+    def influence(self, *, group: str | Sequence[str] | None = None) -> Influence:
         """Measure what leaving out each row, or each group of rows, does to the fit.
 
         Parameters
         ----------
-        by : str, optional
-            A grouping of the fit, or any column it uses, or several such as ``"batch:cask"``: leave
-            out one level at a time. By default one row at a time.
+        group : str or sequence of str, optional
+            A grouping of the fit, or any column it uses, or several, as ``"batch:cask"`` or
+            ``["batch", "cask"]``: leave out one level at a time. By default one row at a time.
 
         Returns
         -------
@@ -522,16 +555,16 @@ class LMMResult(Fit):
         Raises
         ------
         DataError
-            If `by` is no column that the model uses, or the model has no fixed effect.
+            If `group` is no column that the model uses, or the model has no fixed effect.
 
         Examples
         --------
         >>> import mmlib as mm
         >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> fit.influence(by="operator").dfbeta.round(4)["Intercept"].tolist()
+        >>> fit.influence(group="operator").dfbeta.round(4)["Intercept"].tolist()
         [-0.0533, -0.1133, 0.0733, 0.0933]
         """
-        return influence(self, by)
+        return influence(self, group=group)
 
     @overload
     def predict(
@@ -542,6 +575,7 @@ class LMMResult(Fit):
         interval: None = None,
         level: float = 0.95,
         random: Random = None,
+        missing: Missing = "error",
     ) -> pd.Series: ...
 
     @overload
@@ -553,8 +587,10 @@ class LMMResult(Fit):
         interval: Interval,
         level: float = 0.95,
         random: Random = None,
+        missing: Missing = "error",
     ) -> pd.DataFrame: ...
 
+    @by_our_words
     def predict(
         self,
         new: pd.DataFrame | None = None,
@@ -563,6 +599,7 @@ class LMMResult(Fit):
         interval: Interval | None = None,
         level: float = 0.95,
         random: Random = None,
+        missing: Missing = "error",
     ) -> pd.Series | pd.DataFrame:
         """Predict the mean of y for each row of `new`: xᵀβ̂ + zᵀb̂.
 
@@ -586,19 +623,28 @@ class LMMResult(Fit):
             Coverage aimed at, between 0 and 1.
         random : str, sequence of str, or False, optional
             The groupings whose conditional modes count: by default all, with False none. One that
-            does not count is treated as a new level in every row, and its column need not be in
-            `new`.
+            does not count is treated as a new level in every row, and its columns need not be in
+            `new` (but for a prediction interval, which counts their variance).
+        missing : {"error", "nan"}
+            What to do with a row that has a missing value, or whose mean the fit cannot tell, such
+            as a cell that was never observed: refuse all, or give this row no number.
 
         Returns
         -------
         Series, or with an interval DataFrame, indexed as the rows
-            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what `se` includes.
+            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what the last
+            includes.
 
         Raises
         ------
         DataError
-            If a column is missing from `new`, a fixed-effect column has a missing value or a level
-            the fit has not seen, or (with ``new_levels="error"``) a grouping has an unknown level.
+            If a column is missing from `new`, a fixed-effect column has a missing value, a level
+            the fit has not seen or a value outside a spline's range, or (with
+            ``new_levels="error"``) a grouping has an unknown level. Levels that are text on one
+            side and numbers on the other are matched where they say the same, and refused where
+            they only count the same.
+        RankError
+            If the mean of a row cannot be estimated, for columns were left out of the fit.
 
         Examples
         --------
@@ -611,7 +657,13 @@ class LMMResult(Fit):
         1    60.4000  59.5308  61.2692  0.4435
         """
         return predict(
-            self, new, new_levels=new_levels, interval=interval, level=level, random=random
+            self,
+            new,
+            new_levels=new_levels,
+            interval=interval,
+            level=level,
+            random=random,
+            missing=missing,
         )
 
     def summary(self, *, ddf: Ddf | None = None, level: float | None = None) -> Summary:
@@ -621,6 +673,10 @@ class LMMResult(Fit):
         ----------
         ddf, level
             As for `coef_table`: degrees of freedom with p-values, and limits of the coefficients.
+
+        Returns
+        -------
+        Summary
 
         Examples
         --------

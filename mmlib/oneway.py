@@ -23,13 +23,15 @@ from mmlib.design.checks import (
     require_columns,
     require_frame,
 )
+from mmlib.design.labels import levels_of
+from mmlib.design.names import unquoted
 from mmlib.engine.spectral import Spectrum
 from mmlib.errors import DataError, FormulaError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.exact import ExactTest, NullDistribution
 from mmlib.results.display import Summary, Table
 
-_NAME = r"(?:`[^`]+`|[^\W\d][\w.]*)"
+_NAME = r"(?:`(?:[^`]|``)+`|(?:[^\W\d]|[^\x00-\x7f\s])(?:[\w.]|[^\x00-\x7f\s])*)"
 _FORMULA = re.compile(rf"\s*({_NAME})\s*~\s*({_NAME})\s*")
 _METHODS = ("anova", "ml", "reml")
 
@@ -67,7 +69,13 @@ class VarianceComponents:
         return self.sigma2_group / (self.sigma2_group + self.sigma2_resid)
 
     def to_frame(self) -> pd.DataFrame:
-        """The two variances: rows `factor` and Residual, column Variance."""
+        """The two variances.
+
+        Returns
+        -------
+        DataFrame, shape (2, 1)
+            Rows: the factor and Residual. Column: Variance, in squared units of the response.
+        """
         variances = [self.sigma2_group, self.sigma2_resid]
         return pd.DataFrame({"Variance": variances}, index=[self.factor, "Residual"])
 
@@ -215,7 +223,19 @@ class OneWayLayout(Frozen):
         return self.summary()._repr_html_()
 
     def effects(self) -> pd.Series:
-        """Return each level's mean less the mean of all observations."""
+        """Each level's mean less the mean of all observations.
+
+        Returns
+        -------
+        Series, indexed by level
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> layout = mm.oneway("bright ~ operator", mm.load_dataset("pulp"))
+        >>> layout.effects().round(2).tolist()
+        [-0.16, -0.34, 0.22, 0.28]
+        """
         return (self.means - self.grand_mean).rename("effect")
 
     def variance_components(
@@ -229,6 +249,10 @@ class OneWayLayout(Frozen):
             "anova" equates the mean squares to their expectations (Henderson's method 1 if
             unbalanced) and may give a negative variance between levels; it is kept, not cut.
             "ml" and "reml" maximise the likelihoods over variances >= 0 and need a balanced layout.
+
+        Returns
+        -------
+        VarianceComponents
 
         Raises
         ------
@@ -319,11 +343,15 @@ class OneWayLayout(Frozen):
         }
         return pd.DataFrame.from_dict(limits, orient="index", columns=["lower", "upper"])
 
-    def lrt(self) -> ExactTest:
+    def exact_lrt(self) -> ExactTest:
         """Test sigma2_group = 0 by the likelihood ratio, with its exact null distribution.
 
         In a balanced layout the statistic is a monotone function of F where it is positive, so
         that its p-value is that of the F test: no chi-squared approximation is needed.
+
+        Returns
+        -------
+        ExactTest
 
         Raises
         ------
@@ -338,19 +366,31 @@ class OneWayLayout(Frozen):
         Examples
         --------
         >>> import mmlib as mm
-        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).lrt()
+        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).exact_lrt()
         >>> round(test.statistic, 4), round(test.pvalue, 6)
         (2.5684, 0.022609)
         """
         return self._exact_test("LRT", *self._ml_divisors())
 
-    def rlrt(self) -> ExactTest:
-        """Test sigma2_group = 0 by the restricted likelihood ratio; see `lrt`.
+    def exact_rlrt(self) -> ExactTest:
+        """Test sigma2_group = 0 by the restricted likelihood ratio, with its exact distribution.
+
+        Returns
+        -------
+        ExactTest
+            Its p-value, too, is that of the F test where the statistic is positive.
 
         Raises
         ------
         DataError
             If the layout is unbalanced.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> test = mm.oneway("bright ~ operator", mm.load_dataset("pulp")).exact_rlrt()
+        >>> round(test.statistic, 4), round(test.pvalue, 6)
+        (3.4701, 0.022609)
         """
         return self._exact_test("RLRT", self.df_a, self.nobs - 1)
 
@@ -410,7 +450,7 @@ def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
     Parameters
     ----------
     formula : str
-        `"response ~ factor"`, two column names; a name with spaces or signs goes in backquotes.
+        ``"response ~ factor"``, two column names; a name with spaces or signs goes in backquotes.
         The factor's column is read as labels, whatever its type.
     data : DataFrame
         Rows in which either column is missing are left out and counted.
@@ -439,8 +479,8 @@ def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
     require_columns(data, [response, factor])
     complete = data[[response, factor]].dropna()
     y = as_response(complete[response])
-    groups = complete[factor].astype("category").cat.remove_unused_categories().cat
-    levels, codes = groups.categories, groups.codes.to_numpy()
+    groups = levels_of(complete[factor]).remove_unused_categories()
+    levels, codes = groups.categories, groups.codes
     _require_replication(factor, levels, codes, y)
 
     counts = np.bincount(codes)
@@ -469,7 +509,7 @@ def _parse(formula: str) -> tuple[str, str]:
             f"oneway cannot read {formula!r}: write 'response ~ factor' with two column names, "
             "for example 'bright ~ operator'. Larger models are for mmlib.lmm."
         )
-    response, factor = (name.strip("`") for name in match.groups())
+    response, factor = (unquoted(name) for name in match.groups())
     if response == factor:
         raise FormulaError(f"{formula!r} has one column on both sides; name a factor on the right.")
     return response, factor

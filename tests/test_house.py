@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 import mmlib
 
 ROOT = Path(__file__).resolve().parents[1]
+CHECK = ".github/workflows/check.yml"
 
 
 def read(name: str) -> str:
@@ -47,14 +48,13 @@ def declared_requirements(pyproject: str) -> list[Requirement]:
     return [Requirement(line) for lines in lists for line in lines]
 
 
-def pins_of(requirements: str) -> list[Requirement]:
-    return [Requirement(line) for line in requirements.splitlines() if line.strip()]
-
-
 def unpinned(pyproject: str, requirements: str) -> list[str]:
     """Dependencies that requirements.txt leaves open, leaves out or pins to a wrong version."""
-    pins = {canonicalize_name(pin.name): pin for pin in pins_of(requirements)}
-    problems = [
+    lines = requirements.replace("\\\n", "").splitlines()
+    found = [(line, Requirement(line.partition("--hash")[0])) for line in lines]
+    pins = {canonicalize_name(pin.name): pin for _, pin in found}
+    problems = [f"{pin} has no checksum" for line, pin in found if "--hash=sha256:" not in line]
+    problems += [
         f"{pin} is not pinned to one version"
         for pin in pins.values()
         if not re.fullmatch(r"==[^*,]+", str(pin.specifier))
@@ -85,8 +85,8 @@ def conda_disagreements(environment: str, pyproject: str) -> list[str]:
         problems.append(f"python {python} is not within {allowed}")
     if extra := [line.name for line in plain if line.name not in ("python", "pip")]:
         problems.append(f"{extra} come from elsewhere than the pins")
-    if pip_lines != ["--requirement requirements.txt", "--editable ."]:
-        problems.append(f"pip installs {pip_lines}, not the pins and mmlib")
+    if pip_lines != ["--requirement requirements.txt"]:
+        problems.append(f"pip installs {pip_lines}, not the pins")
     return problems
 
 
@@ -113,6 +113,7 @@ def test_every_dependency_is_pinned_to_a_version_that_fits() -> None:
         ("numpy==2.4.6\njupyter_book==2.0", "jupyter_book==2.0 does not satisfy jupyter-book<2"),
         ("numpy>=2.4\njupyter-book==1.0.4", "numpy>=2.4 is not pinned to one version"),
         ("numpy==2.*\njupyter-book==1.0.4", "numpy==2.* is not pinned to one version"),
+        ("numpy==2.1 \\\n    --hash=sha256:1\njupyter-book==1", "jupyter-book==1 has no checksum"),
     ],
 )
 def test_a_wrong_pin_is_found(requirements: str, problem: str) -> None:
@@ -126,14 +127,14 @@ def test_conda_environment_is_the_same_pins() -> None:
 @pytest.mark.parametrize(
     ("correct", "broken", "problem"),
     [
-        ("python >=3.11,<3.14", "python >=3.10", "python >=3.10 is not within >=3.11"),
-        ("python >=3.11,<3.14", "python >=3.12", "python >=3.12 is not within >=3.11"),
-        ("- python >=3.11,<3.14", "- pip", "no python"),
+        ("python >=3.11,<3.15", "python >=3.10", "python >=3.10 is not within >=3.11"),
+        ("python >=3.11,<3.15", "python >=3.12", "python >=3.12 is not within >=3.11"),
+        ("- python >=3.11,<3.15", "- pip", "no python"),
         ("  - pip\n", "  - pip\n  - numpy >=1\n", "['numpy'] come from elsewhere than the pins"),
         (
-            "requirements.txt",
-            "other.txt",
-            "pip installs ['--requirement other.txt', '--editable .']",
+            "--requirement requirements.txt",
+            "--editable .",
+            "pip installs ['--editable .'], not the pins",
         ),
     ],
 )
@@ -142,6 +143,45 @@ def test_a_conda_environment_that_drifts_is_found(correct: str, broken: str, pro
     assert correct in environment
     found = conda_disagreements(environment.replace(correct, broken), read("pyproject.toml"))
     assert [line for line in found if line.startswith(problem)]
+
+
+# Pythons ----------------------------------------------------------------------------------------
+
+
+def pythons(pyproject: str, environment: str, makefile: str, workflow: str) -> dict[str, set[str]]:
+    """Versions of Python that each file names."""
+    classifiers = tomllib.loads(pyproject)["project"]["classifiers"]
+    matrix = yaml.safe_load(workflow)["jobs"]["check"]["strategy"]["matrix"]["python"]
+    conda = SpecifierSet(re.search(r"- python (\S+)", environment)[1])
+    return {
+        "pyproject.toml": {name[-4:] for name in classifiers if re.search(r":: 3\.\d", name)},
+        "environment.yml": {f"3.{minor}" for minor in range(50) if f"3.{minor}" in conda},
+        "Makefile": set(re.findall(r"python(3\.\d+)", re.search("PYTHON .=.*", makefile)[0])),
+        "check.yml": set(matrix),
+    }
+
+
+def test_every_file_names_the_same_pythons() -> None:
+    found = pythons(*map(read, ("pyproject.toml", "environment.yml", "Makefile", CHECK)))
+    assert found["check.yml"] == {"3.11", "3.12", "3.13", "3.14"}
+    assert [name for name, named in found.items() if named != found["check.yml"]] == []
+    oldest = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"]
+    assert f"sys.version_info < (3, {oldest.removeprefix('>=3.')})" in read("Makefile")
+
+
+def test_a_python_that_one_file_forgot_is_found() -> None:
+    found = pythons(
+        '[project]\nclassifiers = ["Python :: 3", "Python :: 3.11"]',
+        "- python >=3.12,<3.14",
+        "PYTHON ?= python3 python3.11\n",
+        "jobs: {check: {strategy: {matrix: {python: ['3.13']}}}}",
+    )
+    assert [sorted(named) for named in found.values()] == [
+        ["3.11"],
+        ["3.12", "3.13"],
+        ["3.11"],
+        ["3.13"],
+    ]
 
 
 # Versions ---------------------------------------------------------------------------------------
@@ -234,6 +274,20 @@ def test_innocent_text_is_left_alone(text: str) -> None:
     assert ties_to_a_machine(text) == []
 
 
+PATH_TRICK = re.compile(r"sys\.path\b|sys\.modules\.pop|spec_from_file_location|run_path")
+
+
+def test_every_module_is_imported_by_its_one_name() -> None:
+    sources = [path for path in tracked_files() if path.suffix == ".py"]
+    tricks = [path.name for path in sources if PATH_TRICK.search(text_of(path))]
+    assert tricks == [Path(__file__).name]  # the examples below
+
+
+@pytest.mark.parametrize("trick", ["sys.path.insert(0, here)", "sys.modules.pop('run')"])
+def test_a_trick_with_the_path_is_found(trick: str) -> None:
+    assert PATH_TRICK.search(trick)
+
+
 # Commands ---------------------------------------------------------------------------------------
 
 
@@ -302,7 +356,7 @@ def test_each_target_calls_scripts_that_exist(target: str) -> None:
 
 
 def test_a_missing_script_is_found() -> None:
-    assert missing_scripts("python tools/nothing.py tools/setup_env.py") == ["tools/nothing.py"]
+    assert missing_scripts("python tools/nothing.py conftest.py") == ["tools/nothing.py"]
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:

@@ -97,7 +97,7 @@ def test_effects_are_those_of_model_tables(pulp):
 
 
 def test_exact_tests_are_those_of_the_lecture(pulp):
-    lrt, rlrt, zero = pulp.lrt(), pulp.rlrt(), LECTURE["pulp_prob_zero"]
+    lrt, rlrt, zero = pulp.exact_lrt(), pulp.exact_rlrt(), LECTURE["pulp_prob_zero"]
     assert lrt.statistic == pytest.approx(LECTURE["pulp_LRT"]["stat"], rel=1e-10)
     assert rlrt.statistic == pytest.approx(LECTURE["pulp_exactRLRT"]["stat"], rel=1e-10)
     assert lrt.pvalue == rlrt.pvalue == pulp.pvalue
@@ -122,13 +122,17 @@ def test_closed_forms_agree_with_lme4(name, method):
 def test_statistics_and_pvalues_agree_with_r(name):
     wanted = oracle.load_exact_lrt()[name]
     found = mm.oneway(BALANCED[name], mm.load_dataset(name))
-    assert found.lrt().statistic == pytest.approx(wanted["LRT_stat"], rel=1e-8)
-    assert found.rlrt().statistic == pytest.approx(wanted["RLRT_stat"], rel=1e-8)
+    assert found.exact_lrt().statistic == pytest.approx(wanted["LRT_stat"], rel=1e-8)
+    assert found.exact_rlrt().statistic == pytest.approx(wanted["RLRT_stat"], rel=1e-8)
     assert found.f == pytest.approx(wanted["exact_p_by_F"]["F"], rel=1e-10)
     assert found.pvalue == pytest.approx(wanted["exact_p_by_F"]["p"], rel=1e-9)
     # RLRsim's simulated probability of zero, from 3 million draws: standard error 3e-4
-    assert found.lrt().mass_at_zero == pytest.approx(wanted["LRT_null"]["frac_zero"], abs=1.5e-3)
-    assert found.rlrt().mass_at_zero == pytest.approx(wanted["RLRT_null"]["frac_zero"], abs=1.5e-3)
+    assert found.exact_lrt().mass_at_zero == pytest.approx(
+        wanted["LRT_null"]["frac_zero"], abs=1.5e-3
+    )
+    assert found.exact_rlrt().mass_at_zero == pytest.approx(
+        wanted["RLRT_null"]["frac_zero"], abs=1.5e-3
+    )
 
 
 # --- brute force ---------------------------------------------------------------------------
@@ -144,7 +148,7 @@ def test_closed_forms_maximise_the_dense_likelihood(a, n, sd_group, seed, reml):
     group, resid, statistic = brute_force(data, reml)
     found = mm.oneway("y ~ g", data)
     components = found.variance_components("reml" if reml else "ml")
-    test = found.rlrt() if reml else found.lrt()
+    test = found.exact_rlrt() if reml else found.exact_lrt()
     assert components.sigma2_group == pytest.approx(group, rel=1e-5, abs=1e-9)
     assert components.sigma2_resid == pytest.approx(resid, rel=1e-5)
     assert test.statistic == pytest.approx(statistic, rel=1e-8, abs=1e-8)
@@ -168,8 +172,8 @@ def test_between_the_thresholds_reml_is_positive_and_ml_is_not():
     assert found.variance_components("reml").sigma2_group > 0
     assert found.variance_components("ml").sigma2_group == 0
     assert found.variance_components("ml").sigma2_resid == pytest.approx(found.sst / 4)
-    assert found.lrt().pvalue == 1.0
-    assert found.rlrt().pvalue < 1.0
+    assert found.exact_lrt().pvalue == 1.0
+    assert found.exact_rlrt().pvalue < 1.0
 
 
 @pytest.mark.parametrize("counts", [[5, 5, 5], [1, 2, 9], [2, 3, 3, 5, 8]])
@@ -274,7 +278,12 @@ def test_equal_level_means_are_no_trouble():
     found = mm.oneway("y ~ g", pd.DataFrame({"y": [1.0, 5, 2, 4], "g": list("aabb")}))
     limits = found.confint()
     assert (limits.loc[["ratio", "icc", "sigma2_group"]] == 0).all(axis=None)
-    assert (found.f, found.pvalue, found.lrt().pvalue, found.rlrt().statistic) == (0, 1, 1, 0)
+    assert (found.f, found.pvalue, found.exact_lrt().pvalue, found.exact_rlrt().statistic) == (
+        0,
+        1,
+        1,
+        0,
+    )
     assert found.variance_components().sigma2_group == pytest.approx(-2.5)
 
 
@@ -332,7 +341,7 @@ def test_reml_is_the_anova_estimator_cut_at_zero(a, n, seed):
     assert reml.sigma2_group == max(anova.sigma2_group, 0)
     assert reml.at_boundary == (anova.sigma2_group <= 0)
     assert found.variance_components("ml").sigma2_group <= reml.sigma2_group
-    assert found.lrt().statistic <= found.rlrt().statistic
+    assert found.exact_lrt().statistic <= found.exact_rlrt().statistic
 
 
 def test_a_large_mean_costs_no_digits():
@@ -386,7 +395,7 @@ def test_results_are_frozen_and_print(pulp):
     with pytest.raises(FrozenInstanceError):
         pulp.ssa = 0.0
     with pytest.raises(FrozenInstanceError):
-        pulp.lrt().pvalue = 0.0
+        pulp.exact_lrt().pvalue = 0.0
     assert "bright by operator, 4 levels, 20 observations (5 each)" in repr(pulp)
     assert "unbalanced" in repr(mm.oneway("y ~ g", layout([2, 3])))
     assert repr(pulp.variance_components("ml")).splitlines()[0] == (
@@ -463,8 +472,8 @@ def test_what_is_no_usable_frame_is_refused(data, message):
         lambda found: found.variance_components("ml"),
         lambda found: found.variance_components("reml"),
         lambda found: found.confint(),
-        lambda found: found.lrt(),
-        lambda found: found.rlrt(),
+        lambda found: found.exact_lrt(),
+        lambda found: found.exact_rlrt(),
     ],
 )
 def test_closed_forms_refuse_an_unbalanced_layout_and_name_lmm(ask):

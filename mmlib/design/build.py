@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from formulaic import ModelSpec
-from formulaic.errors import DataMismatchWarning, FormulaicError
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
@@ -24,20 +22,27 @@ from mmlib.design.checks import (
     require_own_rows,
     require_positive,
 )
+from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
+from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import (
     MixedFormula,
     RandomPart,
     columns_used,
-    factors_of,
     parse_formula,
     parse_with_formulaic,
 )
-from mmlib.design.terms import RandomTerm, check_identifiable, group_codes, refuse_same_effects
-from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.design.identify import refuse_unidentified
+from mmlib.design.names import shown, unquoted
+from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
+from mmlib.design.words import NaturalSpline
+from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies, read_only
 
 ALIAS_TOLERANCE = 1e-7
 """A column is aliased when less than this share of it is left after the columns before it (R's)."""
+
+ESTIMABLE = 1e-7
+"""A row is a combination of those of the fit up to this share of its size."""
 
 MAX_DENSE_BYTES = 2**30
 MAX_VALUE = 1e100
@@ -91,6 +96,8 @@ class Design(Frozen):
         keeps the old one here.
     n_missing : int
         Rows left out because a value is missing.
+    kinds : dict of str to str
+        What each column of an expression holds: numbers, true or false, or a factor.
     sigma : float or None
         The residual standard deviation, where it is known.
     """
@@ -107,9 +114,14 @@ class Design(Frozen):
     frame: pd.DataFrame = field(repr=False)
     n_missing: int
     _spec: Any = field(repr=False)
-    _kept: FloatArray = field(repr=False)
-    _numeric: frozenset[str] = field(repr=False)
+    _kept: np.ndarray = field(repr=False)
+    kinds: Mapping[str, Kind] = field(repr=False)
     sigma: float | None = None
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Names of the columns of the model matrix, those left out included."""
+        return shown(self._spec.column_names)
 
     @property
     def n(self) -> int:
@@ -142,16 +154,30 @@ class Design(Frozen):
         return vars(self)["frame"].index.copy()
 
     @property
+    def losses(self) -> tuple[str, ...]:
+        """What was left out of the data, in words."""
+        losses = []
+        if self.n_missing:
+            losses.append(f"{self.n_missing} row(s) left out because a value is missing.")
+        if self.aliased:
+            losses.append(
+                "Column(s) left out because they depend on the ones before: "
+                f"{', '.join(self.aliased)}."
+            )
+        return tuple(losses)
+
+    @property
     def fixed_terms(self) -> tuple[FixedTerm, ...]:
         """The terms of the fixed part, in the order of their columns in `X`."""
         position = np.cumsum(self._kept) - 1
         kinds = {code: kind.value for code, (kind, _) in self._spec.encoder_state.items()}
         terms = []
-        for term, columns in self._spec.term_indices.items():
+        names = shown(map(str, self._spec.term_indices))
+        for name, (term, columns) in zip(names, self._spec.term_indices.items(), strict=True):
             codes = {factor.expr for factor in term.factors}
             terms.append(
                 FixedTerm(
-                    name=str(term),
+                    name=name,
                     columns=tuple(int(position[i]) for i in columns if self._kept[i]),
                     factors=frozenset(c for c in codes if kinds.get(c) == "categorical"),
                     covariates=frozenset(c for c in codes if kinds.get(c) == "numerical"),
@@ -175,10 +201,45 @@ class Design(Frozen):
 
     def fixed_matrix(self, data: pd.DataFrame) -> FloatArray:
         """Model matrix of the fixed effects for new data, coded as the fit coded its own."""
-        return evaluate(self._spec, data)[0][:, self._kept]
+        return self._all_columns(data)[:, self._kept]
+
+    def _all_columns(self, data: pd.DataFrame) -> FloatArray:
+        """The columns for new data, those included that were left out of the fit."""
+        columns = sorted(columns_used(self._spec.formula))
+        return evaluate(self._spec, usable_columns(data, columns))[0]
+
+    def not_estimable(self, data: pd.DataFrame) -> np.ndarray:
+        """Mark the rows of new data whose mean cannot be estimated.
+
+        A column that was left out of the fit depends on others there. A row in which it does not
+        depend on them in the same way, such as a cell that was never observed, is no combination
+        of the rows of the fit.
+
+        Returns
+        -------
+        ndarray of bool
+        """
+        if not self.aliased:
+            return np.zeros(len(data), dtype=bool)
+        columns = self._all_columns(data)
+        kept, left_out = columns[:, self._kept], columns[:, ~self._kept]
+        off = np.abs(left_out - kept @ self._dependence)
+        size = np.abs(left_out) + np.abs(kept) @ np.abs(self._dependence)
+        return (off > ESTIMABLE * size).any(axis=1)
+
+    @cached_property
+    def _dependence(self) -> FloatArray:
+        """How the columns that were left out depend on those that were kept."""
+        left_out = self._all_columns(self.frame)[:, ~self._kept]
+        solution = np.linalg.lstsq(self.X, left_out, rcond=None)[0]
+        return np.where(np.abs(solution) > ESTIMABLE * np.abs(solution).max(), solution, 0.0)
+
+    def every_column(self, data: pd.DataFrame) -> tuple[FloatArray, np.ndarray]:
+        """Model matrix for new data with the aliased columns too, and which columns are kept."""
+        return evaluate(self._spec, data)[0], self._kept
 
     def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
-        """Check that columns of new data are of the kind, numbers or not, that the fit had.
+        """Check that columns of new data are of the kind that the fit had.
 
         Raises
         ------
@@ -186,20 +247,19 @@ class Design(Frozen):
             If one is not, or has missing or infinite values.
         """
         for name in names:
-            column = data[name]
-            if pd.api.types.is_numeric_dtype(column) != (name in self._numeric):
-                had = "numbers" if name in self._numeric else "a factor"
+            column, had = data[name], self.kinds[name]
+            missing = column.isna()
+            if not missing.all() and kind_of(column) != had:
                 raise DataError(
                     f"column {name!r} of the new data is of type {column.dtype}, but was {had} "
                     "in the fit; convert it."
                 )
-            unusable = column.isna()
-            if name in self._numeric:
-                unusable |= np.isinf(column.astype(float))
-            if unusable.any():
+            if had == "numbers":
+                missing |= np.isinf(as_floats(column))
+            if missing.any():
                 raise DataError(
-                    f"column {name!r} of the new data has {int(unusable.sum())} missing or "
-                    "infinite value(s); fill or drop these rows."
+                    f"column {name!r} of the new data has {int(missing.sum())} missing or "
+                    "infinite value(s); fill or drop these rows, or pass missing='nan'."
                 )
 
 
@@ -237,7 +297,7 @@ def build_design(
     Examples
     --------
     >>> import mmlib as mm
-    >>> design = build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> design = mm.build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
     >>> design.X.shape, design.terms[0].Z.shape
     ((20, 1), (20, 4))
     """
@@ -246,8 +306,12 @@ def build_design(
     data = require_frame(data)
     fixed = parse_with_formulaic(formula.fixed)
     response = parse_with_formulaic(f"0 + {formula.response}")
-    varying = {part.expr: parse_with_formulaic(part.expr) for part in formula.random}
-    coded = set().union(*(columns_used(e) for e in (response, fixed, *varying.values())))
+    varying = [parse_with_formulaic(part.expr) for part in formula.random]
+    try:
+        coded = set().union(*(columns_used(e) for e in (response, fixed, *varying)))
+    except NaturalSpline as error:
+        require_columns(data, [unquoted(error.column)])
+        raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
     grouping = {name for part in formula.random for name in part.factors}
     require_columns(data, sorted(coded | grouping))
 
@@ -259,18 +323,17 @@ def build_design(
         frame = frame.iloc[rows]
         row_weights = None if row_weights is None else row_weights[rows]
         row_offset = None if row_offset is None else row_offset[rows]
-    frame = usable_columns(frame, coded)
+    frame = usable_columns(frame, coded - {_only_column(response)})
 
     y = _response(response, frame, formula.response)
     X, names, spec = _model_matrix(fixed, frame, "fixed part", formula.fixed)
     kept = _independent_columns(X, row_weights)
-    terms = [_random_term(part, varying[part.expr], frame) for part in formula.random]
+    terms = [term for part in formula.random for term in _random_terms(part, frame)]
     if sigma is None:
         for term in terms:
             check_identifiable(term)
     terms.sort(key=lambda term: -term.n_levels)
-    for one, other in combinations(terms, 2):
-        refuse_same_effects(one, other)
+    refuse_unidentified(terms, row_weights)
     design = Design(
         formula=formula,
         y=y,
@@ -285,7 +348,7 @@ def build_design(
         n_missing=len(data) - len(frame),
         _spec=spec,
         _kept=kept,
-        _numeric=frozenset(n for n in coded if pd.api.types.is_numeric_dtype(frame[n])),
+        kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
         sigma=None if sigma is None else require_positive("sigma", sigma),
     )
     if design.n <= design.p and sigma is None:
@@ -339,37 +402,13 @@ def _complete_rows(frame: pd.DataFrame, **arguments: FloatArray | None) -> np.nd
     return np.flatnonzero(complete)
 
 
-def usable_columns(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """Drop unused levels, and refuse columns that an expression could not code as meant.
-
-    Raises
-    ------
-    DataError
-        For complex numbers, dates, or objects that are not all text.
-    """
-    for name in names:
-        column = frame[name]
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            used = column.cat.remove_unused_categories()
-            if len(used.cat.categories) < len(column.cat.categories):
-                frame = frame.assign(**{name: used})
-        elif pd.api.types.is_string_dtype(column):
-            frame = frame.assign(**{name: column.astype(object)})
-        elif column.dtype.kind not in "biuf":
-            raise DataError(
-                f"column {name!r} is of type {column.dtype}; convert it to numbers (dates to days "
-                "since a start, for instance) or to a category with astype('category')."
-            )
-    return frame
-
-
 def _refuse_huge_factors(expression: Any, frame: pd.DataFrame) -> None:
     """Refuse a term whose levels, or combinations of levels, would fill the memory as columns."""
     for term in expression:
         levels: dict[str, int] = {}
-        for code, names in factors_of([term]):
-            for name in names:
-                if code.startswith("C(") or not pd.api.types.is_numeric_dtype(frame[name]):
+        for _, code in factors_of([term]):
+            for name in code.columns:
+                if name in code.labels or kind_of(frame[name]) == "a factor":
                     levels[name] = frame[name].nunique()
         n_columns = math.prod(levels.values())
         if n_columns * len(frame) * 8 > MAX_DENSE_BYTES:
@@ -381,9 +420,16 @@ def _refuse_huge_factors(expression: Any, frame: pd.DataFrame) -> None:
             )
 
 
+def _only_column(expression: Any) -> str:
+    """The column that an expression consists of, if it is nothing else."""
+    codes = [code for _, code in factors_of(expression)]
+    return codes[0].text if len(codes) == 1 and codes[0].columns == {codes[0].text} else ""
+
+
 def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
-    if text in frame.columns:
-        return as_response(frame[text])
+    column = _only_column(expression)
+    if column:
+        return as_response(frame[column])
     values, names, _ = _model_matrix(expression, frame, "response", text)
     if values.shape[1] != 1:
         raise DataError(
@@ -393,13 +439,31 @@ def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
     return as_response(pd.Series(values[:, 0], name=text))
 
 
-def _random_term(part: RandomPart, expression: Any, frame: pd.DataFrame) -> RandomTerm:
-    names: tuple[str, ...] = ("Intercept",)
-    values, spec = np.ones((len(frame), 1)), expression
-    if part.expr != "1":  # which needs no formulaic, and is what most terms have
-        values, names, spec = _model_matrix(expression, frame, "random term", str(part))
+def _random_terms(part: RandomPart, frame: pd.DataFrame) -> list[RandomTerm]:
+    """The term of one part of the formula; for ``||`` one term for each of its columns."""
     codes, levels = group_codes(frame, part.factors)
-    return RandomTerm(part, names, levels, codes, values, spec)
+    if part.expr == "1":  # which needs no formulaic, and is what most terms have
+        ones = np.ones((len(frame), 1))
+        spec: Any = parse_with_formulaic("1")
+        return [RandomTerm(part, ("Intercept",), levels, codes, ones, spec, (0,))]
+    expression = parse_with_formulaic(part.whole or part.expr)
+    values, names, spec = _model_matrix(expression, frame, "random term", str(part))
+    pieces = [tuple(range(len(names)))]
+    if part.whole:
+        terms = parse_with_formulaic(part.expr)
+        pieces = [(column,) for term in terms for column in spec.term_indices[term]]
+    return [
+        RandomTerm(
+            part if len(pieces) == 1 else RandomPart(f"0 + {names[columns[0]]}", part.factors),
+            tuple(names[column] for column in columns),
+            levels,
+            codes,
+            values[:, list(columns)],
+            spec,
+            columns,
+        )
+        for columns in pieces
+    ]
 
 
 def _model_matrix(
@@ -408,7 +472,7 @@ def _model_matrix(
     """Values, column names and reusable specification of one expression; all values usable."""
     _refuse_huge_factors(expression, frame)
     values, spec = evaluate(expression, frame)
-    names = tuple(spec.column_names)
+    names = shown(spec.column_names)
     largest = np.abs(values).max(axis=0, initial=0.0)
     too_large = ~(largest < MAX_VALUE)
     too_small = (largest > 0) & (largest < 1 / MAX_VALUE)
@@ -423,63 +487,6 @@ def _model_matrix(
                 "the units."
             )
     return values, names, spec
-
-
-def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, Any]:
-    """Evaluate a formulaic formula or specification with no names but the columns' own.
-
-    Raises
-    ------
-    FormulaError
-        If the expression fails.
-    DataError
-        If a factor has a level that the specification does not know.
-    """
-    try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("error", DataMismatchWarning)
-            matrix = expression.get_model_matrix(
-                _in_floats(expression, frame), context={}, output="numpy", na_action="ignore"
-            )
-    except DataMismatchWarning:
-        raise DataError(_unseen_levels(expression, frame)) from None
-    except FormulaicError as error:
-        reason = str(error).split("[", 1)[-1].rstrip("]")
-        raise FormulaError(f"Cannot evaluate {expression}: {reason}") from None
-    return np.asarray(matrix, dtype=float).reshape(len(frame), -1), matrix.model_spec
-
-
-def _unseen_levels(spec: ModelSpec, frame: pd.DataFrame) -> str:
-    """What is wrong with new data that have levels of a factor which the fit has not."""
-    for code, names in factors_of(spec.formula):
-        known = spec.encoder_state.get(code, (None, {}))[1].get("categories", ())
-        for name in names:
-            unseen = [str(level) for level in frame[name].unique() if level not in known]
-            if len(known) and unseen:
-                return (
-                    f"column {name!r} of the new data has level(s) the fit has not seen: "
-                    f"{', '.join(unseen[:3])}; it has estimates for "
-                    f"{', '.join(map(str, known[:12]))} only."
-                )
-    return "the new data have levels of a factor that the fit has not seen."
-
-
-def _in_floats(expression: Any, frame: pd.DataFrame) -> pd.DataFrame:
-    """Whole numbers that are computed with as floats, which do not overflow.
-
-    What is also a factor's label stays whole, but large.
-    """
-    computed: set[str] = set()
-    labels: set[str] = set()
-    for term in getattr(expression, "formula", expression):
-        for code, names in factors_of([term]):
-            if code.startswith("C("):
-                labels |= names
-            elif len(term.factors) > 1 or names != {code}:
-                computed |= names
-    whole = [name for name in computed if frame[name].dtype.kind in "iu"]
-    types = {name: "int64" if name in labels else "float64" for name in whole}
-    return frame.astype(types) if whole else frame
 
 
 def _independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 from scipy.special import ndtri
 
+from mmlib.design.columns import as_floats, kind_of
 from mmlib.design.frames import converted_frame
 from mmlib.errors import DataError
 
@@ -64,7 +65,7 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
     known = [str(column) for column in data.columns]
     for name in names:
         if name not in data.columns:
-            hint = did_you_mean(name, known)
+            hint = _twin(name, known) or did_you_mean(name, known)
             if name in data.index.names:
                 hint = f" It is in the index: pass {what}.reset_index()."
             elif name in known:
@@ -72,6 +73,12 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
             raise DataError(
                 f"{what} has no column {name!r}.{hint} Its columns are {', '.join(known)}."
             )
+
+
+def _twin(name: str, known: Iterable[str]) -> str:
+    """A hint where a known name looks the same and is spelled with other characters."""
+    same = [k for k in known if normalize("NFKC", k) == normalize("NFKC", str(name))]
+    return f" {same[0]!r} looks alike, but is {same[0]!a}, not {name!a}." if same else ""
 
 
 def as_numbers(what: str, values: object) -> np.ndarray:
@@ -82,14 +89,14 @@ def as_numbers(what: str, values: object) -> np.ndarray:
     DataError
         If they are not real numbers, or some are infinite; `what` names them in the message.
     """
-    column = pd.Series(values) if not isinstance(values, np.ndarray) else values
-    if not is_numeric_dtype(column.dtype) or is_complex_dtype(column.dtype):
+    if isinstance(values, pd.DataFrame):
+        raise DataError(f"{what} must be one column, not a DataFrame; pass frame['column'].")
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        return as_numbers(what, values.ravel()).reshape(values.shape)
+    column = values if isinstance(values, pd.Series) else pd.Series(values)
+    if kind_of(column) not in ("numbers", "true or false"):
         raise DataError(f"{what} must be real numbers, not of type {column.dtype}.")
-    numbers = (
-        column.to_numpy(dtype=float, na_value=np.nan)
-        if isinstance(column, pd.Series)
-        else column.astype(float)
-    )
+    numbers = as_floats(column)
     if np.isinf(numbers).any():
         raise DataError(f"{what} has infinite values; correct them or drop these rows.")
     return numbers
@@ -113,13 +120,12 @@ def as_response(values: pd.Series) -> np.ndarray:
         If the column is not numeric, holds missing or infinite values, or is constant.
     """
     name = values.name
-    numeric = is_numeric_dtype(values) and not (is_bool_dtype(values) or is_complex_dtype(values))
-    if not numeric:
+    if kind_of(values) != "numbers":
         raise DataError(
             f"the response {name!r} must be numeric, but its type is {values.dtype}; "
             "convert it with pandas.to_numeric or astype(float)."
         )
-    response = values.to_numpy(dtype=float, na_value=np.nan)
+    response = as_floats(values)
     unusable = int(np.count_nonzero(~np.isfinite(response)))
     if unusable:
         raise DataError(

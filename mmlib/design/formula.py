@@ -5,28 +5,22 @@ Only the bars are ours; every expression between them is left to `formulaic`.
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from formulaic import Formula
 from formulaic.errors import FormulaicError
-from formulaic.transforms import TRANSFORMS
 
+from mmlib.design.evaluate import factors_of
+from mmlib.design.language import unreadable
+from mmlib.design.names import as_written, closed_up, name_of, quoted, with_aliases
+from mmlib.design.words import FUNCTIONS, unknown_function
 from mmlib.errors import FormulaError
 
 _HINT = "write it as 'y ~ x + (1 | group)'"
-_R_FUNCTIONS = {
-    "factor": "write C(x)",
-    "as.factor": "write C(x)",
-    "offset": "pass offset='column' to the fit",
-    "ns": "write cr(x, df=4) for ns(x, 3)",
-    "relevel": "order the categories of the column",
-}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
 
 
@@ -40,15 +34,19 @@ class RandomPart:
         What varies, in formulaic's language; ``"1"`` is a random intercept.
     factors : tuple of str
         The columns whose combinations are the levels; more than one for ``a:b``.
+    whole : str
+        For a term of ``||``, all that varies there: it is coded as a whole, and each column of it
+        varies on its own.
     """
 
     expr: str
     factors: tuple[str, ...]
+    whole: str = field(default="", repr=False)
 
     @property
     def group(self) -> str:
         """Name of the grouping, such as ``"operator"`` or ``"batch:cask"``."""
-        return ":".join(self.factors)
+        return ":".join(quoted(name) if ":" in name else name for name in self.factors)
 
     def __str__(self) -> str:
         return f"({self.expr} | {self.group})"
@@ -56,7 +54,17 @@ class RandomPart:
 
 @dataclass(frozen=True)
 class MixedFormula:
-    """A formula split into its response, its fixed part and its random terms."""
+    """A formula split into its parts.
+
+    Attributes
+    ----------
+    text : str
+        The whole.
+    response, fixed : str
+        The left side, and the fixed part of the right side, in formulaic's language.
+    random : tuple of RandomPart
+        The random terms.
+    """
 
     text: str
     response: str
@@ -67,14 +75,14 @@ class MixedFormula:
         return self.text
 
 
-def parse_formula(text: str) -> MixedFormula:
+def parse_formula(formula: str) -> MixedFormula:
     """Split a mixed-model formula in lme4's notation.
 
     ``(x || g)`` becomes ``(1 | g) + (0 + x | g)``; ``(1 | a/b)`` becomes ``(1 | a) + (1 | a:b)``.
 
     Parameters
     ----------
-    text : str
+    formula : str
         For example ``"bright ~ 1 + (1 | operator)"``.
 
     Returns
@@ -88,43 +96,47 @@ def parse_formula(text: str) -> MixedFormula:
 
     Examples
     --------
-    >>> parse_formula("strength ~ 1 + (1 | batch/cask)").random
+    >>> import mmlib as mm
+    >>> mm.parse_formula("strength ~ 1 + (1 | batch/cask)").random
     (RandomPart(expr='1', factors=('batch',)), RandomPart(expr='1', factors=('batch', 'cask')))
     """
-    if not isinstance(text, str):
-        raise FormulaError(f"The formula must be a string, not {type(text).__name__}; {_HINT}.")
-    sides = [side.strip() for _, side in _split(text, "~")]
+    if not isinstance(formula, str):
+        raise FormulaError(f"The formula must be a string, not {type(formula).__name__}; {_HINT}.")
+    sides = [side.strip() for _, side in _split(formula, "~")]
     if len(sides) != 2 or not all(sides):
         raise FormulaError(
-            f"The formula {text!r} needs a response on the left of one '~' and terms on the "
+            f"The formula {formula!r} needs a response on the left of one '~' and terms on the "
             f"right; {_HINT}."
         )
     response, right = sides
     if "|" in _outside_quotes(response):
-        raise FormulaError(f"The response {response!r} of {text!r} has a bar in it; {_HINT}.")
+        raise FormulaError(f"The response {response!r} of {formula!r} has a bar in it; {_HINT}.")
     if any(depth == 0 and response[place] in "+-*/^:%" for place, depth in _scan(response)):
         raise FormulaError(
-            f"The response {response!r} of {text!r} would be read as terms, not as arithmetic: "
+            f"The response {response!r} of {formula!r} would be read as terms, not as arithmetic: "
             f"write I({response.replace('^', '**')})."
         )
     fixed: list[str] = []
     random: list[RandomPart] = []
-    for sign, chunk in _summands(right, text):
+    for sign, chunk in _summands(right, formula):
         if _is_random(chunk):
             if sign == "-":
                 raise FormulaError(f"A random term cannot be subtracted: '- {chunk}'.")
             random.extend(_random_parts(chunk))
         elif "|" in _outside_quotes(chunk):
+            call = re.fullmatch(r"([\w.]+)\((.*)\)", chunk, re.DOTALL)
+            if call and call[1] in FUNCTIONS:
+                raise unknown_function(call[1], chunk, call[2])
             raise FormulaError(
                 f"A random term stands alone between '+' signs, in parentheses; found "
-                f"{chunk!r} in {text!r}; {_HINT}."
+                f"{chunk!r} in {formula!r}; {_HINT}."
             )
         else:
             fixed.append(f"{sign} {chunk}")
     fixed_text = " ".join(fixed).removeprefix("+ ") or "1"
     parse_with_formulaic(response)
     parse_with_formulaic(fixed_text)
-    return MixedFormula(" ".join(text.split()), response, fixed_text, tuple(random))
+    return MixedFormula(closed_up(formula), response, fixed_text, tuple(random))
 
 
 def _summands(right: str, text: str) -> list[tuple[str, str]]:
@@ -141,71 +153,22 @@ def _summands(right: str, text: str) -> list[tuple[str, str]]:
 def parse_with_formulaic(expression: str) -> Any:
     """Parse one expression, turning formulaic's complaint into a `FormulaError`."""
     try:
-        return Formula(expression)
+        return Formula(with_aliases(expression))
     except SyntaxError:
-        raise _unreadable(expression) from None
+        raise unreadable(expression) from None
     except FormulaicError as error:
         if "`.` operator" in str(error):
             raise FormulaError(
                 f"Cannot read {expression!r} in the formula: the dot of R, for all other columns, "
                 "has no meaning here; name the columns."
             ) from None
-        reason = _ANSI.sub("", str(error)).strip().splitlines()[0]
+        reason = as_written(_ANSI.sub("", str(error))).strip().splitlines()[0]
         raise FormulaError(f"Cannot read {expression!r} in the formula: {reason}") from None
 
 
 def columns_used(expression: Any) -> set[str]:
     """Names that a parsed expression takes from the data."""
-    return set().union(*(names for _, names in factors_of(expression)))
-
-
-def factors_of(expression: Iterable[Any]) -> Iterator[tuple[str, set[str]]]:
-    """The factors of a parsed expression: the code of each, and the names it takes from the data.
-
-    (formulaic's ``required_variables`` forgets the columns inside ``poly()`` and its like, forgets
-    those that are called like one of its functions, and cuts names at a dot.)
-    """
-    for factor in (factor for term in expression for factor in term.factors):
-        if factor.eval_method.value == "lookup":
-            yield factor.expr, {factor.expr}
-        elif factor.eval_method.value == "python":
-            yield factor.expr, _names(factor.expr)
-
-
-def _names(code: str) -> set[str]:
-    """Variables of a Python expression in which backticks quote unusual names."""
-    quoted = set(re.findall("`([^`]*)`", code))
-    tree = _python(re.sub("`[^`]*`", "0", code))
-    if any(isinstance(node, ast.BitXor) for node in ast.walk(tree)):
-        raise FormulaError(f"{code!r}: a power is written ** here; ^ is an operation on bits.")
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(TRANSFORMS)
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        if isinstance(call.func, ast.Name) and call.func.id in names:
-            raise _no_function(call.func.id, code)
-    return quoted | names
-
-
-def _python(code: str) -> ast.Expression:
-    try:
-        return ast.parse(code, mode="eval")
-    except SyntaxError:
-        raise _unreadable(code) from None
-
-
-def _unreadable(code: str) -> FormulaError:
-    """The error of code that is no Python, as R's names with dots are not."""
-    for name in re.findall(r"([\w.]+)\(", code):
-        if name in _R_FUNCTIONS:
-            return _no_function(name, code)
-    return FormulaError(f"Cannot read {code!r} in the formula.")
-
-
-def _no_function(name: str, code: str) -> FormulaError:
-    hint = _R_FUNCTIONS.get(name)
-    if hint is None:
-        ours = f"np.{name}" if hasattr(np, name) else "a function of numpy, as in np.sqrt(x)"
-        hint = f"write {ours}, or compute the column first"
-    return FormulaError(f"Formulas have no function {name!r} (in {code!r}): {hint}.")
+    return set().union(*(code.columns for _, code in factors_of(expression)))
 
 
 def _random_parts(chunk: str) -> Iterator[RandomPart]:
@@ -219,40 +182,34 @@ def _random_parts(chunk: str) -> Iterator[RandomPart]:
     expr, group = pieces
     terms = parse_with_formulaic(expr)
     exprs = _one_by_one(terms) if uncorrelated else [expr]
+    whole = expr if uncorrelated else ""
     if not list(terms):
         raise FormulaError(
             f"The random term {chunk!r} has nothing that varies; try '(1 | {group})'."
         )
     for factors in _groupings(group, chunk):
         for part in exprs:
-            yield RandomPart(part, factors)
+            yield RandomPart(part, factors, whole)
 
 
 def _one_by_one(terms: Any) -> list[str]:
     """The terms of an expression, each as an expression of its own, for ``||``."""
-    products = [":".join(_quoted(factor) for factor in term.factors) for term in terms]
+    products = [":".join(as_written(factor.expr) for factor in term.factors) for term in terms]
     return ["1" if product == "1" else f"0 + {product}" for product in products]
-
-
-def _quoted(factor: Any) -> str:
-    """A factor as it stood in the formula: formulaic drops the backticks of a column's name."""
-    is_plain = factor.eval_method.value != "lookup" or factor.expr.isidentifier()
-    return factor.expr if is_plain else f"`{factor.expr}`"
 
 
 def _groupings(group: str, chunk: str) -> list[tuple[str, ...]]:
     """The groupings of ``a``, ``a:b`` or ``a/b``, outermost first."""
     groupings = []
     for term in parse_with_formulaic(group):
-        factors = tuple(factor.expr for factor in term.factors)
-        if factors == ("1",):
+        if str(term) == "1":
             continue
         if not all(factor.eval_method.value == "lookup" for factor in term.factors):
             raise FormulaError(
                 f"The grouping {group!r} of {chunk!r} must be made of column names; "
                 "compute the column first."
             )
-        groupings.append(factors)
+        groupings.append(tuple(name_of(factor.expr) for factor in term.factors))
     if not groupings:
         raise FormulaError(f"The random term {chunk!r} names no grouping column after the bar.")
     return groupings

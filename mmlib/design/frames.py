@@ -30,12 +30,13 @@ def converted_frame(data: object, what: str) -> pd.DataFrame:
             raise DataError(f"{what} is a dict that makes no table: {error}.") from None
     frame: Any = nw.from_native(data, pass_through=True)
     if not isinstance(frame, nw.DataFrame):
-        collect = f"{what}.collect()" if isinstance(frame, nw.LazyFrame) else None
-        to_pandas = f"{what}.to_pandas()" if hasattr(data, "to_pandas") else None
+        way_out = f"{what}.to_pandas()" if hasattr(data, "to_pandas") else "pandas.DataFrame(...)"
+        if hasattr(data, "collect"):  # a lazy frame of polars
+            way_out = f"{what}.collect()"
         kind = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
         raise DataError(
             f"{what} must be a pandas DataFrame, not {kind.removeprefix('builtins.')}; pass "
-            f"{collect or to_pandas or 'pandas.DataFrame(...)'}."
+            f"{way_out}."
         )
     return pd.DataFrame({name: _column(frame[name]) for name in frame.columns})
 

@@ -12,7 +12,10 @@ import pandas as pd
 from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray, lower_triangle, random_matrix
-from mmlib.design.formula import RandomPart
+from mmlib.design.columns import usable_columns
+from mmlib.design.evaluate import evaluate
+from mmlib.design.formula import RandomPart, columns_used
+from mmlib.design.labels import levels_of, match_labels
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import Frozen, gives_copies
 
@@ -27,13 +30,13 @@ class RandomTerm(Frozen):
     part : RandomPart
         The term as the formula has it.
     columns : tuple of str
-        Names of the S columns of `expr`, such as ``("Intercept", "Days")``.
+        Names of its S columns, such as ``("Intercept", "Days")``.
     levels : Index, length ℓ
         The levels that occur, a MultiIndex for a combination of columns.
     codes : ndarray of int, shape (n,)
         Position of each row's level in `levels`.
     model_matrix : ndarray, shape (n, S)
-        The model matrix of `expr`.
+        Values of these columns.
     """
 
     part: RandomPart
@@ -42,6 +45,7 @@ class RandomTerm(Frozen):
     codes: IntArray
     model_matrix: FloatArray
     _spec: Any = field(repr=False)
+    _positions: tuple[int, ...] = field(repr=False)
 
     @property
     def group(self) -> str:
@@ -63,13 +67,36 @@ class RandomTerm(Frozen):
         """Model matrix of the random effects, shape (n, ℓ·S), the S effects of a level adjacent."""
         return random_matrix(self.codes, self.model_matrix, self.n_levels)
 
+    @property
+    def sources(self) -> set[str]:
+        """The columns of the data that the model matrix is made of."""
+        return columns_used(getattr(self._spec, "formula", self._spec))
+
+    def matrix_for(self, data: pd.DataFrame) -> FloatArray:
+        """The model matrix for new data, coded as the fit coded its own."""
+        columns = evaluate(self._spec, usable_columns(data, sorted(self.sources)))[0]
+        return columns[:, list(self._positions)]
+
     def locate(self, data: pd.DataFrame) -> IntArray:
-        """Position of each row's level in `levels`; −1 for a level that the fit has not seen."""
-        if len(self.part.factors) == 1:
-            labels: pd.Index = pd.Index(data[self.part.factors[0]])
-        else:
-            labels = pd.MultiIndex.from_frame(data[list(self.part.factors)])
-        return self.levels.get_indexer(labels)
+        """Position of each row's level in `levels`; −1 for a level that the fit has not seen.
+
+        Raises
+        ------
+        DataError
+            If labels are text on one side and numbers on the other, and do not say the same.
+        """
+        names = self.part.factors
+        if not isinstance(self.levels, pd.MultiIndex):
+            return match_labels(self.levels, data[names[0]])
+        positions = [
+            match_labels(known, data[name])
+            for known, name in zip(self.levels.levels, names, strict=True)
+        ]
+        sizes = [len(known) for known in self.levels.levels]
+        known_cells = np.ravel_multi_index(tuple(self.levels.codes), sizes)
+        cells = np.ravel_multi_index(tuple(positions), sizes, mode="clip")
+        found = pd.Index(known_cells).get_indexer(pd.Index(cells))
+        return np.where(np.min(positions, axis=0) < 0, -1, found)
 
 
 def n_theta(term: RandomTerm) -> int:
@@ -97,7 +124,7 @@ def group_codes(data: pd.DataFrame, factors: Sequence[str]) -> tuple[IntArray, p
     DataError
         If fewer than two levels occur, or a column holds objects that cannot be levels.
     """
-    parts = [_levels_of(data[name]) for name in factors]
+    parts = [levels_of(data[name]) for name in factors]
     cell = np.zeros(len(data), dtype=np.intp)
     for part in parts:
         cell = cell * len(part.categories) + part.codes
@@ -117,16 +144,6 @@ def group_codes(data: pd.DataFrame, factors: Sequence[str]) -> tuple[IntArray, p
     return codes, pd.MultiIndex.from_arrays(labels, names=list(factors))
 
 
-def _levels_of(column: pd.Series) -> pd.Categorical:
-    try:
-        return pd.Categorical(column)
-    except TypeError:
-        raise DataError(
-            f"grouping column {column.name!r} holds objects that cannot be told apart as levels; "
-            "use text, numbers or a category."
-        ) from None
-
-
 def check_identifiable(term: RandomTerm) -> None:
     """Refuse a term whose effects cannot be told from the residual.
 
@@ -144,26 +161,3 @@ def check_identifiable(term: RandomTerm) -> None:
             f"{term.part} has {term.n_levels * width} {what} for {n} rows: its variance cannot be "
             "told from the residual variance; use a coarser grouping or fewer columns."
         )
-
-
-def refuse_same_effects(one: RandomTerm, other: RandomTerm) -> None:
-    """Refuse two terms whose groupings divide the rows alike and that let the same column vary.
-
-    Raises
-    ------
-    RankError
-        If there are such columns: only the sum of their variances could be estimated.
-    """
-    shared = [name for name in one.columns if name in other.columns]
-    if one.n_levels != other.n_levels or not shared:
-        return
-    pairs = np.unique(one.codes * other.n_levels + other.codes)
-    if len(pairs) > one.n_levels:
-        return
-    names, same = ", ".join(shared), ""
-    if one.group != other.group:
-        same = f"{one.group!r} and {other.group!r} divide the rows in the same way: "
-    raise RankError(
-        f"{same}the variances of {names} in {one.part} and {other.part} cannot be told apart; keep "
-        f"{names} in one of them."
-    )

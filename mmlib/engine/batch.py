@@ -1,11 +1,11 @@
 """Fit one design to many responses at once: the refits of a bootstrap.
 
 Only y differs between the refits, but each has its own θ. So every step of the blocked Cholesky
-factorization (see `mmlib.blocks`) is done for all responses together, as arrays whose first axis
-runs over the responses. Two facts make a step cheap. Levels of the first grouping with the same
-cross-products A_j share W_j = λ(λᵀA_jλ + I)⁻¹λᵀ, so that a balanced design has only one. And the
+factorization (see `mmlib.engine.blocks`) is done for all responses together, as arrays whose first
+axis runs over the responses. Two facts make a step cheap. Levels of the first grouping with the
+same cross-products A_j share W_j = λ(λᵀA_jλ + I)⁻¹λᵀ, so a balanced design has only one. And the
 matrix left after the elimination, T = A00 − Σ_g ⟨W_g, C_g⟩, is linear in the W_g, with products C_g
-that are added up once. As in `mmlib.optimize`, the search works in scaled columns of Z.
+that are added up once. As in `mmlib.engine.optimize`, the search works in scaled columns of Z.
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, lower, weigh
+from mmlib.arrays import FloatArray, weigh
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.grouping import Grouping
 from mmlib.engine.objective import LOG_2PI
-from mmlib.engine.optimize import NEGLIGIBLE, SMALL_COLUMN
-from mmlib.engine.quasi_newton import DIFFERENCE_STEP
+from mmlib.engine.optimize import (
+    NEGLIGIBLE,
+    SMALL_COLUMN,
+    column_signs,
+    small_parts,
+    without,
+)
+from mmlib.engine.quasi_newton import DIFFERENCE_STEP, DOWNWARD, LEAST_CURVATURE, PRECISE
+from mmlib.engine.starts import further_starts
 
 MAX_COLUMNS = 60
 """Columns of [Z_rest X] up to which the responses are taken together."""
@@ -29,9 +35,6 @@ MAX_PRODUCTS = 4 * 10**6
 """Numbers stored in the products C_g up to which they are."""
 
 MAX_STEPS = 40
-ONE_MAXIMUM = 3
-"""Entries of θ up to which one search is enough, as random designs have shown."""
-
 SMALLEST_START = 0.1
 """At a diagonal entry of zero the slope is zero, so a search must start away from it."""
 
@@ -119,18 +122,17 @@ class BatchModel:
     def fit(self, responses: FloatArray, start: FloatArray) -> ManyFits:
         """Fit every response, shape (B, n), starting from θ = `start`, shape (k,).
 
-        Where θ is long, and the likelihood may have several maxima, a second search starts from
-        where that of a single fit does, and the better of the two counts.
+        Where the likelihood may have several valleys, further searches start where those of a
+        single fit do, and the best counts.
         """
         y = self._cross_products(responses)
-        fits = self._search(y, self.to_scaled(start))
-        if self._size <= ONE_MAXIMUM:
-            return fits
-        other = self._search(y, self._identity())
-        gained = other.objective < fits.objective - NEGLIGIBLE * (1 + np.abs(other.objective))
-        better = other.converged & (gained | ~fits.converged)
-        for name in ("theta", "objective", "expected_decrease", "converged"):
-            getattr(fits, name)[better] = getattr(other, name)[better]
+        fits = self._search(y, self._blocks.to_scaled(start))
+        for further in further_starts(self._blocks):
+            other = self._search(y, further)
+            gained = other.objective < fits.objective - NEGLIGIBLE * (1 + np.abs(other.objective))
+            better = other.converged & (gained | ~fits.converged)
+            for name in ("theta", "objective", "expected_decrease", "converged"):
+                getattr(fits, name)[better] = getattr(other, name)[better]
         return fits
 
     def _search(self, y: _Responses, scaled: FloatArray) -> ManyFits:
@@ -142,31 +144,8 @@ class BatchModel:
                 nothing = np.full(len(y.total), np.inf)
                 theta = np.zeros((len(y.total), self._size))
                 return ManyFits(theta, nothing, nothing.copy(), nothing < 0)
-        theta = self.to_theta(search.scaled)
+        theta = self._blocks.to_theta(search.scaled)
         return ManyFits(theta, search.value, search.decrease, search.converged)
-
-    def _identity(self) -> FloatArray:
-        """The scaled entries at which every template is the identity."""
-        scaled = np.zeros(self._size)
-        scaled[[column[0] for column in self._columns]] = 1.0
-        return scaled
-
-    def to_scaled(self, theta: FloatArray) -> FloatArray:
-        """Entries of the templates for the scaled columns of Z, shape (k,), at one θ."""
-        scaled = np.empty(self._size)
-        for grouping in (self._first, *self._later):
-            lam = lower(grouping.to_scaled(grouping.template(theta)))
-            scaled[grouping.positions] = lam[grouping.theta_rows, grouping.theta_columns]
-        return scaled
-
-    def to_theta(self, scaled: FloatArray) -> FloatArray:
-        """Inverse of `to_scaled`, for each response: shape (B, k)."""
-        theta = np.empty_like(scaled)
-        for grouping in (self._first, *self._later):
-            lam = grouping.basis @ self._template(grouping, scaled)
-            lam = np.abs(lam) if grouping.width == 1 else np.array([lower(each) for each in lam])
-            theta[:, grouping.positions] = lam[:, grouping.theta_rows, grouping.theta_columns]
-        return theta
 
     def _cross_products(self, responses: FloatArray) -> _Responses:
         if self._blocks.offset is not None:
@@ -223,7 +202,7 @@ class BatchModel:
 
     def _eliminate_first(self, scaled: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """N = λF⁻¹ and W = Nλᵀ of each type of level, shape (B, G, S, S), and Σ log|F|."""
-        lam = self._template(self._first, scaled)[:, None]
+        lam = self._first.template(scaled)[:, None]
         lam_t = np.swapaxes(lam, -1, -2)
         F = lam_t @ self._A11 @ lam + np.eye(self._first.width)
         N = lam @ np.linalg.inv(F)
@@ -274,19 +253,12 @@ class BatchModel:
         first = self._first
         gradient[:, first.positions] = slope[:, first.theta_rows, first.theta_columns]
 
-    @staticmethod
-    def _template(grouping: Grouping, scaled: FloatArray) -> FloatArray:
-        """The template λ of a grouping for each response, shape (B, S, S)."""
-        lam = np.zeros((len(scaled), grouping.width, grouping.width))
-        lam[:, grouping.theta_rows, grouping.theta_columns] = scaled[:, grouping.positions]
-        return lam
-
     def _later_templates(self, scaled: FloatArray) -> FloatArray:
         """The matrix that applies the templates of the later groupings, shape (B, m, m)."""
         scaling = np.zeros((len(scaled), len(self._T0), len(self._T0)))
         start = 0
         for grouping in self._later:
-            lam, width = self._template(grouping, scaled), grouping.width
+            lam, width = grouping.template(scaled), grouping.width
             corners = start + np.arange(grouping.n_levels) * width
             for s in range(width):
                 for t in range(s + 1):
@@ -345,7 +317,7 @@ class _Newton:
             active = self._step(active)
             if not len(active):
                 break
-        self._rectify()
+        self.scaled *= column_signs(self.scaled, self._model._columns)
         self._snap()
 
     def _step(self, rows: np.ndarray) -> np.ndarray:
@@ -357,11 +329,11 @@ class _Newton:
         curvature, directions = np.linalg.eigh(hessian[usable])
         largest = np.abs(curvature).max(axis=1, keepdims=True)
         slopes = np.einsum("bij,bi->bj", directions, gradient)
-        steep = np.maximum(np.abs(curvature), 1e-7 * largest)
+        steep = np.maximum(np.abs(curvature), LEAST_CURVATURE * largest)
         step = -np.einsum("bij,bj->bi", directions, slopes / steep)
         decrease = np.sum(slopes**2 / steep, axis=1) / 2
-        saddle = curvature[:, 0] < -1e-6 * largest[:, 0]
-        flat = decrease <= 1e-13 * (1 + np.abs(self.value[rows]))
+        saddle = curvature[:, 0] < -DOWNWARD * largest[:, 0]
+        flat = decrease <= PRECISE * (1 + np.abs(self.value[rows]))
         self.decrease[rows] = decrease
         self.converged[rows] = flat & ~saddle
         step[flat & saddle] = 0.1 * directions[flat & saddle, :, 0]
@@ -401,22 +373,14 @@ class _Newton:
             slope[waiting] /= 2
         return moved
 
-    def _rectify(self) -> None:
-        """Flip the columns whose diagonal entry is negative; the objective does not change."""
-        for column in self._model._columns:
-            flip = np.where(self.scaled[:, column[0]] < 0, -1.0, 1.0)
-            self.scaled[:, column] *= flip[:, None]
-
     def _snap(self) -> None:
         """Set small columns, and small diagonal entries, to zero unless the objective objects."""
-        for column in self._model._columns:
-            for entries in (column, column[:1]):
-                size = np.abs(self.scaled[:, entries]).max(axis=1)
-                rows = np.flatnonzero((size > 0) & (size < SMALL_COLUMN))
-                if not len(rows):
-                    continue
-                trial = self.scaled[rows]
-                trial[:, entries] = 0.0
-                value, _ = self._model.value_and_gradient(trial, self._y[rows])
-                kept = value <= self.value[rows] + NEGLIGIBLE * (1 + np.abs(value))
-                self.scaled[rows[kept]], self.value[rows[kept]] = trial[kept], value[kept]
+        for small in small_parts(self._model._columns):
+            size = np.abs(self.scaled[:, small]).max(axis=1)
+            rows = np.flatnonzero((size > 0) & (size < SMALL_COLUMN))
+            if not len(rows):
+                continue
+            trial = without(self.scaled[rows], small)
+            value, _ = self._model.value_and_gradient(trial, self._y[rows])
+            kept = value <= self.value[rows] + NEGLIGIBLE * (1 + np.abs(value))
+            self.scaled[rows[kept]], self.value[rows[kept]] = trial[kept], value[kept]

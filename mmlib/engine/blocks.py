@@ -12,6 +12,8 @@ Three changes of basis keep the arithmetic exact without changing the model: X i
 orthonormal basis of its columns, y by its least-squares residual, and the columns of each random
 term by scaled ones, orthogonal and of mean square 1. So neither the origin nor the unit of a
 variable costs digits. θ, b and β at the doors (`factor.factorize`, `modes`, …) are the model's own.
+And the rows are split into what the first grouping explains, level by level, and the rest, as in an
+analysis of variance: so a level that differs by 10⁶ residual standard deviations costs none either.
 """
 
 from __future__ import annotations
@@ -23,16 +25,23 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, random_matrix, weigh
+from mmlib.arrays import FloatArray, IntArray, lower, random_matrix, weigh
 from mmlib.design.build import Design
 from mmlib.design.terms import n_theta
 from mmlib.engine.crossblock import CrossBlock, level_products
 from mmlib.engine.grouping import Grouping, diagonal_blocks, gather_groupings
 from mmlib.engine.moments import MomentEquations
 from mmlib.errors import DataError, RankError
+from mmlib.frozen import close
 
 EXACT_FIT = 1e-13
 """Residuals of the fixed effects below this share of the response are rounding."""
+
+DETERMINED = 1e-12
+"""Directions of a level's effects with less than this share of its cross-products have no data."""
+
+SHIFTED = 1e-4
+"""Directions of X with more than this share of their squares within levels are fitted there."""
 
 ABSORBED = 1e-10
 """Random effects of which less than this share is left beside X are held by the fixed ones."""
@@ -55,6 +64,12 @@ class Blocks:
         Z₁ᵀZ_rest, where there is a second grouping.
     A00 : ndarray, shape (m, m)
         Cross-products of [Z_rest X y], m = q_rest + p + 1.
+    root, inverse_root : ndarray, shape (ℓ, S, S)
+        R_j with A_j = R_jᵀR_j, and its pseudo-inverse.
+    total_ss : float
+        Residual sum of squares without random effects.
+    within : ndarray, shape (m, m)
+        A00 within the levels of the first grouping: what its least-squares fit leaves.
     basis : ndarray, shape (n, p)
         Orthonormal basis of the (weighted) columns of X.
     Z1t, Z_rest_t : sparse array, shapes (q₁, n) and (q_rest, n)
@@ -103,6 +118,7 @@ class Blocks:
             self.A11 = level_products(first.codes, weighted_Z[0], weighted_Z[0], first.n_levels)
             self.A10 = np.zeros((first.n_levels, first.width, self.p + 1))
             self.A10[:, :, :-1] = (self.Z1t @ self.basis).reshape(*self.A10.shape[:2], -1)
+            self.root, self.inverse_root = _roots(self.A11)
         if q:
             rest = sparse.hstack(Z[1:], format="csr")
             self.Z_rest_t = rest.T
@@ -110,6 +126,26 @@ class Blocks:
             self.A00[:q, q:-1] = rest.T @ self.basis
             self.A00[q:-1, :q] = self.A00[:q, q:-1].T
             self.cross = CrossBlock(first, weighted_Z[0], rest)
+        self._within_basis = self._within_levels(self.basis)
+        self.within = self.A00.copy()
+        products = self.within[q:-1, q:-1] = self._within_basis.T @ self._within_basis
+        shares, axes = np.linalg.eigh(products)
+        self._within_inverse = (
+            axes * np.where(shares > SHIFTED, 1 / np.maximum(shares, SHIFTED), 0.0) @ axes.T
+        )
+        if self.cross is not None:
+            squares = self.inverse_root @ self.inverse_root.transpose(0, 2, 1)
+            self.within[:q, :q] -= self.cross.gram(squares)
+            self.within[:q, q:-1] = self.Z_rest_t @ self._within_basis
+            self.within[q:-1, :q] = self.within[:q, q:-1].T
+
+    def _within_levels(self, columns: FloatArray) -> FloatArray:
+        """What is left of the columns beside the first grouping."""
+        if not self.groupings:
+            return columns
+        sums = (self.Z1t @ columns).reshape(*self.A11.shape[:2], columns.shape[1])
+        fitted = self.inverse_root @ (self.inverse_root.transpose(0, 2, 1) @ sums)
+        return columns - self.Z1t.T @ fitted.reshape(self.Z1t.shape[0], columns.shape[1])
 
     def _refuse_absorbed(self) -> None:
         """Refuse random effects that the fixed effects already hold, level by level."""
@@ -141,13 +177,25 @@ class Blocks:
                 "the fixed effects fit the response exactly: there is no variance to take apart; "
                 "use fewer fixed effects, or look for the response among the predictors."
             )
+        self.total_ss = float(residual @ residual)
+        # From here on y is what its regression on X within levels leaves: if levels differ by far,
+        # the least-squares line through all is far from any estimate, and would cost digits.
+        within = self._within_levels(residual[:, None])[:, 0]
+        self._shift = self._within_inverse @ (self._within_basis.T @ within)
+        self.ols = self.ols + self._shift
+        residual -= basis @ self._shift
+        within = self._within_levels(residual[:, None])[:, 0]
         q = self.q_rest
         self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
         self.A00[-1, -1] = residual @ residual
+        self.within[q:-1, -1] = self.within[-1, q:-1] = self._within_basis.T @ within
+        self.within[-1, -1] = within @ within
         if q:
             self.A00[:q, -1] = self.A00[-1, :q] = self.Z_rest_t @ residual
+            self.within[:q, -1] = self.within[-1, :q] = self.Z_rest_t @ within
         if self.groupings:
             self.A10[:, :, -1] = (self.Z1t @ residual).reshape(self.A10.shape[:2])
+        close(self)
 
     def own_products(self) -> list[FloatArray]:
         """The diagonal blocks of ZᵀZ of each grouping, shape (ℓ, S, S)."""
@@ -184,19 +232,17 @@ class Blocks:
 
     def moment_templates(self) -> list[FloatArray]:
         """Moment estimates of the scaled templates; their equations serve every response."""
-        scores = [products[:, :, -1] for products in self.dense_products()]
+        scores = [
+            products[:, :, -1] + products[:, :, :-1] @ self._shift
+            for products in self.dense_products()
+        ]
         return self._moment_equations.templates(scores, self.total_ss)
-
-    @property
-    def total_ss(self) -> float:
-        """Residual sum of squares without random effects."""
-        return float(self.A00[-1, -1])
 
     def with_response(self, y: FloatArray) -> Blocks:
         """The same design with another response."""
         other = object.__new__(Blocks)
         vars(other).update(vars(self), design=self.design.with_response(y))
-        other.A00 = self.A00.copy()
+        other.A00, other.within = self.A00.copy(), self.within.copy()
         if self.groupings:
             other.A10 = self.A10.copy()
         other._set_response(other.design.y)
@@ -207,7 +253,8 @@ class Blocks:
         q = self.q_rest
         weighted = weights @ self.A10
         gram = np.empty_like(self.A00)
-        gram[q:, q:] = np.tensordot(self.A10, weighted, axes=((0, 1), (0, 1)))
+        rows = self.A10.reshape(-1, self.p + 1)
+        gram[q:, q:] = rows.T @ weighted.reshape(rows.shape)
         if self.cross is not None:
             gram[:q, :q] = self.cross.gram(weights)
             gram[:q, q:] = self.cross.project(weighted)
@@ -215,11 +262,22 @@ class Blocks:
         return gram
 
     def gather(self, templates: Sequence[FloatArray]) -> FloatArray:
-        """The entries of θ out of one (S, S) matrix for each grouping."""
-        theta = np.zeros(self.theta_size)
+        """The entries of θ, shape (…, k), out of one (…, S, S) matrix for each grouping."""
+        shape = templates[0].shape[:-2] if templates else ()
+        theta = np.zeros((*shape, self.theta_size))
         for grouping, template in zip(self.groupings, templates, strict=True):
-            theta[grouping.positions] = template[grouping.theta_rows, grouping.theta_columns]
+            theta[..., grouping.positions] = template[
+                ..., grouping.theta_rows, grouping.theta_columns
+            ]
         return theta
+
+    def to_scaled(self, theta: FloatArray) -> FloatArray:
+        """Entries of the templates for the scaled columns, from θ of the model's own; (…, k)."""
+        return self.gather([_lower(g.to_scaled(g.template(theta))) for g in self.groupings])
+
+    def to_theta(self, scaled: FloatArray) -> FloatArray:
+        """Inverse of `to_scaled`: the same covariances, for the columns as the user has them."""
+        return self.gather([_lower(g.basis @ g.template(scaled)) for g in self.groupings])
 
     @cached_property
     def theta_columns(self) -> list[IntArray]:
@@ -231,7 +289,21 @@ class Blocks:
         ]
 
     def structure(self) -> str:
-        """The blocks of the Cholesky factor, as a small text table."""
+        """The blocks of the Cholesky factor, a line for each grouping in order of elimination.
+
+        Returns
+        -------
+        str
+            A table of the groupings, their numbers of effects, and the kinds of their blocks.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> print(fit.blocks.structure())
+        operator (4)  diagonal
+        fixed, y (2)  dense         dense
+        """
         names = [grouping.name for grouping in self.groupings] + ["fixed, y"]
         sizes = [grouping.n_effects for grouping in self.groupings] + [self.p + 1]
         rows = []
@@ -246,3 +318,20 @@ class Blocks:
             rows.append([f"{name} ({size})", *kinds])
         width = max(len(cell) for row in rows for cell in row)
         return "\n".join("  ".join(cell.ljust(width) for cell in row).rstrip() for row in rows)
+
+
+def _lower(templates: FloatArray) -> FloatArray:
+    """`lower` of each of the matrices, shape (…, S, S)."""
+    if templates.shape[-1] == 1:
+        return np.abs(templates)
+    each = templates.reshape(-1, *templates.shape[-2:])
+    return np.array([lower(template) for template in each]).reshape(templates.shape)
+
+
+def _roots(A: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """R with A = RᵀR for each positive semi-definite A, and its pseudo-inverse, (ℓ, S, S)."""
+    squares, vectors = np.linalg.eigh(A) if A.shape[1] > 1 else (A[:, 0], np.ones_like(A))
+    known = squares > DETERMINED * squares[:, -1:]
+    sizes = np.sqrt(np.where(known, squares, 0.0))
+    inverse = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=known)
+    return sizes[:, :, None] * vectors.transpose(0, 2, 1), vectors * inverse[:, None, :]

@@ -11,9 +11,21 @@ from mmlib.arrays import FloatArray
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.grouping import Grouping, diagonal_blocks
 from mmlib.errors import DataError
+from mmlib.frozen import close
 
-NOTHING_LEFT = 1e-7
-"""Residuals below this share of those of the fixed effects alone mean an exact fit."""
+NOTHING_LEFT = 1e-8
+"""Residuals below this share of those of the fixed effects alone are lost in rounding."""
+
+EPSILON = float(np.finfo(float).eps)
+
+BREAKDOWN = (
+    "θ is so large that rounding leaves nothing of the residual variance, or all effects together "
+    "fit the response exactly; use a coarser grouping or fewer random effects."
+)
+
+
+class BreakdownError(DataError):
+    """The factor cannot be computed at a θ."""
 
 
 @dataclass(frozen=True)
@@ -32,35 +44,40 @@ class Factor:
         F_j = λᵀA_jλ + I,   W_j = λ F_j⁻¹ λᵀ,   T = A00 − Σ_j A_j0ᵀ W_j A_j0,   S = BᵀTB + I,
 
     where B applies the templates of the other groupings and leaves X and y as they are. All of it,
-    the templates included, is for the scaled columns of Z.
+    the templates included, is for the scaled columns of Z. The difference in T would lose digits
+    where λ is large; with A_j = R_jᵀR_j, and `within` what each level leaves of A00, it is the sum
+
+        T = within + Σ_j A_j0ᵀ U_j A_j0,   U_j = A_j⁺ − W_j = R_j⁺ (R_jλλᵀR_jᵀ + I)⁻¹ R_j⁺ᵀ.
+
+    Attributes
+    ----------
+    rounding : float
+        How well the residual sum of squares is known, relative to it.
     """
 
     def __init__(self, blocks: Blocks, templates: list[FloatArray]) -> None:
         self.blocks = blocks
         self.templates = templates
         q, p = blocks.q_rest, blocks.p
-        T = blocks.A00.copy()
+        T = blocks.within.copy()
         self.log_det_Z = 0.0
         if blocks.groupings:
-            lam = self.templates[0]
-            F = lam.T @ blocks.A11 @ lam + np.eye(len(lam))
-            self.log_det_Z = _log_det(F)
-            self.N = lam @ np.linalg.inv(F)
-            self.W = self.N @ lam.T
-            T -= blocks.gram(self.W)
+            self.log_det_Z, self.N, self.U = _eliminate(blocks, self.templates[0])
+            self.W = self.N @ self.templates[0].T
+            T += blocks.gram(self.U)
         self.TB = self._columns_times(T)
         S = self._times_rows(self.TB)
         S.flat[: q * len(S) : len(S) + 1] += 1.0
+        before = np.diag(S)[q:].copy()
         self.L, info = lapack.dpotrf(S.T, lower=1, overwrite_a=1)  # S is symmetric: no copy
         diagonal = np.diag(self.L)
         if info > 0 or diagonal[-1] <= NOTHING_LEFT * np.sqrt(blocks.total_ss):
-            raise DataError(
-                "the random effects can fit the response exactly (or θ is far too large), so the "
-                "likelihood has no maximum; use a coarser grouping or fewer random effects."
-            )
+            raise BreakdownError(BREAKDOWN)
+        self.rounding = EPSILON * float((before / diagonal[q:] ** 2).max())
         self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
+        close(self)
 
     def __reduce__(self) -> tuple[type[Factor], tuple[Blocks, list[FloatArray]]]:
         return Factor, (self.blocks, self.templates)
@@ -184,9 +201,7 @@ class Factor:
         slopes = []
         if blocks.groupings:
             W_bar = -self.level_adjoint(self.congruence(S_bar))
-            direct = blocks.A11 @ self.N + W_bar @ self.N
-            through_F = blocks.A11 @ (self.W @ (W_bar @ self.N))
-            slopes.append(2 * (direct - through_F).sum(axis=0))
+            slopes.append(2 * (blocks.A11 @ (self.N + self.U @ (W_bar @ self.N))).sum(axis=0))
         for grouping, _, span in self.later():
             shape = (grouping.n_levels, grouping.width, m)
             left, right = self.TB[span].reshape(shape), S_bar[span].reshape(shape)
@@ -199,10 +214,21 @@ def factorize(blocks: Blocks, theta: FloatArray) -> Factor:
     return Factor(blocks, [g.to_scaled(g.template(theta)) for g in blocks.groupings])
 
 
-def _log_det(matrices: FloatArray) -> float:
-    """Sum of the log-determinants of positive definite matrices, shape (ℓ, S, S)."""
-    diagonals = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
-    return 2 * float(np.log(diagonals).sum())
+def _eliminate(blocks: Blocks, lam: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+    """Σ log|F_j|, N_j = λF_j⁻¹ and U_j of the first grouping."""
+    if len(lam) == 1:
+        G = 1 + blocks.A11 * lam**2
+        return float(np.log(G).sum()), lam / G, blocks.inverse_root**2 / G
+    root, half, unit = blocks.root @ lam, blocks.inverse_root, np.eye(len(lam))
+    root_t = root.transpose(0, 2, 1)
+    G = root @ root_t + unit
+    try:
+        diagonals = np.diagonal(np.linalg.cholesky(G), axis1=1, axis2=2)
+    except np.linalg.LinAlgError:
+        raise BreakdownError(BREAKDOWN) from None
+    log_det = 2 * float(np.log(diagonals).sum())
+    N = lam @ np.linalg.inv(root_t @ root + unit)
+    return log_det, N, half @ np.linalg.inv(G) @ half.transpose(0, 2, 1)
 
 
 def _mirror_lower(matrix: FloatArray, width: int = 128) -> FloatArray:
@@ -210,8 +236,9 @@ def _mirror_lower(matrix: FloatArray, width: int = 128) -> FloatArray:
     for start in range(0, len(matrix), width):
         panel = slice(start, start + width)
         matrix[:start, panel] = matrix[panel, :start].T
-        corner = np.tril(matrix[panel, panel])
-        matrix[panel, panel] = corner + np.tril(corner, -1).T
+        corner = matrix[panel, panel] + matrix[panel, panel].T  # above the diagonal are zeros
+        corner.flat[:: len(corner) + 1] /= 2
+        matrix[panel, panel] = corner
     return matrix
 
 

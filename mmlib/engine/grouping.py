@@ -66,9 +66,9 @@ class Grouping:
         return self.n_levels * self.width
 
     def template(self, theta: FloatArray) -> FloatArray:
-        """The template, shape (S, S), whose lower triangle is filled from `theta`."""
-        lam = np.zeros((self.width, self.width))
-        lam[self.theta_rows, self.theta_columns] = theta[self.positions]
+        """The template, shape (…, S, S), whose lower triangle is filled from `theta`, (…, k)."""
+        lam = np.zeros((*theta.shape[:-1], self.width, self.width))
+        lam[..., self.theta_rows, self.theta_columns] = theta[..., self.positions]
         return lam
 
     def assemble(self, by_term: Mapping[RandomTerm, FloatArray]) -> FloatArray:

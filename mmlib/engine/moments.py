@@ -18,7 +18,7 @@ from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray
 
-SMALLEST, LARGEST = 0.05, 100.0
+SMALLEST, LARGEST = 0.05, 1e6
 """Bounds of the relative standard deviations of a start: zero would be a saddle."""
 
 

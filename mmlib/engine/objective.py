@@ -7,6 +7,7 @@ Statistical Software 67(1), section 3.4, doi:10.18637/jss.v067.i01.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +19,7 @@ from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Factor, factorize
 from mmlib.errors import DataError
 
+Numbers = TypeVar("Numbers", float, FloatArray)
 LOG_2PI = float(np.log(2 * np.pi))
 MAX_THETA = 1e50
 
@@ -33,13 +35,20 @@ class Objective:
     Parameters
     ----------
     design : Design or Blocks
+        What `build_design` returns, or the cross-products of a fit.
     reml : bool, default True
+        The REML criterion; otherwise −2 log-likelihood.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        The cross-products that every evaluation starts from.
 
     Examples
     --------
     >>> import mmlib as mm
     >>> design = mm.build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-    >>> round(Objective(design, reml=False)([0.6561922]), 6)
+    >>> round(mm.Objective(design, reml=False)([0.6561922]), 6)
     16.511675
     """
 
@@ -52,17 +61,47 @@ class Objective:
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
 
     def __call__(self, theta: ArrayLike) -> float:
-        """The objective at θ."""
+        """The objective at θ.
+
+        Parameters
+        ----------
+        theta : array, shape (k,)
+            The lower triangles of the relative covariance factors, term after term.
+
+        Returns
+        -------
+        float
+        """
         return self.value(self.factorize(theta))
 
     def value_and_gradient(self, theta: ArrayLike) -> tuple[float, FloatArray]:
-        """The objective and its gradient at θ, from one factorization."""
+        """The objective and its gradient at θ, from one factorization.
+
+        Parameters
+        ----------
+        theta : array, shape (k,)
+            As for the objective itself.
+
+        Returns
+        -------
+        float
+        ndarray, shape (k,)
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> design = mm.build_design("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> value, slope = mm.Objective(design, reml=False).value_and_gradient([1.0])
+        >>> bool(slope[0] > 0)  # the minimum is at 0.66
+        True
+        """
         value, slopes = self._value_and_slopes(self.factorize(theta))
         return value, self.blocks.gather(self._own(slopes))
 
-    def at_scaled(self, templates: list[FloatArray]) -> tuple[float, list[FloatArray]]:
-        """The objective at templates for scaled columns, of any shape, and its slope in each."""
-        return self._value_and_slopes(Factor(self.blocks, templates))
+    def at_scaled(self, templates: list[FloatArray]) -> tuple[float, list[FloatArray], float]:
+        """The objective at templates for scaled columns, its slope in each, and its rounding."""
+        factor = Factor(self.blocks, templates)
+        return *self._value_and_slopes(factor), self.dof * factor.rounding
 
     def _value_and_slopes(self, factor: Factor) -> tuple[float, list[FloatArray]]:
         weight = self.dof / factor.rss if self.sigma is None else 1 / self.sigma**2
@@ -84,7 +123,9 @@ class Objective:
         scaled = [grouping.to_scaled(grouping.assemble(templates)) for grouping in groupings]
         factor = Factor(self.blocks, scaled)
         weight = 1 / sigma**2
-        value = self._value_at_sigma(factor, sigma)
+        value = self._log_determinants(factor.log_det_Z, factor.log_det_X) + self._misfit(
+            factor.rss, sigma
+        )
         slopes = self._own(factor.template_slopes(reml=self.reml, rss_weight=weight))
         by_term: dict[RandomTerm, FloatArray] = {}
         for grouping, slope in zip(groupings, slopes, strict=True):
@@ -126,19 +167,22 @@ class Objective:
 
     def value(self, factor: Factor) -> float:
         """The objective at a factor."""
-        if self.sigma is not None:
-            return self._value_at_sigma(factor, self.sigma)
-        return self._log_determinants(factor) + self.dof * (
-            1 + LOG_2PI + float(np.log(factor.rss / self.dof))
-        )
+        return float(self.compose(factor.log_det_Z, factor.log_det_X, factor.rss))
 
-    def _value_at_sigma(self, factor: Factor, sigma: float) -> float:
-        """The objective at a factor and a σ, not profiled."""
-        constant = self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
-        return self._log_determinants(factor) + factor.rss / sigma**2 + constant
+    def compose(self, log_det_Z: Numbers, log_det_X: Numbers, rss: Numbers) -> Numbers:
+        """The objective from its parts, of one θ or of many."""
+        if self.sigma is None:
+            misfit = self.dof * (1 + LOG_2PI + np.log(rss / self.dof))
+        else:
+            misfit = self._misfit(rss, self.sigma)
+        return self._log_determinants(log_det_Z, log_det_X) + misfit
 
-    def _log_determinants(self, factor: Factor) -> float:
-        total = factor.log_det_Z - self.blocks.sum_log_weights
+    def _misfit(self, rss: Numbers, sigma: float) -> Numbers:
+        """What the residuals add to the objective at a σ, not profiled."""
+        return rss / sigma**2 + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
+
+    def _log_determinants(self, log_det_Z: Numbers, log_det_X: Numbers) -> Numbers:
+        constant = -self.blocks.sum_log_weights
         if self.reml:
-            total += factor.log_det_X + 2 * self.blocks.log_det_R
-        return total
+            return log_det_Z + log_det_X + (constant + 2 * self.blocks.log_det_R)
+        return log_det_Z + constant

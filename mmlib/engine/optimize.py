@@ -12,15 +12,17 @@ neither the units nor the origin of a variable matter; the θ that it reports is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from mmlib.arrays import FloatArray, lower
-from mmlib.engine.factor import Factor, factorize
+from mmlib.arrays import FloatArray, IntArray
+from mmlib.engine.factor import BreakdownError, Factor, factorize
+from mmlib.engine.halfline import scan
 from mmlib.engine.objective import Objective
 from mmlib.engine.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
+from mmlib.engine.starts import further_starts, uneven
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 
@@ -41,9 +43,12 @@ UNLIKELY = 8.0
 """A column is tried at zero unless the objective should rise by more than this."""
 
 MAX_HESSIANS = 3
-NEARLY_EXACT = 1e-4
-"""A search that found no minimum but left so small a share of the sum of squares was on its way
-to an exact fit."""
+DISTINCT = 1e-6
+"""Minima whose values differ by more than this share are two."""
+
+FAR = 10.0
+"""A start at which the objective cannot be computed is brought nearer to zero by this factor; a
+search is at the edge of what can be computed if that many times its θ is beyond."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,6 @@ class Optimum(Frozen):
         First and last θ.
     objective : float
         The objective at `theta`.
-    factor : Factor
-        The blocked Cholesky factor at `theta`, off which the estimates are read.
     evaluations : int
         Evaluations of the objective, most of them with its gradient.
     restarts : int
@@ -69,17 +72,20 @@ class Optimum(Frozen):
         Smallest eigenvalue of the Hessian, relative to the largest; negative on a saddle.
     converged : bool
         Whether `theta` is a minimum: nothing more to gain, and no direction that curves down.
+    valleys : int
+        How many minima the search has met, `theta` being the lowest.
     """
 
     start: FloatArray
     theta: FloatArray
     objective: float
-    factor: Factor = field(repr=False)
+    factor: Factor = field(repr=False)  # at theta; the estimates are read off it
     evaluations: int
     restarts: int
     expected_decrease: float
     smallest_curvature: float
     converged: bool
+    valleys: int = 1
 
     @property
     def shortfall(self) -> str:
@@ -96,7 +102,7 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     ----------
     objective : Objective
     start : ndarray, optional
-        Where to start; by default at the moment estimates (`mmlib.moments`).
+        Where to start; by default at the moment estimates (`mmlib.engine.moments`).
 
     Returns
     -------
@@ -107,119 +113,185 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     DataError
         If the objective has no minimum because the model can fit the response exactly.
     """
-    if not objective.blocks.theta_size:
-        return _nothing_to_search(objective)
     search = _Search(objective)
-    point = search.at(search.moments() if start is None else search.to_scaled(start))
-    first = search.to_theta(point.x)
-    restarts, tolerance = 0, COARSE
-    for _ in range(MAX_ROUNDS):
-        begun, origin = search.model_at(point), point
-        point, _ = descend(search.at, point, begun, tolerance=tolerance)
-        point = search.snap(search.rectify(point))
-        near = largest(point.x - origin.x) <= NEAR * (1 + largest(point.x))
-        point, model = search.polish(point, begun if near else search.model_at(point))
-        gain, way_out = model.expected_decrease(point), model.way_out()
-        beyond = None if way_out is None else search.leave_saddle(point, way_out)
-        if beyond is not None:
-            point, restarts = beyond, restarts + 1
-        elif gain <= search.tolerance(point):
-            beyond = search.without_a_column(point, model)
-            if beyond is None:
-                break
-            point, restarts = beyond, restarts + 1
-        tolerance = NEGLIGIBLE
-    converged = beyond is None and gain <= search.tolerance(point)
-    point = search.snap(search.rectify(point))
-    theta = search.to_theta(point.x)
-    theta.setflags(write=False)
-    factor = factorize(objective.blocks, theta)
-    if not converged and factor.rss <= NEARLY_EXACT * objective.blocks.total_ss:
-        raise DataError(
-            "the random effects can fit the response exactly, so the likelihood has no maximum; "
-            "use a coarser grouping or fewer random effects."
-        )
-    return Optimum(
-        start=first,
-        theta=theta,
-        objective=objective.value(factor),
-        factor=factor,
-        evaluations=search.evaluations + 1,
-        restarts=restarts,
-        expected_decrease=gain,
-        smallest_curvature=model.smallest_curvature,
-        converged=converged,
-    )
+    if not objective.blocks.theta_size:
+        return search.report(np.zeros(0), [_Valley(search.at(np.zeros(0)), 0, 0.0, 1.0, True)])
+    blocks = objective.blocks
+    first = search.moments() if start is None else blocks.to_scaled(objective.checked(start))
+    valleys = [search.descend_from(first)]
+    for other in search.other_starts(valleys[0].point):
+        lowest = min(valley.point.value for valley in valleys)
+        valleys.append(search.descend_from(other, above=lowest))
+    return search.report(blocks.to_theta(first), valleys)
 
 
-def _nothing_to_search(objective: Objective) -> Optimum:
-    """The log of a model without random terms."""
-    theta = np.zeros(0)
-    factor = objective.factorize(theta)
-    return Optimum(
-        start=theta,
-        theta=theta,
-        objective=objective.value(factor),
-        factor=factor,
-        evaluations=1,
-        restarts=0,
-        expected_decrease=0.0,
-        smallest_curvature=1.0,
-        converged=True,
-    )
+def column_signs(x: FloatArray, columns: list[IntArray]) -> FloatArray:
+    """The signs that make the diagonal entry of each column positive; the objective is the same."""
+    signs = np.ones_like(x)
+    for column in columns:
+        signs[..., column] = np.where(x[..., column[:1]] < 0, -1.0, 1.0)
+    return signs
+
+
+def small_parts(columns: list[IntArray]) -> Iterator[IntArray]:
+    """What may be zero at a minimum: each column, and its diagonal entry."""
+    for column in columns:
+        yield column
+        yield column[:1]
+
+
+def without(x: FloatArray, entries: IntArray) -> FloatArray:
+    """A copy in which some entries are zero."""
+    other = x.copy()
+    other[..., entries] = 0.0
+    return other
+
+
+def search_from(objective: Objective, scaled: FloatArray) -> float:
+    """Where one descent ends, from entries of the templates for scaled columns."""
+    return _Search(objective).descend_from(scaled).point.value
+
+
+@dataclass(frozen=True)
+class _Valley:
+    """Where one descent ended; `point.x` are the entries of the scaled templates."""
+
+    point: Point
+    restarts: int
+    expected_decrease: float
+    smallest_curvature: float
+    converged: bool
 
 
 class _Search:
-    """The objective in scaled columns, with a count of its evaluations, and the search's moves."""
+    """The objective in scaled columns, with a count of its evaluations, and the search's moves.
+
+    The entries of the templates are measured in a `unit` each, their own size where it is above 1.
+    """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self.blocks = objective.blocks
         self.groupings = self.blocks.groupings
+        self.unit = np.ones(self.blocks.theta_size)
         self.evaluations = 0
 
     def moments(self) -> FloatArray:
         return self.blocks.gather(self.blocks.moment_templates())
 
-    def to_theta(self, scaled: FloatArray) -> FloatArray:
-        """The model's θ: the same covariances, for the columns as the user has them."""
-        return self.blocks.gather([lower(g.basis @ g.template(scaled)) for g in self.groupings])
-
-    def to_scaled(self, theta: ArrayLike) -> FloatArray:
-        """Inverse of `to_theta`."""
-        entries = self.objective.checked(theta)
-        return self.blocks.gather([lower(g.to_scaled(g.template(entries))) for g in self.groupings])
-
-    def at(self, scaled: FloatArray) -> Point:
+    def at(self, x: FloatArray) -> Point:
+        """The objective at `x` units; infinite where it cannot be computed."""
         self.evaluations += 1
-        value, slopes = self.objective.at_scaled([g.template(scaled) for g in self.groupings])
-        return Point(scaled, value, self.blocks.gather(slopes))
+        try:
+            value, slopes, rounding = self.objective.at_scaled(
+                [g.template(x * self.unit) for g in self.groupings]
+            )
+        except BreakdownError:
+            return Point(x, np.inf, np.full_like(x, np.nan))
+        return Point(x, value, self.blocks.gather(slopes) * self.unit, rounding)
+
+    def descend_from(self, scaled: FloatArray, *, above: float = np.inf) -> _Valley:
+        """The minimum below a point; where it is not below `above`, only about where it is."""
+        self.unit = np.maximum(1.0, np.abs(scaled))
+        point = self.at(scaled / self.unit)
+        while not np.isfinite(point.value):
+            point = self.at(point.x / FAR)
+        restarts, tolerance = 0, COARSE
+        for _ in range(MAX_ROUNDS):
+            point = self.in_its_units(point)
+            begun, origin = self.model_at(point), point
+            point, _ = descend(self.at, point, begun, tolerance=tolerance)
+            if above <= point.value < np.inf and tolerance == COARSE:
+                return _Valley(replace(point, x=point.x * self.unit), 0, np.nan, np.nan, False)
+            point = self.snap(self.rectify(point))
+            near = largest(point.x - origin.x) <= NEAR * (1 + largest(point.x))
+            if not near:
+                point = self.in_its_units(point)
+            point, model = self.polish(point, begun if near else self.model_at(point))
+            gain, way_out = model.expected_decrease(point), model.way_out()
+            beyond = None if way_out is None else self.leave_saddle(point, way_out)
+            if beyond is None and gain <= self.tolerance(point):
+                beyond = self.without_a_column(point, model)
+                if beyond is None:
+                    break
+            if beyond is not None:
+                point, restarts = beyond, restarts + 1
+            tolerance = NEGLIGIBLE
+        converged = beyond is None and gain <= self.tolerance(point)
+        point = self.snap(self.rectify(point))
+        point = replace(point, x=point.x * self.unit)
+        return _Valley(point, restarts, gain, model.smallest_curvature, converged)
+
+    def in_its_units(self, point: Point) -> Point:
+        """The same point, its large entries measured by themselves."""
+        unit = np.maximum(1.0, np.abs(point.x * self.unit))
+        ratio = unit / self.unit
+        if (np.abs(np.log(ratio)) < 1.0).all():
+            return point
+        self.unit = unit
+        return replace(point, x=point.x / ratio, gradient=point.gradient * ratio)
+
+    def other_starts(self, point: Point) -> Iterator[FloatArray]:
+        """Where another valley may be, lower than the one that was found."""
+        blocks = self.blocks
+        if len(point.x) > 1:
+            if uneven(blocks) or any(np.any(point.x[c] == 0) for c in blocks.theta_columns):
+                yield from further_starts(blocks)
+            return
+        lam, values = scan(self.objective)
+        outside = np.concatenate([[np.inf], values, [np.inf]])
+        dips = (values <= outside[:-2]) & (values < outside[2:])
+        home = int(np.searchsorted(lam, point.x[0] ** 2))
+        for dip in np.flatnonzero(dips & (values < point.value + UNLIKELY)):
+            between = values[dip + 1 : home] if dip < home else values[home:dip]
+            if (between > max(values[dip], point.value)).any():
+                yield np.sqrt(lam[[dip]])
+
+    def is_at_the_edge(self, scaled: FloatArray) -> bool:
+        """Whether nothing can be computed further out: the residual variance is on its way to 0."""
+        return not np.isfinite(self.at(FAR * scaled / self.unit).value)
+
+    def report(self, first: FloatArray, valleys: list[_Valley]) -> Optimum:
+        """The log of a search: the lowest valley, and how many there are."""
+        best = min(valleys, key=lambda valley: valley.point.value)
+        if not best.converged and self.is_at_the_edge(best.point.x):
+            raise DataError(
+                "the random effects can fit the response exactly, so the likelihood has no "
+                "maximum; use a coarser grouping or fewer random effects."
+            )
+        theta = self.blocks.to_theta(best.point.x)
+        theta.setflags(write=False)
+        factor = factorize(self.blocks, theta)
+        values = np.array([valley.point.value for valley in valleys])
+        return Optimum(
+            start=first,
+            theta=theta,
+            objective=self.objective.value(factor),
+            factor=factor,
+            evaluations=self.evaluations + 1,
+            restarts=sum(valley.restarts for valley in valleys),
+            expected_decrease=best.expected_decrease,
+            smallest_curvature=best.smallest_curvature,
+            converged=best.converged,
+            valleys=1 + int((np.diff(np.sort(values)) > DISTINCT * (1 + abs(values[0]))).sum()),
+        )
 
     def tolerance(self, point: Point) -> float:
-        return NEGLIGIBLE * (1 + abs(point.value))
+        return NEGLIGIBLE * (1 + abs(point.value)) + point.rounding
 
     def model_at(self, point: Point) -> QuadraticModel:
         return QuadraticModel.by_differences(self.at, point)
 
     def rectify(self, point: Point) -> Point:
         """Flip the columns whose diagonal entry is negative; the objective does not change."""
-        scaled, gradient = point.x.copy(), point.gradient.copy()
-        for column in self.blocks.theta_columns:
-            if scaled[column[0]] < 0:
-                scaled[column] *= -1
-                gradient[column] *= -1
-        return Point(scaled, point.value, gradient)
+        signs = column_signs(point.x, self.blocks.theta_columns)
+        return replace(point, x=point.x * signs, gradient=point.gradient * signs)
 
     def snap(self, point: Point) -> Point:
         """Set small columns, and small diagonal entries, to zero unless the objective objects."""
-        for column in self.blocks.theta_columns:
-            for entries in (column, column[:1]):
-                size = np.abs(point.x[entries]).max()
-                if not 0 < size < SMALL_COLUMN:
-                    continue
-                scaled = point.x.copy()
-                scaled[entries] = 0.0
-                trial = self.at(scaled)
+        for small in small_parts(self.blocks.theta_columns):
+            if 0 < np.abs(point.x[small] * self.unit[small]).max() < SMALL_COLUMN:
+                trial = self.at(without(point.x, small))
                 if trial.value <= point.value + self.tolerance(point):
                     point = trial
         return point
@@ -230,11 +302,10 @@ class _Search:
         In unbalanced designs the likelihood may have a maximum at zero beside one that is not.
         """
         for column in self.blocks.theta_columns:
-            scaled = point.x.copy()
-            scaled[column] = 0.0
-            if not 0 < model.rise(scaled - point.x) < UNLIKELY:
+            nearby = without(point.x, column)
+            if not 0 < model.rise(nearby - point.x) < UNLIKELY:
                 continue
-            trial = self.at(scaled)
+            trial = self.at(nearby)
             if trial.value < point.value - self.tolerance(point):
                 return trial
         return None

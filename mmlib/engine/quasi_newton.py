@@ -15,6 +15,13 @@ import numpy as np
 from mmlib.arrays import FloatArray
 
 MAX_STEPS = 500
+MAX_HALVINGS = 30
+SUFFICIENT = 1e-4
+"""Share of the fall that the slope promises which a step must bring (Armijo's rule)."""
+
+PRECISE = 1e-13
+"""A search to the last digit ends when a step promises less than this share of the function."""
+
 DIFFERENCE_STEP = 1e-5
 LONGEST_STEP = 0.8
 """Longest step, relative to the largest variable (and that at least ½)."""
@@ -31,11 +38,12 @@ DOWNWARD = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A function's value and gradient at `x`."""
+    """A function's value and gradient at `x`, and how much of the value may be rounding."""
 
     x: FloatArray
     value: float
     gradient: FloatArray
+    rounding: float = 0.0
 
 
 Evaluate = Callable[[FloatArray], Point]
@@ -54,6 +62,8 @@ class QuadraticModel:
         steps = DIFFERENCE_STEP * np.eye(len(point.x))
         changes = [at(point.x + step).gradient - point.gradient for step in steps]
         hessian = np.array(changes) / DIFFERENCE_STEP
+        if not np.isfinite(hessian).all():  # at the edge of what can be computed
+            return cls(np.eye(len(point.x)) * np.linalg.norm(point.gradient))
         return cls((hessian + hessian.T) / 2)
 
     @property
@@ -110,7 +120,7 @@ def descend(
         step = model.descent_step(point.gradient)
         step *= min(1.0, LONGEST_STEP * max(0.5, largest(point.x)) / max(largest(step), 1e-300))
         expected = -float(point.gradient @ step)
-        if expected <= tolerance * (1 + abs(point.value)):
+        if expected <= tolerance * (1 + abs(point.value)) + point.rounding:
             break
         trial = _backtrack(at, point, step, expected)
         if trial is None:
@@ -126,12 +136,14 @@ def largest(x: FloatArray) -> float:
 
 
 def _backtrack(at: Evaluate, point: Point, step: FloatArray, expected: float) -> Point | None:
-    """The first of ever shorter steps that lowers the function enough (Armijo's rule)."""
+    """The first of ever shorter steps that lowers the function enough."""
     length = 1.0
-    for _ in range(30):
+    for _ in range(MAX_HALVINGS):
         trial = at(point.x + length * step)
-        if trial.value <= point.value - 1e-4 * expected * length:
+        if trial.value <= point.value - SUFFICIENT * expected * length:
             return trial
+        if expected * length <= point.rounding:
+            break
         excess = trial.value - point.value + expected * length
         length *= float(np.clip(expected * length / (2 * excess), 0.1, 0.5))
     return None

@@ -6,7 +6,7 @@ doi:10.18637/jss.v082.i13; types of hypotheses after SAS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from mmlib.arrays import FloatArray, weigh
-from mmlib.design.build import Design, FixedTerm
+from mmlib.arrays import FloatArray
 from mmlib.design.checks import check_level, normal_quantile, require_choice, require_fit
+from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.compare import Comparison, compare
@@ -24,12 +24,10 @@ from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
 from mmlib.inference.report import HypothesisTest
 from mmlib.inference.robust import Robust, robust_covariance
 from mmlib.inference.satterthwaite import satterthwaite
+from mmlib.inference.terms import term_hypotheses
 from mmlib.results.display import Summary, Table
 from mmlib.results.fit import Fit
 from mmlib.results.summary import DDF
-
-ROUNDING = 1e-10
-"""Entries of a hypothesis matrix below this share of the largest are rounding."""
 
 Ddf = Literal["kenward-roger", "satterthwaite"]
 
@@ -46,7 +44,7 @@ class AnovaTable(Frozen):
     title : str
         The type of hypotheses and the method.
     tests : mapping of str to HypothesisTest
-        The test of each term; its `df` has no denominator where none was asked for.
+        The test of each term; its ``df`` has no denominator where none was asked for.
     sigma2 : float
         Residual variance σ̂², by which F is multiplied to give the mean square.
     notes : tuple of str
@@ -115,6 +113,7 @@ def anova(
 def anova(fit: Fit, other: Fit, /, *others: Fit) -> Comparison: ...
 
 
+@by_our_words
 def anova(
     fit: Fit,
     *others: Fit,
@@ -163,7 +162,7 @@ def anova(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> anova(fit).to_frame().round(4).loc["treat"].tolist()
+    >>> mm.anova(fit).to_frame().round(4).loc["treat"].tolist()
     [70.0, 23.3333, 3.0, 12.0, 1.2389, 0.3387]
     """
     if others:
@@ -249,72 +248,8 @@ def _t_table(fit: Fit, se: FloatArray, dfs: FloatArray | None) -> pd.DataFrame:
     columns["t value"] = fit.beta / se
     if dfs is not None:
         columns["Pr(>|t|)"] = 2 * stdtr(dfs, -np.abs(columns["t value"]))
-    return pd.DataFrame(columns, index=list(fit.design.fixed_names))
-
-
-def term_hypotheses(design: Design, *, type: Literal[1, 2, 3]) -> dict[str, FloatArray]:  # noqa: A002
-    """The hypothesis matrix of each term of the fixed part, the intercept excepted.
-
-    With a single term all types are one. The rows are those of lmerTest, up to their order.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (ℓ, p)
-    """
-    terms = [term for term in design.fixed_terms if term.columns]
-    tested = [term for term in terms if term.name != "1"]
-    if type == 1 or len(tested) == 1:
-        return {term.name: _sequential(design, term, terms) for term in tested}
-    containing = {term: [other for other in terms if _contains(other, term)] for term in tested}
-    functions = _functions_of_cells(design) if type == 3 and any(containing.values()) else None
-    matrices = {}
-    for term, higher in containing.items():
-        if not higher:
-            matrices[term.name] = np.eye(design.p)[list(term.columns)]
-        elif functions is None:
-            lower = [each for each in terms if each not in (term, *higher)]
-            matrices[term.name] = _sequential(design, term, [*lower, term, *higher])
-        else:
-            matrices[term.name] = _averaged(functions, term, higher)
-    return matrices
-
-
-def _contains(other: FixedTerm, term: FixedTerm) -> bool:
-    return other.factors > term.factors and other.covariates == term.covariates
-
-
-def _sequential(design: Design, term: FixedTerm, order: Sequence[FixedTerm]) -> FloatArray:
-    """The hypothesis that adding `term` after those before it in `order` explains nothing.
-
-    With X = QR in that order, the term's rows of R, scaled to a diagonal of one.
-    """
-    columns = [column for each in order for column in each.columns]
-    R = np.linalg.qr(weigh(design.root_weights, design.X[:, columns]), mode="r")
-    L = np.zeros_like(R)
-    L[:, columns] = R / np.diag(R)[:, None]
-    return _without_rounding(L[[columns.index(column) for column in term.columns]])
-
-
-def _functions_of_cells(design: Design) -> FloatArray:
-    """The coefficients as functions of those of the design with all indicator columns: X⁺D."""
-    solution = np.linalg.lstsq(design.X, design.dummy_coded(), rcond=None)[0]
-    return np.asarray(solution, dtype=np.float64)
-
-
-def _averaged(
-    functions: FloatArray, term: FixedTerm, containing: Sequence[FixedTerm]
-) -> FloatArray:
-    """The term's functions of the cells, made orthogonal to those of the terms that contain it."""
-    p = len(functions)
-    L = np.eye(p)[list(term.columns)]
-    higher = [column for other in containing for column in other.columns]
-    shares, *_ = np.linalg.lstsq(functions[higher].T, functions[list(term.columns)].T, rcond=None)
-    L[:, higher] = -shares.T
-    return _without_rounding(L)
-
-
-def _without_rounding(L: FloatArray) -> FloatArray:
-    return np.where(np.abs(L) > ROUNDING * np.abs(L).max(), L, 0.0)
+    table = pd.DataFrame(columns, index=list(fit.design.fixed_names))
+    return table.reindex(fit.design.all_names) if fit.design.aliased else table
 
 
 def _tester(ddf: str | None) -> Callable[[Fit, FloatArray], HypothesisTest]:

@@ -50,8 +50,8 @@ class BootstrapTest(HypothesisTest):
         The simulated null distribution of the statistic; failed replicates are left out.
     nsim, n_failed : int
         Replicates drawn, and how many of them failed.
-    draws : Draws
-        What is needed to resume.
+    draws
+        What ``resume=`` needs.
     """
 
     n_restrictions: int
@@ -180,7 +180,7 @@ def parametric_bootstrap(
     >>> pulp = mm.load_dataset("pulp")
     >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
-    >>> test = parametric_bootstrap(null, fit, nsim=2000, rng=1)
+    >>> test = mm.parametric_bootstrap(null, fit, nsim=2000, rng=1)
     >>> abs(test.pvalue - 0.0226) < 4 * test.mcse
     True
     """
@@ -326,8 +326,8 @@ class BootstrapResult(Frozen):
         Replicates drawn, and how many of them failed.
     first_error : str
         What the first failure said.
-    draws : Draws
-        What is needed to resume.
+    draws
+        What ``resume=`` needs.
     """
 
     names: tuple[str, ...]
@@ -351,7 +351,13 @@ class BootstrapResult(Frozen):
         return self._series(self.replicates.mean(axis=0) - self.observed, "bias")
 
     def to_frame(self) -> pd.DataFrame:
-        """The replicates, one column for each component."""
+        """The replicates.
+
+        Returns
+        -------
+        DataFrame
+            A row for each replicate, a column for each component.
+        """
         return pd.DataFrame(self.replicates.copy(), columns=list(self.names))
 
     def confint(
@@ -468,7 +474,7 @@ def bootstrap(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-    >>> result = bootstrap(fit, lambda refit: {"sigma": refit.sigma}, nsim=100, rng=1)
+    >>> result = mm.bootstrap(fit, lambda refit: {"sigma": refit.sigma}, nsim=100, rng=1)
     >>> result.confint().shape
     (1, 2)
     """

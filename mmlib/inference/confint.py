@@ -31,12 +31,13 @@ UNDEFINED = 1e300
 
 
 class BootOptions(TypedDict, total=False):
-    """What `confint` passes to `mmlib.bootstrap.bootstrap`, and the `kind` of interval."""
+    """What `confint` passes to `mmlib.bootstrap`, and the `kind` of interval."""
 
     nsim: int
     rng: np.random.Generator | int | None
     executor: Executor | None
     progress: Progress
+    resume: BootstrapResult | None
     kind: Literal["percentile", "basic", "normal"]
 
 
@@ -83,7 +84,7 @@ def _chosen(names: str | Iterable[str] | None, known: Sequence[str]) -> list[str
 def _wald(
     fit: Fit, level: float, names: str | Iterable[str] | None, ddf: Ddf | None
 ) -> pd.DataFrame:
-    table = coef_table(fit, ddf=ddf)
+    table = coef_table(fit, ddf=ddf).loc[list(fit.design.fixed_names)]
     chosen = _chosen(names, list(table.index))
     quantile: Any = normal_quantile(level)
     if ddf is not None:

@@ -21,15 +21,12 @@ from mmlib.arrays import FloatArray, IntArray, lower
 from mmlib.design.terms import RandomTerm, templates
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
-from mmlib.engine.quasi_newton import Point, QuadraticModel, descend
+from mmlib.engine.quasi_newton import PRECISE, Point, QuadraticModel, descend
 from mmlib.errors import DataError
 from mmlib.results.fit import Fit
 
 NUDGE = 0.02
 """A column of a factor that starts at zero would stay there: it starts at this share of σ̂."""
-
-TOLERANCE = 1e-13
-"""A search ends when a step promises less than this share of the objective."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ class HeldObjective:
         point = at(self._nudged(self.start if start is None else start))
         if len(point.x):
             model = self._model or QuadraticModel.by_differences(at, point)
-            point, self._model = descend(at, point, model, tolerance=TOLERANCE)
+            point, self._model = descend(at, point, model, tolerance=PRECISE)
         if start is None or not self._in_false_valley(point.x):
             return point
         self._model = None

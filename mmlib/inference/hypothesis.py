@@ -14,8 +14,15 @@ from numpy.typing import ArrayLike
 from mmlib.arrays import FloatArray
 from mmlib.design.build import FixedTerm
 from mmlib.design.checks import did_you_mean, require_fit
+from mmlib.design.names import alias, name_of, quoted, unquoted
 from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.inference.terms import contains, term_hypotheses
 from mmlib.results.fit import Fit
+
+_COLON = r":(?=(?:[^`]*`[^`]*`)*[^`]*$)"
+"""A colon outside backticks."""
+
+_QUOTED = "`(?:[^`]|``)+`"
 
 DEPENDENT = 1e-9
 """A row depends on those before it when less than this share of it is left after them."""
@@ -51,10 +58,12 @@ def hypothesis_matrix(
     ----------
     fit : LMMResult
     L : str, sequence of str, array of shape (p,) or (ℓ, p), or Hypothesis
-        The name of a term of the fixed part (``"treat"``, ``"A:B"``: all its coefficients are 0);
-        equations in the coefficients, separated by commas (``"treat[T.B] = treat[T.C]"``,
-        ``"2*x - 3 = z"``; without ``=`` the expression is 0); several such texts; or the matrix.
-        A `Hypothesis` has been read already, and is returned as it is.
+        The name of a term of the fixed part (``"treat"``, ``"A:B"``): what `mmlib.anova` tests,
+        that all its coefficients are 0 or, for a term that stands in an interaction as well, that
+        its effects averaged over the levels there are 0 (type III). Equations in the coefficients,
+        separated by commas (``"treat[T.B] = treat[T.C]"``, ``"2*x - 3 = z"``; without ``=`` the
+        expression is 0); several such texts; or the matrix. A `Hypothesis`
+        has been read already, and is returned as it is.
     rhs : float or array, shape (ℓ,), optional
         Right-hand sides β_H for a matrix, by default 0. Equations carry their own.
 
@@ -77,9 +86,9 @@ def hypothesis_matrix(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> hypothesis_matrix(fit, "treat[T.B] = treat[T.C]").L
+    >>> mm.hypothesis_matrix(fit, "treat[T.B] = treat[T.C]").L
     array([[ 0.,  1., -1.,  0.]])
-    >>> hypothesis_matrix(fit, "treat").description
+    >>> mm.hypothesis_matrix(fit, "treat").description
     'treat[T.B] = 0, treat[T.C] = 0, treat[T.D] = 0'
     """
     require_fit(fit)
@@ -107,18 +116,31 @@ def find_term(fit: Fit, name: str) -> FixedTerm | None:
     The order in a product is left open, and so is the coding: ``"treat"`` finds
     ``C(treat, contr.sum)``.
     """
-    wanted = sorted(_closed_up(name).split(":"))
-    for spelling in (str, _uncoded):
+    for wrap in (str, quoted):
         for term in fit.design.fixed_terms:
-            if sorted(spelling(part) for part in _closed_up(term.name).split(":")) == wanted:
+            if name == wrap(term.name):
                 return term
+    wanted = _parts(name)
+    for spelling in (str, _uncoded):
+        found = [
+            term
+            for term in fit.design.fixed_terms
+            if sorted(map(spelling, _parts(term.name))) == wanted
+        ]
+        if len(found) == 1:
+            return found[0]
     return None
+
+
+def _parts(name: str) -> list[str]:
+    """The factors of a product, without spaces, in one order."""
+    return sorted(unquoted(part) for part in re.split(_COLON, _closed_up(name)))
 
 
 def _uncoded(factor: str) -> str:
     """The column in ``C(column, ...)``."""
-    coded = re.fullmatch(r"C\(([^,()]+)(,.*)?\)", factor)
-    return coded[1] if coded else factor
+    coded = re.fullmatch(r"C\((`(?:[^`]|``)+`|[^,()]+)(,.*)?\)", factor)
+    return unquoted(coded[1]) if coded else factor
 
 
 def _closed_up(text: str) -> str:
@@ -177,48 +199,64 @@ def _from_text(fit: Fit, text: str) -> tuple[FloatArray, FloatArray]:
             f"the columns of {text!r} were left out of the fit because they depend on others: "
             "there is nothing to test."
         )
-    return np.eye(len(names))[list(term.columns)], np.zeros(len(term.columns))
+    L = np.eye(len(names))[list(term.columns)]
+    if any(contains(other, term) for other in fit.design.fixed_terms if other.columns):
+        L = term_hypotheses(fit.design, type=3)[term.name]
+    return L, np.zeros(len(L))
 
 
 def _from_equations(fit: Fit, text: str) -> tuple[FloatArray, FloatArray]:
-    names = fit.design.fixed_names
+    design = fit.design
+    example = f"'{design.fixed_names[-1]} = 0'"
     try:
-        equations = LinearConstraints.from_spec(_quote(text, names), variable_names=names)
+        equations = LinearConstraints.from_spec(
+            _with_aliases(text, design.all_names), variable_names=[*map(alias, design.all_names)]
+        )
     except KeyError as error:
-        unknown = str(error.args[0])
-        if unknown in fit.design.aliased:
-            raise RankError(
-                f"the coefficient {unknown!r} was left out of the fit because its column depends "
-                "on others: it cannot be tested."
-            ) from None
-        known = [*names, *(term.name for term in fit.design.fixed_terms if term.name != "1")]
+        unknown = name_of(str(error.args[0]))
+        known = [*design.all_names, *(t.name for t in design.fixed_terms if t.name != "1")]
         raise FormulaError(
             f"{text!r}: the fit has no term or coefficient {unknown!r}."
-            f"{did_you_mean(unknown, known)} Its coefficients are {', '.join(names)}."
+            f"{did_you_mean(unknown, known)} Its coefficients are {', '.join(design.fixed_names)}."
         ) from None
     except (FormulaicError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no equation"
         raise FormulaError(
-            f"cannot read {text!r} as a linear hypothesis ({reason}); "
-            f"write it as '{names[-1]} = 0'."
+            f"cannot read {text!r} as a linear hypothesis ({name_of(reason)}); write it as "
+            f"{example}."
         ) from None
     matrix = np.atleast_2d(np.asarray(equations.constraint_matrix, dtype=float))
     if not matrix.size:
-        raise FormulaError(f"cannot read {text!r}: write an equation such as '{names[-1]} = 0'.")
-    return matrix, np.asarray(equations.constraint_values, dtype=float).reshape(-1)
+        raise FormulaError(f"cannot read {text!r}: write an equation such as {example}.")
+    for name, column in zip(design.all_names, matrix.T, strict=True):
+        if name in design.aliased and column.any():
+            raise RankError(
+                f"the coefficient {name!r} was left out of the fit because its column depends on "
+                "others: it cannot be tested."
+            )
+    kept = [name not in design.aliased for name in design.all_names]
+    return matrix[:, kept], np.asarray(equations.constraint_values, dtype=float).reshape(-1)
 
 
-def _quote(text: str, names: Sequence[str]) -> str:
-    """Put backticks around the coefficients' names, which may hold signs of their own."""
-    by_text = {_closed_up(name): name for name in names}
-    spaced = (r"\s*".join(map(re.escape, text)) for text in sorted(by_text, key=len, reverse=True))
-    pattern = rf"`[^`]*`|(?<![\w.\]:])(?:{'|'.join(spaced)})(?![\w\[(:.])"
+def _with_aliases(text: str, names: Sequence[str]) -> str:
+    """Put aliases for the coefficients' names, which may hold signs of their own."""
+    by_text: dict[str, list[str]] = {}
+    for name in names:
+        by_text.setdefault(_closed_up(name), []).append(name)
+    longest = sorted(filter(None, by_text), key=len, reverse=True)
+    spaced = [r"\s*".join(map(re.escape, text)) for text in longest]
+    known = [rf"(?<![\w.\]:])(?:{text})(?![\w\[(:.])" for text in spaced]
+    longer = [k for k, text in zip(known, longest, strict=True) if re.match(_QUOTED + ".", text)]
+    pattern = "|".join([*longer, _QUOTED, *known])
 
-    def in_backticks(match: re.Match[str]) -> str:
-        text = match[0].strip("`")
-        return f"`{by_text.get(_closed_up(text), text)}`"
+    def as_alias(match: re.Match[str]) -> str:
+        for written in (match[0], unquoted(match[0])):
+            same = [written] if written in names else by_text.get(_closed_up(written), [])
+            if len(same) == 1:
+                return alias(same[0])
+        return alias(unquoted(match[0]))
 
-    return re.sub(pattern, in_backticks, text)
+    return re.sub(pattern, as_alias, text)
 
 
 def _require_independent(L: FloatArray, rhs: FloatArray, names: Sequence[str]) -> None:

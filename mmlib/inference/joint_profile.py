@@ -72,9 +72,8 @@ def joint_profile(
     Examples
     --------
     >>> import mmlib as mm
-    >>> from mmlib.inference.joint_profile import joint_profile
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-    >>> joint = joint_profile(fit, "sigma", "Intercept", n=5)
+    >>> joint = mm.joint_profile(fit, "sigma", "Intercept", n=5)
     >>> joint.rise.shape
     (5, 5)
     """

@@ -91,7 +91,7 @@ def kenward_roger(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> test = kenward_roger(fit, "treat")
+    >>> test = mm.kenward_roger(fit, "treat")
     >>> round(test.statistic, 4), [round(df, 4) for df in test.df], round(test.pvalue, 4)
     (1.2389, [3, 12.0], 0.3387)
     """
@@ -119,8 +119,12 @@ def kenward_roger(
 def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     """Covariance matrix of the fixed effects, adjusted for the uncertainty of the variances.
 
-    Φ_A of Kenward and Roger (1997); equal to `fit.vcov()` in balanced designs. A fit by maximum
-    likelihood is refitted by REML.
+    Φ_A of Kenward and Roger (1997); equal to `LMMResult.vcov` in balanced designs. A fit by
+    maximum likelihood is refitted by REML.
+
+    Parameters
+    ----------
+    fit : LMMResult
 
     Returns
     -------
@@ -131,11 +135,23 @@ def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-    >>> round(float(adjusted_vcov(fit).loc["treat[T.B]", "treat[T.B]"]), 5)
+    >>> round(float(mm.adjusted_vcov(fit).loc["treat[T.B]", "treat[T.B]"]), 5)
     7.53333
     """
     names = list(fit.design.fixed_names)
-    return pd.DataFrame(_adjustment(fit).vcov, index=names, columns=names)
+    return pd.DataFrame(_adjustment(fit).vcov.copy(), index=names, columns=names)
+
+
+def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
+    """Degrees of freedom of each row of L tested alone, shape (m,), and what to know of them."""
+    adjusted = _adjustment(fit)
+    with single_threaded():
+        rows = solve_triangular(fit.blocks.R, L.T, trans="T").T
+        variances = np.einsum("mi,ij,mj->m", rows, adjusted.Phi, rows)
+        slopes = np.einsum("mi,rij,mj->mr", rows, adjusted.slopes, rows)
+    with np.errstate(invalid="ignore"):  # a row of zeros has none
+        df = 2 * variances**2 / np.einsum("mr,rs,ms->m", slopes, adjusted.W, slopes)
+    return df, adjusted.notes
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from mmlib.arrays import FloatArray, lower_triangle, random_matrix
 from mmlib.design.build import Design
 from mmlib.design.checks import require_fit
 from mmlib.design.terms import RandomTerm, n_theta
+from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.inference.report import HypothesisTest
 from mmlib.results.fit import Fit
@@ -57,6 +58,7 @@ class LikelihoodRatioTest(HypothesisTest):
         return columns
 
 
+@by_our_words
 def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     """Compare two nested fits by twice the difference of their log-likelihoods.
 
@@ -92,7 +94,7 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     >>> pulp = mm.load_dataset("pulp")
     >>> null = mm.lmm("bright ~ 1", pulp, reml=False)
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp, reml=False)
-    >>> test = lrt(null, fit)
+    >>> test = mm.lrt(null, fit)
     >>> round(test.statistic, 4), round(test.pvalue, 3), round(test.pvalue_mixture, 4)
     (2.5684, 0.109, 0.0545)
     """

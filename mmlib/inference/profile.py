@@ -8,7 +8,7 @@ and an interval is where |ζ| stays below the square root of the χ²₁ quantil
 root, not by interpolation. (Bates et al. 2015, section 5.1; the boundary counts as an end where ζ
 does not reach the quantile.)
 
-What is minimised, with the parameter held, is in `mmlib.held`.
+What is minimised, with the parameter held, is in `mmlib.inference.held`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def profile(fit: Fit) -> Profile:
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("Yield ~ 1 + (1 | Batch)", mm.load_dataset("dyestuff"))
-    >>> profile(fit).confint(parameters=["sigma"]).round(4).to_numpy().tolist()
+    >>> mm.profile(fit).confint(parameters="sigma").round(4).to_numpy().tolist()
     [[38.2301, 67.6577]]
     """
     require_fit(fit)
@@ -95,7 +95,25 @@ class Profile:
         return pd.Series({name: curve.estimate for name, curve in self._curves.items()})
 
     def zeta(self, parameter: str, value: float) -> float:
-        """Signed root ζ of the rise of the objective when `parameter` is held at `value`."""
+        """Signed root ζ of the rise of the objective when a parameter is held.
+
+        Parameters
+        ----------
+        parameter : str
+            One of `parameters`.
+        value : float
+            Where it is held, in its own unit.
+
+        Returns
+        -------
+        float
+            Negative below the estimate.
+
+        Raises
+        ------
+        DataError
+            If there is no such parameter, or it cannot have this value.
+        """
         curve = self._curve(parameter)
         try:
             possible = curve.lowest <= value <= curve.highest
@@ -135,6 +153,15 @@ class Profile:
 
     def grid(self, parameter: str, *, n: int = 25, level: float = 0.99) -> pd.DataFrame:
         """ζ on a grid that spans the interval of the given level, for drawing.
+
+        Parameters
+        ----------
+        parameter : str
+            One of `parameters`.
+        n : int
+            Points of the grid.
+        level : float
+            Coverage of the interval that the grid spans, between 0 and 1.
 
         Returns
         -------

@@ -155,7 +155,7 @@ def draw(
             error = problem
         finally:
             done.close()
-    return Draws(seed, nsim, parts, origin, error)
+    return Draws(seed, nsim, parts, origin, _explained(error, task))
 
 
 def warn_interrupted(drawn: int, nsim: int) -> None:
@@ -223,22 +223,24 @@ def _on(
             try:
                 future = executor.submit(_draw_part, task, seed, part)
             except Exception as error:  # noqa: BLE001  an executor may fail in any way
-                yield part, _explained(error, task)
+                yield part, error
                 break
             futures[future] = part
         for future in _as_they_end(set(futures)):
             try:
                 outcome = future.result()
             except Exception as error:  # noqa: BLE001
-                outcome = _explained(error, task)
+                outcome = error
             yield futures[future], outcome
     finally:
         for future in futures:
             future.cancel()
 
 
-def _explained(error: Exception, task: Task) -> Exception:
+def _explained(error: Exception | None, task: Task) -> Exception | None:
     """The error; if the task could not be pickled, one that says so in every version of Python."""
+    if error is None:
+        return None
     try:
         pickle.dumps(task)
     except Exception as problem:  # noqa: BLE001  a class may refuse in any way

@@ -72,7 +72,7 @@ def satterthwaite(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
-    >>> test = satterthwaite(fit, "Days")
+    >>> test = mm.satterthwaite(fit, "Days")
     >>> round(test.statistic, 3), [round(df, 4) for df in test.df]
     (45.853, [1, 17.0])
     """
@@ -98,6 +98,18 @@ def satterthwaite(
         pvalue=f_tail(len(rows), df, statistic),
         notes=spread.notes + (FEW,) * bool(dfs.min() <= 2),
     )
+
+
+def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
+    """Degrees of freedom of each row of L tested alone, shape (m,), and what to know of them."""
+    spread = _vcov_spread(fit)
+    with single_threaded():
+        rows = solve_triangular(fit.blocks.R, L.T, trans="T").T
+        variances = np.einsum("mi,ij,mj->m", rows, spread.Phi, rows)
+        slopes = np.einsum("mi,kij,mj->mk", rows, spread.slopes, rows)
+    with np.errstate(invalid="ignore"):  # a row of zeros has none
+        df = 2 * variances**2 / np.einsum("mk,kl,ml->m", slopes, spread.covariance, slopes)
+    return df, spread.notes
 
 
 def _combined(dfs: FloatArray) -> float:

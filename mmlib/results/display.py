@@ -143,7 +143,12 @@ class Summary:
         )
 
     def to_latex(self) -> str:
-        """The lines as paragraphs, the tables as tabulars (needs the booktabs package)."""
+        """The lines as paragraphs, the tables as tabulars (needs the booktabs package).
+
+        Returns
+        -------
+        str
+        """
         return "\n\n".join(
             part.translate(_LATEX).replace("\n", " \\\\\n")
             if isinstance(part, str)

@@ -19,6 +19,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, IntArray, random_matrix
 from mmlib.engine.factor import Factor
 from mmlib.engine.grouping import Grouping
+from mmlib.frozen import close
 
 CHUNK = 4096
 """Rows whose dense products are held in memory at once."""
@@ -58,6 +59,7 @@ class EffectsCovariance:
                 A.insert(0, blocks.cross.matrix)
             through = self.W @ sparse.hstack(A, format="csr")
             self.E = sparse.vstack([-through, self.E], format="csr")
+        close(self)
 
     def rows(
         self, X: FloatArray, effects: Sequence[tuple[IntArray, FloatArray]], scale: FloatArray

@@ -115,11 +115,36 @@ class Fit(Frozen):
         return self.nobs - (self.design.p if self.reml else 0)
 
     def fixef(self) -> pd.Series:
-        """Fixed effects by name."""
+        """Estimates of the fixed effects β, by name.
+
+        Returns
+        -------
+        Series, length p
+            In units of y per unit of each column of X.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.fixef()["Intercept"]), 4)
+        60.4
+        """
         return pd.Series(self.beta.copy(), index=list(self.design.fixed_names), name="Estimate")
 
     def vcov(self) -> pd.DataFrame:
-        """Covariance matrix of the fixed effects given θ: σ²(XᵀV⁻¹X)⁻¹."""
+        """Covariance matrix of the estimated fixed effects given θ: σ²(XᵀV⁻¹X)⁻¹.
+
+        Returns
+        -------
+        DataFrame, shape (p, p)
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.vcov().loc["Intercept", "Intercept"]), 5)
+        0.02233
+        """
         names = list(self.design.fixed_names)
         return pd.DataFrame(self._vcov.copy(), index=names, columns=names)
 
@@ -131,7 +156,19 @@ class Fit(Frozen):
         return half @ half.T
 
     def varcorr(self) -> VarCorr:
-        """Variances, standard deviations and correlations of the random effects."""
+        """Variances, standard deviations and correlations of the random effects.
+
+        Returns
+        -------
+        VarCorr
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(fit.varcorr().sd("operator"), 4)
+        0.2609
+        """
         return VarCorr(covariances(self.design.terms, self.theta, self.sigma), self.sigma)
 
     # ---- criteria --------------------------------------------------------------------------
@@ -194,7 +231,20 @@ class Fit(Frozen):
     # ---- random effects, fitted values -------------------------------------------------------
 
     def ranef(self) -> dict[str, pd.DataFrame]:
-        """Conditional modes of the random effects (BLUPs): for each grouping, levels × columns."""
+        """Conditional modes of the random effects, their best linear unbiased predictions (BLUPs).
+
+        Returns
+        -------
+        dict
+            For each grouping a DataFrame, a row for each level and a column for each effect.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.ranef()["operator"]["Intercept"].round(3).tolist()
+        [-0.122, -0.259, 0.168, 0.213]
+        """
         return as_tables(self.blocks.groupings, self._modes.b)
 
     def term_modes(self) -> list[FloatArray]:
@@ -215,6 +265,13 @@ class Fit(Frozen):
         dict
             For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`, in
             squared units of y.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.cond_var()["operator"][0, 0, 0]), 5)
+        0.0162
         """
         return self._variances(beta_estimated=False)
 
@@ -222,16 +279,55 @@ class Fit(Frozen):
         """Prediction-error variance Var(b̂ − b): β is estimated, θ and σ are taken as known.
 
         Never smaller than `cond_var`, and what an interval for b should be made of (Henderson
-        1975). Arrays as there.
+        1975).
+
+        Returns
+        -------
+        dict
+            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`, in
+            squared units of y.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.prediction_error_var()["operator"][0, 0, 0]), 5)
+        0.02917
         """
         return self._variances(beta_estimated=True)
 
     def cond_sd(self) -> dict[str, pd.DataFrame]:
-        """Conditional standard deviations (β known), in tables like those of `ranef`."""
+        """Conditional standard deviations of the random effects: β, θ and σ are taken as known.
+
+        Returns
+        -------
+        dict
+            Tables like those of `ranef`, in units of y.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.cond_sd()["operator"].loc["a", "Intercept"]), 4)
+        0.1273
+        """
         return self._standard_deviations(self.cond_var())
 
     def prediction_error_sd(self) -> dict[str, pd.DataFrame]:
-        """Prediction-error standard deviations (β estimated), in tables like those of `ranef`."""
+        """Standard deviations of b̂ − b: β is estimated, θ and σ are taken as known.
+
+        Returns
+        -------
+        dict
+            Tables like those of `ranef`, in units of y.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(float(fit.prediction_error_sd()["operator"].loc["a", "Intercept"]), 4)
+        0.1708
+        """
         return self._standard_deviations(self.prediction_error_var())
 
     def _variances(self, *, beta_estimated: bool) -> dict[str, FloatArray]:
@@ -288,6 +384,23 @@ class Fit(Frozen):
             The new response on the scale of the formula's left side; by default the old one.
         reml : bool, optional
             By default as this fit.
+
+        Returns
+        -------
+        LMMResult
+
+        Raises
+        ------
+        DataError
+            If `y` has another shape or another index than the rows of the fit, or cannot be a
+            response.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> round(fit.refit(reml=False).objective, 4)
+        16.5117
         """
         reml = self.reml if reml is None else reml
         with single_threaded():
@@ -317,7 +430,7 @@ class Fit(Frozen):
     ) -> FloatArray:
         """Draw new responses from the fitted model, or from the same design with other parameters.
 
-        Each replicate draws the spherical effects u (terms in the order of `design.terms`, levels
+        Each replicate draws the spherical effects u (terms in the order of `Design.terms`, levels
         in order), then the errors; so the first k of n replicates do not depend on n. The numbers
         come from `rng` one after the other: a second call with the same Generator goes on where
         the first ended, and a bootstrap with the same `rng` draws others.
@@ -338,6 +451,19 @@ class Fit(Frozen):
         Returns
         -------
         ndarray, shape (nsim, nobs)
+            In units of y.
+
+        Raises
+        ------
+        DataError
+            If `nsim` is no positive whole number, or `rng` nothing that numpy takes.
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.simulate(3, rng=1).shape
+        (3, 20)
         """
         nsim = require_count("nsim", nsim)
         rng, truth = as_generator(rng), self.truth

@@ -16,6 +16,7 @@ in Medicine 24:893–909.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -26,7 +27,7 @@ from scipy import sparse
 from scipy.linalg import lapack, solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray
-from mmlib.design.checks import require_choice, require_columns
+from mmlib.design.checks import names_in, require_choice, require_columns
 from mmlib.design.terms import group_codes, templates
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
@@ -48,22 +49,22 @@ class Influence(Frozen):
 
     Attributes
     ----------
-    by : str or None
-        What was left out at a time: the levels of this column, or, if None, single rows.
+    group : str or None
+        What was left out at a time: the levels of this grouping or, if None, single rows.
     leverage : Series
         Hat value ∂ŷ/∂y of a row, random effects included; for a group the sum over its rows.
     cooks_distance : Series
         (β̂ − β̂₍I₎)ᵀ vcov(β̂)⁻¹ (β̂ − β̂₍I₎) / p: what leaving out does to the fixed effects. nan where
         β could not be estimated without these rows.
     cooks_conditional : Series
-        The same for fixed and random effects together, which is what lme4's `cooks.distance` gives.
+        The same for fixed and random effects together, as lme4's ``cooks.distance`` gives it.
     dfbeta : DataFrame, one column for each fixed effect
         β̂ − β̂₍I₎.
     dfbetas : DataFrame, one column for each fixed effect
         `dfbeta` in standard errors of the full fit.
     """
 
-    by: str | None
+    group: str | None
     leverage: pd.Series
     cooks_distance: pd.Series
     cooks_conditional: pd.Series
@@ -71,7 +72,14 @@ class Influence(Frozen):
     dfbetas: pd.DataFrame
 
     def to_frame(self) -> pd.DataFrame:
-        """Leverage, both distances, and DFBETAS side by side, a row for each case."""
+        """All measures side by side.
+
+        Returns
+        -------
+        DataFrame
+            A row for each case; leverage, both distances, and a column of DFBETAS for each fixed
+            effect.
+        """
         measures = [self.leverage, self.cooks_distance, self.cooks_conditional]
         return pd.concat([*measures, self.dfbetas.add_prefix("dfbetas_")], axis=1)
 
@@ -82,7 +90,7 @@ class Influence(Frozen):
         return f"<p>{escape(self._title())}</p>{self.to_frame().to_html()}"
 
     def _title(self) -> str:
-        case = "one row" if self.by is None else f"one level of {self.by}"
+        case = "one row" if self.group is None else f"one level of {self.group}"
         return f"Influence of leaving out {case} at a time, θ and σ held"
 
 
@@ -126,7 +134,7 @@ def leverage(fit: Fit) -> pd.Series:
     return pd.Series(hat, index=fit.design.index, name="leverage")
 
 
-def influence(fit: Fit, by: str | None = None) -> Influence:
+def influence(fit: Fit, *, group: str | Sequence[str] | None = None) -> Influence:
     """What `LMMResult.influence` gives."""
     if fit.design.p == 0:
         raise DataError(
@@ -136,13 +144,15 @@ def influence(fit: Fit, by: str | None = None) -> Influence:
     rows = design_rows(fit)
     resid = residuals(fit, scaled="pearson").to_numpy() * fit.sigma
     with single_threaded():
-        if by is None:
+        if group is None:
             index: pd.Index = fit.design.index
             parts = _single_rows(fit.effects_covariance, rows, resid)
         else:
-            codes, index = _cases(fit, by)
+            factors = _factors(fit, group)
+            codes, index = group_codes(fit.design.frame, factors)
+            group = ":".join(factors)
             parts = _groups(fit.effects_covariance, rows, resid, codes)
-        return _report(fit, by, index, *parts)
+        return _report(fit, group, index, *parts)
 
 
 def design_rows(fit: Fit) -> sparse.csr_array:
@@ -153,13 +163,15 @@ def design_rows(fit: Fit) -> sparse.csr_array:
     return fit.effects_covariance.rows(design.X, effects, scale)
 
 
-def _cases(fit: Fit, by: str) -> tuple[IntArray, pd.Index]:
+def _factors(fit: Fit, group: str | Sequence[str]) -> list[str]:
+    """The columns whose combinations are left out, one after the other."""
     frame = fit.design.frame
-    if not isinstance(by, str):
-        raise DataError(f"by must be the name of a column that the model uses, not {by!r}.")
-    factors = [by] if by in frame.columns else by.split(":")
+    if not isinstance(group, str | Sequence):
+        raise DataError(f"group must name columns that the model uses, not {group!r}.")
+    names = names_in(group)
+    factors = [f for name in names for f in ([name] if name in frame else str(name).split(":"))]
     require_columns(frame, factors, "the model")
-    return group_codes(frame, factors)
+    return factors
 
 
 Parts = tuple[FloatArray, FloatArray, FloatArray]
@@ -214,7 +226,7 @@ def _one_group(
 
 def _report(
     fit: Fit,
-    by: str | None,
+    group: str | None,
     index: pd.Index,
     hat: FloatArray,
     length: FloatArray,
@@ -227,7 +239,7 @@ def _report(
     )
     distance = ((move @ fit.effects_covariance.factor.fixed_factor()) ** 2).sum(axis=1) / scale
     return Influence(
-        by=by,
+        group=group,
         leverage=pd.Series(hat, index=index, name="leverage"),
         cooks_distance=pd.Series(distance, index=index, name="cooks_distance"),
         cooks_conditional=pd.Series(length / scale, index=index, name="cooks_conditional"),

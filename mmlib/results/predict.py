@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray, IntArray
-from mmlib.design.build import Design, evaluate, usable_columns
+from mmlib.design.build import Design
 from mmlib.design.checks import (
     as_numbers,
     did_you_mean,
@@ -23,13 +23,15 @@ from mmlib.design.checks import (
 from mmlib.design.formula import columns_used, parse_with_formulaic
 from mmlib.design.terms import RandomTerm, templates
 from mmlib.engine.threads import single_threaded
-from mmlib.errors import DataError
+from mmlib.errors import DataError, RankError
 from mmlib.results.fit import Fit
 
 NewLevels = Literal["error", "population"]
 Interval = Literal["confidence", "prediction"]
 Random = str | Sequence[str] | Literal[False] | None
+Missing = Literal["error", "nan"]
 
+_COLUMNS = ["predicted", "lower", "upper", "se"]
 INCLUDED = {
     "confidence": "the errors of the fixed effects and of the modes of known levels",
     "prediction": "the errors of the fixed effects and of the modes of known levels, the effects "
@@ -57,15 +59,38 @@ def predict(
     interval: Interval | None = None,
     level: float = 0.95,
     random: Random = None,
+    missing: Missing = "error",
 ) -> pd.Series | pd.DataFrame:
     """What `LMMResult.predict` gives."""
     require_choice("new_levels", new_levels, ("error", "population"))
     require_choice("interval", interval, (*INCLUDED, None))
+    require_choice("missing", missing, ("error", "nan"))
     counted = _counted(fit.design, random)
     if new is None:
-        rows = _rows_of_fit(fit.design, counted)
-    else:
-        rows = _new_rows(fit.design, new, counted, new_levels)
+        return _predict(fit, _rows_of_fit(fit.design, counted), interval, level)
+    ask = _Question.of(fit.design, counted, with_all_terms=interval == "prediction")
+    new = require_frame(new, "new")
+    require_columns(new, ask.columns, "new")
+    possible = np.ones(len(new), dtype=bool)
+    if missing == "nan":
+        possible = ask.complete(new, groupings=new_levels == "error")
+    fit.design.check_types(new[possible], ask.coded)
+    possible[possible] = _estimable(fit.design, new[possible], ask.fixed, missing)
+    if not possible.any():
+        names = _COLUMNS if interval else _COLUMNS[:1]
+        nothing = pd.DataFrame(np.nan, index=new.index, columns=names)
+        return nothing if interval else nothing["predicted"]
+    found = _predict(fit, _new_rows(ask, new[possible], new_levels), interval, level)
+    if possible.all():
+        return found
+    placed = found.set_axis(np.flatnonzero(possible)).reindex(range(len(new)))
+    placed.attrs = found.attrs
+    return placed.set_axis(new.index)
+
+
+def _predict(
+    fit: Fit, rows: _Rows, interval: Interval | None, level: float
+) -> pd.Series | pd.DataFrame:
     predicted = rows.X @ fit.beta + rows.offset
     for modes, codes, values in zip(fit.term_modes(), rows.codes, rows.values, strict=True):
         predicted += np.where(codes < 0, 0.0, (modes[codes] * values).sum(axis=1))
@@ -73,15 +98,8 @@ def predict(
         return pd.Series(predicted, index=rows.index, name="predicted")
     reach = normal_quantile(level)
     se = np.sqrt(_variance(fit, rows, new_observation=interval == "prediction"))
-    table = pd.DataFrame(
-        {
-            "predicted": predicted,
-            "lower": predicted - reach * se,
-            "upper": predicted + reach * se,
-            "se": se,
-        },
-        index=rows.index,
-    )
+    columns = (predicted, predicted - reach * se, predicted + reach * se, se)
+    table = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)), index=rows.index)
     table.attrs["includes"] = INCLUDED[interval]
     return table
 
@@ -118,29 +136,81 @@ def _rows_of_fit(design: Design, counted: set[str]) -> _Rows:
     )
 
 
-def _new_rows(design: Design, new: pd.DataFrame, counted: set[str], new_levels: str) -> _Rows:
-    new = require_frame(new, "new")
-    texts = [design.formula.fixed, *(part.expr for part in design.formula.random)]
-    coded = set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
-    groupings = {
-        name for part in design.formula.random for name in part.factors if part.group in counted
-    }
-    offset = {design.offset_column} if design.offset_column else set()
-    require_columns(new, sorted(coded | groupings | offset), "new")
-    design.check_types(new, sorted(coded))
-    new = usable_columns(new, sorted(coded))
-    values = [evaluate(term._spec, new)[0] for term in design.terms]
-    codes = [
-        _known_codes(term, new, new_levels) if term.group in counted else np.full(len(new), -1)
-        for term in design.terms
-    ]
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What a prediction needs of new data.
+
+    Attributes
+    ----------
+    fixed, coded, offset, groupings : list of str
+        Columns: of the fixed part, of all expressions, and what they are called.
+    counted, used : list of RandomTerm
+        The terms whose modes count, and those whose columns are needed.
+    """
+
+    design: Design
+    fixed: list[str]
+    coded: list[str]
+    offset: list[str]
+    groupings: list[str]
+    counted: list[RandomTerm]
+    used: list[RandomTerm]
+
+    @classmethod
+    def of(cls, design: Design, counted: set[str], *, with_all_terms: bool) -> _Question:
+        """What the groupings that count need; the variance of the others needs their columns."""
+        terms = [term for term in design.terms if term.group in counted]
+        used = list(design.terms) if with_all_terms else terms
+        fixed = columns_used(parse_with_formulaic(design.formula.fixed))
+        return cls(
+            design=design,
+            fixed=sorted(fixed),
+            coded=sorted(fixed.union(*(term.sources for term in used))),
+            offset=[design.offset_column] if design.offset_column else [],
+            groupings=sorted({name for term in terms for name in term.part.factors}),
+            counted=terms,
+            used=used,
+        )
+
+    @property
+    def columns(self) -> list[str]:
+        """All of them, once."""
+        return list(dict.fromkeys([*self.coded, *self.groupings, *self.offset]))
+
+    def complete(self, new: pd.DataFrame, *, groupings: bool) -> np.ndarray:
+        """Mark the rows that miss nothing."""
+        names = [*self.coded, *self.offset, *(self.groupings if groupings else [])]
+        return np.array(new[names].notna().all(axis=1))
+
+
+def _estimable(design: Design, new: pd.DataFrame, fixed: list[str], missing: Missing) -> np.ndarray:
+    """Mark the rows whose mean can be estimated; by default refuse the others."""
+    if not len(new):
+        return np.ones(0, dtype=bool)
+    unknown = design.not_estimable(new)
+    if unknown.any() and missing == "error":
+        row = int(np.flatnonzero(unknown)[0])
+        cell = ", ".join(f"{name} = {new[name].iloc[row]}" for name in fixed)
+        raise RankError(
+            f"{int(unknown.sum())} row(s) of new cannot be predicted, such as {new.index[row]!r} "
+            f"({cell}): nothing in the fit says what their mean is, for "
+            f"{', '.join(design.aliased)} had to be left out of it; pass missing='nan' for no "
+            "number there."
+        )
+    return ~unknown
+
+
+def _new_rows(ask: _Question, new: pd.DataFrame, new_levels: str) -> _Rows:
+    terms, nowhere = ask.design.terms, np.full(len(new), -1)
     return _Rows(
         index=new.index,
-        X=design.fixed_matrix(new),
-        offset=_offset(design, new),
+        X=ask.design.fixed_matrix(new),
+        offset=_offset(ask.design, new),
         weights=np.ones(len(new)),
-        codes=codes,
-        values=values,
+        codes=[_known_codes(t, new, new_levels) if t in ask.counted else nowhere for t in terms],
+        values=[
+            t.matrix_for(new) if t in ask.used else np.zeros((len(new), t.width)) for t in terms
+        ],
     )
 
 

@@ -22,7 +22,7 @@ DDF = {
 def summarize(fit: Fit, coefficients: pd.DataFrame, ddf: str | None) -> Summary:
     """Header, criterion, scaled residuals, random effects, fixed effects, counts and notes."""
     parts: list[str | Table] = [_header(fit), _criterion(fit), _scaled_residuals(fit)]
-    parts.append(fit.varcorr().summary())
+    parts.extend(fit.varcorr().summary().parts)
     parts.append(_counts(fit))
     if fit.design.p:
         parts.append(_fixed_effects(coefficients, ddf))
@@ -77,6 +77,9 @@ def _fixed_effects(table: pd.DataFrame, ddf: str | None) -> Table:
         dfs = table["df"].round(2)
         columns["df"] = fixed_point(dfs, min(decimals_for(dfs), 2))
         columns["Pr(>|t|)"] = [f"{value:.4g}" for value in table["Pr(>|t|)"]]
+    for row in np.flatnonzero(table["Estimate"].isna()):
+        for name, column in columns.items():
+            column[row] = "dropped" if name == "Estimate" else ""
     cells = [columns[str(name)] for name in table.columns]
     rows = tuple(zip(map(str, table.index), *cells, strict=True))
     title = "Fixed effects" + (f" ({DDF[ddf]})" if ddf else "")
@@ -102,14 +105,7 @@ def _correlations(fit: Fit) -> Table:
 
 def _notes(fit: Fit) -> list[str]:
     """What a reader must know before trusting the numbers."""
-    notes = []
-    if fit.design.n_missing:
-        notes.append(f"{fit.design.n_missing} row(s) left out because a value is missing.")
-    if fit.design.aliased:
-        notes.append(
-            "Column(s) left out because they depend on the ones before: "
-            f"{', '.join(fit.design.aliased)}."
-        )
+    notes = list(fit.design.losses)
     if fit.design.sigma is not None:
         notes.append(f"σ is known, not estimated: {fit.design.sigma:g}.")
     if fit.is_singular:

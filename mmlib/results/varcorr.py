@@ -12,12 +12,22 @@ from mmlib.arrays import FloatArray
 from mmlib.design.terms import RandomTerm, templates
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
-from mmlib.results.display import Table, decimals_for, fixed_point
+from mmlib.results.display import Summary, Table, decimals_for, fixed_point
 
 
 @dataclass(frozen=True, eq=False)
 class TermCovariance(Frozen):
-    """Covariance matrix of the effects of one random term, shape (S, S), in squared units of y."""
+    """How the effects of one random term vary and covary.
+
+    Attributes
+    ----------
+    group : str
+        Name of the grouping.
+    columns : tuple of str
+        Names of its S effects.
+    covariance : ndarray, shape (S, S)
+        In squared units of y.
+    """
 
     group: str
     columns: tuple[str, ...]
@@ -60,6 +70,10 @@ class VarCorr:
         column : str, optional
             Which effect, where the grouping has several.
 
+        Returns
+        -------
+        float
+
         Raises
         ------
         DataError
@@ -92,7 +106,18 @@ class VarCorr:
         """Long table, a row for each variance and covariance (R's ``as.data.frame(VarCorr(m))``).
 
         Columns: ``grp, var1, var2`` (empty for a variance), ``vcov`` and ``sdcor`` (the standard
-        deviation, or the correlation).
+        deviation, or the correlation), in squared units of y and in units of y.
+
+        Returns
+        -------
+        DataFrame
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.varcorr().to_frame().round(3)["vcov"].tolist()
+        [0.068, 0.106]
         """
         rows: list[tuple[str, str, str, float, float]] = []
         for term in self.terms:
@@ -104,8 +129,23 @@ class VarCorr:
         rows.append(("Residual", "", "", self.sigma**2, self.sigma))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
-    def summary(self) -> Table:
-        """The variances as the summary of a fit shows them."""
+    def summary(self) -> Summary:
+        """The variances, as in the summary of a fit; text when printed, HTML in a notebook.
+
+        Returns
+        -------
+        Summary
+
+        Examples
+        --------
+        >>> import mmlib as mm
+        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+        >>> fit.varcorr().summary()
+        Random effects:
+         Groups   Name      Variance Std.Dev.
+         operator Intercept  0.06808   0.2609
+         Residual            0.10625   0.3260
+        """
         variances = [v for term in self.terms for v in np.diag(term.covariance)] + [self.sigma**2]
         sds = [sd for term in self.terms for sd in term.sd] + [self.sigma]
         cells = iter(
@@ -132,13 +172,13 @@ class VarCorr:
             "Std.Dev.",
             *["Corr", *[""] * n_correlations][:n_correlations],
         )
-        return Table("Random effects", header, tuple(rows), n_labels=2)
+        return Summary((Table("Random effects", header, tuple(rows), n_labels=2),))
 
     def __repr__(self) -> str:
-        return self.summary().to_text()
+        return str(self.summary())
 
     def _repr_html_(self) -> str:
-        return self.summary().to_html()
+        return self.summary()._repr_html_()
 
 
 def covariances(

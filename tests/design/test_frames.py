@@ -44,7 +44,7 @@ def test_missing_values_stay_missing():
     frame = in_polars().with_columns(
         Days=polars.when(polars.col("Days") == 3).then(None).otherwise(polars.col("Days"))
     )
-    assert mm.lmm(SLEEP, frame).design.n_missing == 18
+    assert mm.build_design(SLEEP, frame).n_missing == 18
 
 
 def test_an_enum_keeps_the_order_of_its_levels():

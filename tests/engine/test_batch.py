@@ -31,8 +31,8 @@ def test_value_gradient_and_minimum_are_those_of_the_engine(model, weighted, rem
     responses = fit.simulate(3, rng=rng)
     y = many._cross_products(responses)
     theta = np.abs(fit.theta) + rng.uniform(0.05, 0.4, (3, len(fit.theta)))
-    scaled = np.array([many.to_scaled(each) for each in theta])
-    np.testing.assert_allclose(many.to_theta(scaled), theta, rtol=1e-9, atol=1e-12)
+    scaled = fit.blocks.to_scaled(theta)
+    np.testing.assert_allclose(fit.blocks.to_theta(scaled), theta, rtol=1e-9, atol=1e-12)
     value, gradient = many.value_and_gradient(scaled, y)
     for b in range(3):
         blocks = fit.blocks.with_response(responses[b])

@@ -63,7 +63,7 @@ def test_balanced_one_way_has_the_closed_forms(levels, each, ratio, seed):
         profile = model.fit(responses, reml=reml)
         for y, gain, lam in zip(responses, profile.gain, profile.lam, strict=True):
             layout = mm.oneway("y ~ g", data.assign(y=y))
-            closed = layout.rlrt() if reml else layout.lrt()
+            closed = layout.exact_rlrt() if reml else layout.exact_lrt()
             assert gain == pytest.approx(closed.statistic, rel=1e-10, abs=1e-10)
             variances = layout.variance_components(method)
             expected = variances.sigma2_group / variances.sigma2_resid

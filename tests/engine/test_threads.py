@@ -1,5 +1,8 @@
 """BLAS keeps to one thread while mmlib computes, and gets its threads back afterwards."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -36,6 +39,36 @@ def test_one_thread_inside_and_as_before_outside():
 def test_threads_come_back_after_an_error():
     with pytest.raises(ZeroDivisionError), single_threaded():
         _ = 1 / 0
+    assert blas_threads() == {2}
+
+
+def test_threads_come_back_when_those_who_limited_them_overlap():
+    """The first to come leaves before the last: what the second found is not what to restore."""
+    both, first_left = threading.Barrier(2), threading.Event()
+
+    def first():
+        with single_threaded():
+            both.wait()
+        first_left.set()
+
+    def second():
+        both.wait()
+        with single_threaded():
+            assert first_left.wait(10)
+            return blas_threads()
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.submit(first), pool.submit(second)
+        one.result()
+        assert two.result() == {1}
+    assert blas_threads() == {2}
+
+
+def test_threads_come_back_after_fits_in_a_pool():
+    data = simulated()
+    with ThreadPoolExecutor(8) as pool:
+        fits = list(pool.map(lambda _: mm.lmm("y ~ x + (1 | g)", data), range(60)))
+    assert len({fit.objective for fit in fits}) == 1
     assert blas_threads() == {2}
 
 

@@ -161,3 +161,9 @@ def _read_json(name: str) -> dict[str, Any]:
     path = HERE / name
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     return json.loads(content)
+
+
+def load_report(name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the data of a situation from a public report, and what R says of them."""
+    numbers = json.loads((HERE / "reports" / "reports.json").read_text(encoding="utf-8"))
+    return pd.read_csv(HERE / "reports" / f"{name}.csv"), numbers.get(name, {})

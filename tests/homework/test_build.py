@@ -6,9 +6,9 @@ import nbformat
 import numpy as np
 import pytest
 
-from tools.homework import build as homework
 import mmlib as mm
 from tools import ROOT
+from tools.homework import build as homework
 from tools.homework.chapter import Cell, read_book
 from tools.homework.notebooks import Edition, write_answer, write_check
 from tools.homework.students import read_own_data, read_students
@@ -259,8 +259,8 @@ def test_own_data_come_from_the_fitted_model():
 
 
 def test_a_model_that_cannot_give_usable_data_is_an_error(monkeypatch):
-    monkeypatch.setattr("homework_students._SMALLEST_THETA", 1e6)
-    monkeypatch.setattr("homework_students._ATTEMPTS", 5)
+    monkeypatch.setattr("tools.homework.students._SMALLEST_THETA", 1e6)
+    monkeypatch.setattr("tools.homework.students._ATTEMPTS", 5)
     with pytest.raises(HomeworkError, match="pulp: no usable data in 5 draws from bright ~ 1"):
         OWN_DATA["pulp"].draw("anna", "salt")
 

@@ -10,9 +10,9 @@ import nbformat
 import pytest
 from nbgrader.api import Gradebook
 
-from tools.homework import build as homework
 import mmlib as mm
 from tools import ROOT
+from tools.homework import build as homework
 from tools.homework.students import read_own_data
 
 pytestmark = pytest.mark.slow

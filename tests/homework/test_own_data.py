@@ -7,10 +7,10 @@ import os
 
 import pytest
 
+from tests.helpers.trials import complaints, run_trial
 from tools import ROOT
 from tools.homework.chapter import read_book
 from tools.homework.students import read_own_data, uses, with_own_data
-from tests.helpers.trials import complaints, run_trial
 
 pytestmark = pytest.mark.slow
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tests.helpers.trials import complaints, run_trial
 from tools import ROOT
 from tools.book.execute import CHAPTERS
-from tests.helpers.trials import complaints, run_trial
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import mmlib as mm
-from mmlib.inference.anova import term_hypotheses
+from mmlib.inference.terms import term_hypotheses
 from tests.helpers import oracle
 from tests.helpers.cases import fitted
 from tests.helpers.inference import cases_with, uncoded
@@ -134,6 +134,7 @@ def test_a_covariate_is_averaged_over_slopes_and_does_not_contain_a_factor(unbal
     np.testing.assert_array_equal(L["A"], mm.hypothesis_matrix(fit, "A").L)
 
 
+@pytest.mark.filterwarnings("ignore::mmlib.DataWarning")
 def test_an_empty_cell_leaves_type_three_estimable(unbalanced):
     data = unbalanced[(unbalanced["A"] != "c") | (unbalanced["B"] != "v")]
     fit = mm.lmm("y ~ A * B + (1 | g)", data)

@@ -135,18 +135,6 @@ def test_weights_and_offset_are_used():
     np.testing.assert_allclose(test.sample[:6], expected, atol=1e-8)
 
 
-@pytest.mark.parametrize("engine", ["batch", "one by one"])
-def test_refits_agree_with_refit(sleep_fit, engine, monkeypatch):
-    if engine == "one by one":
-        monkeypatch.setattr(batch, "MAX_COLUMNS", 0)
-    responses = sleep_fit.simulate(5, rng=8)
-    fits = Refitter(sleep_fit)(responses)
-    refits = [sleep_fit.refit(y) for y in responses]
-    assert fits.converged.all()
-    np.testing.assert_allclose(fits.objective, [refit.objective for refit in refits], atol=1e-8)
-    np.testing.assert_allclose(fits.theta, [refit.theta for refit in refits], atol=1e-4)
-
-
 def test_a_missed_minimum_is_searched_again(sleep_fit, monkeypatch):
     null = mm.lmm("Reaction ~ Days + (1 | Subject)", mm.load_dataset("sleepstudy"))
     expected = parametric_bootstrap(null, sleep_fit, nsim=20, rng=9).sample

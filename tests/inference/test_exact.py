@@ -7,7 +7,9 @@ from scipy import stats
 
 import mmlib as mm
 from mmlib.engine.spectral import SpectralModel, Spectrum
+from mmlib.inference import exact
 from mmlib.inference.exact import NullDistribution, exact_lrt, exact_rlrt, probability_negative
+from mmlib.inference.replicate import BootstrapWarning
 from tests.helpers.oracle import load_data, load_exact_lrt, load_lecture, translate
 
 ORACLE = load_exact_lrt()
@@ -227,6 +229,49 @@ def test_a_seed_fixes_the_numbers():
     count = np.count_nonzero(one.sample >= one.statistic)
     assert one.pvalue == (1 + count) / 70_001
     assert one.mcse == pytest.approx(np.sqrt(one.pvalue * (1 - one.pvalue) / 70_000))
+
+
+@pytest.mark.parametrize("restrictions", [0, 2])
+def test_draws_depend_neither_on_how_many_there_are_nor_on_the_chunk(restrictions, monkeypatch):
+    mu, counts = np.array([1.0, 3.0]), np.array([2, 3])
+    null = NullDistribution(
+        Spectrum(20, 2, mu, counts, mu, counts), reml=not restrictions, restrictions=restrictions
+    )
+    expected = null.draw(1000, np.random.default_rng(7))
+    np.testing.assert_array_equal(null.draw(300, np.random.default_rng(7)), expected[:300])
+    monkeypatch.setattr(exact, "DRAWN_AT_ONCE", 64)
+    np.testing.assert_allclose(null.draw(1000, np.random.default_rng(7)), expected, rtol=1e-12)
+
+
+def test_an_interrupt_keeps_what_was_drawn(pulp, monkeypatch):
+    fit = mm.lmm("bright ~ 1 + (1 | operator)", pulp.iloc[1:])
+    expected = exact_rlrt(fit, nsim=200, rng=8)
+    plain, calls = NullDistribution._draw_some, []
+
+    def interrupted(self, nsim, rng):
+        calls.append(nsim)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return plain(self, nsim, rng)
+
+    monkeypatch.setattr(exact, "DRAWN_AT_ONCE", 100)
+    monkeypatch.setattr(NullDistribution, "_draw_some", interrupted)
+    with pytest.warns(BootstrapWarning, match="200 of 1000 replicates"):
+        part = exact_rlrt(fit, nsim=1000, rng=8)
+    assert (part.pvalue, part.mcse) == (expected.pvalue, expected.mcse)
+    assert "200 draws" in part.notes[-2]
+    assert "Stopped early: 1000" in part.notes[-1]
+    with pytest.raises(KeyboardInterrupt):
+        exact_rlrt(fit, nsim=1000, rng=8)
+
+
+def test_rounding_does_not_decide_whether_a_statistic_is_zero():
+    """With another random term the statistic is the difference of two searches."""
+    data = mm.load_dataset("sleepstudy")
+    means = data.groupby("Subject", observed=True)["Reaction"].transform("mean")
+    data = data.assign(Reaction=data["Reaction"] - means, half=data["Days"] < 5).iloc[1:]
+    test = exact_rlrt(mm.lmm("Reaction ~ Days + (1 | Subject) + (1 | half)", data), "Subject")
+    assert (test.statistic, test.pvalue) == (0.0, 1.0)
 
 
 def test_the_full_maximum_is_drawn():

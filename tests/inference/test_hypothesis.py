@@ -36,10 +36,31 @@ def row(fit, **weights):
 
 
 def test_a_term_takes_its_coefficients(fit):
-    L, rhs, description = hypothesis_matrix(fit, "A")
-    np.testing.assert_array_equal(L, np.vstack([row(fit, A_a2=1), row(fit, A_a3=1)]))
+    L, rhs, description = hypothesis_matrix(fit, "A:B")
+    np.testing.assert_array_equal(L, np.vstack([row(fit, A_a2_B_b2=1), row(fit, A_a3_B_b2=1)]))
     np.testing.assert_array_equal(rhs, [0, 0])
-    assert description == "A[T.a2] = 0, A[T.a3] = 0"
+    assert description == "A[T.a2]:B[T.b2] = 0, A[T.a3]:B[T.b2] = 0"
+
+
+@pytest.mark.parametrize("name", ["A", "B", "x", "x2", "A:B", "x:A"])
+def test_a_term_is_tested_as_anova_tests_it(fit, name):
+    """A main effect beside its interaction is averaged, not that of the reference level."""
+    table = mm.anova(fit).to_frame()
+    wanted = table.loc[name if name in table.index else "A:x"]
+    for test, ddf in ((mm.kenward_roger, "kenward-roger"), (mm.satterthwaite, "satterthwaite")):
+        wanted = mm.anova(fit, ddf=ddf).to_frame().loc[wanted.name]
+        found = test(fit, name)
+        np.testing.assert_allclose(found.statistic, wanted["F value"])
+        np.testing.assert_allclose(found.df, wanted[["NumDF", "DenDF"]].astype(float))
+
+
+def test_the_varieties_of_oats_beside_their_interaction():
+    """R: anova(lmer(yield ~ Variety * nitroF + (1 | Block/Variety), Oats), ddf = "K")."""
+    oats = mm.load_dataset("oats")
+    fit = mm.lmm("yield ~ Variety * C(nitro) + (1 | Block/Variety)", oats)
+    for test in (mm.kenward_roger(fit, "Variety"), mm.satterthwaite(fit, "Variety")):
+        np.testing.assert_allclose(test.statistic, 1.485340, rtol=1e-5)
+        np.testing.assert_allclose(test.df, [2, 10], rtol=1e-5)
 
 
 def test_the_order_in_a_product_is_open(fit):
@@ -70,7 +91,8 @@ def test_the_intercept_is_a_coefficient(fit):
         ("2*x - 3 = x2", {"x": 2, "x2": -1}, 3),
         ("A[T.a2]:x = 1", {"A_a2_x": 1}, 1),
         ("A[T.a2]:x + x - x2 = 1", {"A_a2_x": 1, "x": 1, "x2": -1}, 1),
-        ("x", {"x": 1}, 0),
+        ("x = 0", {"x": 1}, 0),
+        ("x2", {"x2": 1}, 0),
         ("(A[T.a2] + A[T.a3])/2 = x", {"A_a2": 0.5, "A_a3": 0.5, "x": -1}, 0),
     ],
 )
@@ -127,7 +149,12 @@ def test_the_callers_matrix_is_not_changed(fit):
         (np.zeros(10), None, mm.RankError, r"row 1 of L \(0 = 0\) is empty"),
         (np.ones((2, 10)), None, mm.RankError, "row 2 of L .* follows from or contradicts"),
         (np.ones((11, 10)), None, mm.RankError, "follows from"),
-        (["x", "x = 3"], None, mm.RankError, r"row 2 of L \(x = 3\) follows from or contradicts"),
+        (
+            ["x = 0", "x = 3"],
+            None,
+            mm.RankError,
+            r"row 2 of L \(x = 3\) follows from or contradicts",
+        ),
         (np.eye(10), [1, 2], mm.DataError, "rhs must have one value for each of the 10 row"),
         (np.eye(10), np.nan, mm.DataError, "rhs has missing"),
         ("x", 3, mm.DataError, "write it into the equation"),
@@ -147,7 +174,8 @@ def test_a_bad_hypothesis_is_refused(fit, L, rhs, error, message):
 
 def test_what_the_fit_left_out_cannot_be_tested():
     data = mm.load_dataset("penicillin").assign(twin=lambda d: d["treat"])
-    fit = mm.lmm("yield ~ treat + twin + (1 | blend)", data)
+    with pytest.warns(mm.DataWarning, match=r"left out because .*twin\[T.B\], twin"):
+        fit = mm.lmm("yield ~ treat + twin + (1 | blend)", data)
     assert fit.design.aliased
     with pytest.raises(mm.RankError, match="columns of 'twin' were left out"):
         hypothesis_matrix(fit, "twin")

@@ -141,7 +141,7 @@ def check_deletion(fit, influence, cases):
 def test_deleting_a_row_is_refitting_without_it(name, kind):
     fit = at_point(name, kind)
     influence = fit.influence()
-    assert influence.by is None
+    assert influence.group is None
     assert influence.leverage.index.equals(fit.design.index)
     check_deletion(fit, influence, np.eye(fit.nobs, dtype=bool))
 
@@ -150,8 +150,12 @@ def test_deleting_a_row_is_refitting_without_it(name, kind):
 @pytest.mark.parametrize("kind", ["inside", "some zeros"])
 def test_deleting_a_group_is_refitting_without_it(name, by, kind):
     fit = at_point(name, kind)
-    influence = fit.influence(by=by)
+    influence = fit.influence(group=by)
     labels = fit.design.frame[by.split(":")].agg(":".join, axis=1)
+    assert influence.group == by
+    pd.testing.assert_frame_equal(
+        influence.to_frame(), fit.influence(group=by.split(":")).to_frame()
+    )
     levels = influence.leverage.index
     if isinstance(levels, pd.MultiIndex):
         levels = levels.map(":".join)
@@ -162,11 +166,11 @@ def test_deleting_a_group_is_refitting_without_it(name, by, kind):
 def test_deleting_a_group_of_many_rows(monkeypatch):
     """Rows are condensed to their cross-products; the answer must not notice."""
     fit = result_at(mm.build_design("y ~ x + (x | m)", simulated(), weights="w"), np.ones(3))
-    condensed = fit.influence(by="m")
+    condensed = fit.influence(group="m")
     levels = fit.design.frame["m"]
     check_deletion(fit, condensed, [(levels == m).to_numpy() for m in condensed.leverage.index])
     monkeypatch.setattr("mmlib.results.influence.WORTH_CONDENSING", np.inf)
-    pd.testing.assert_frame_equal(condensed.to_frame(), fit.influence(by="m").to_frame())
+    pd.testing.assert_frame_equal(condensed.to_frame(), fit.influence(group="m").to_frame())
 
 
 @pytest.mark.parametrize(("name", "by"), [("scalar", "g"), ("crossed vectors", "h")])
@@ -179,7 +183,7 @@ def test_the_joint_distance_is_that_of_all_effects(name, by):
     penalty[: len(dense.G), : len(dense.G)] = np.linalg.inv(dense.G)
     M = A.T @ A + penalty
     full = np.linalg.solve(M, A.T @ dense.y)
-    influence = fit.influence(by=by)
+    influence = fit.influence(group=by)
     for level, found in influence.cooks_conditional.items():
         rest = (fit.design.frame[by] != level).to_numpy()
         without = np.linalg.solve(A[rest].T @ A[rest] + penalty, A[rest].T @ dense.y[rest])
@@ -200,7 +204,7 @@ def test_leaving_out_an_operator_of_pulp(pulp_fit):
     """In the balanced one-way layout β̂ is the mean of the other operators' means."""
     means = pulp_fit.design.frame.groupby("operator", observed=True)["bright"].mean()
     others = (means.sum() - means) / 3
-    influence = pulp_fit.influence(by="operator")
+    influence = pulp_fit.influence(group="operator")
     np.testing.assert_allclose(influence.dfbeta["Intercept"], 60.4 - others, rtol=1e-10)
     table = influence.to_frame()
     assert table.index.tolist() == list("abcd")
@@ -213,7 +217,7 @@ def test_leaving_out_an_operator_of_pulp(pulp_fit):
 
 
 def test_influence_shows_its_table(pulp_fit):
-    influence = pulp_fit.influence(by="operator")
+    influence = pulp_fit.influence(group="operator")
     title, header, *_ = repr(influence).splitlines()
     assert title == "Influence of leaving out one level of operator at a time, θ and σ held"
     assert header.split() == influence.to_frame().columns.tolist()
@@ -225,7 +229,7 @@ def test_what_cannot_be_estimated_without_a_case_is_nan():
     data = simulated()
     data["only"] = ((data["g"] == "b") & (np.arange(48) % 2 == 0)) * 1.0
     fit = mm.lmm("y ~ x + only + (1 | g)", data)
-    by_group = fit.influence(by="g").to_frame()
+    by_group = fit.influence(group="g").to_frame()
     measures = by_group.columns.drop("leverage")
     assert by_group.loc["b", measures].isna().all()
     assert by_group.drop(index="b").notna().all(axis=None)
@@ -237,7 +241,7 @@ def test_groups_do_not_depend_on_the_order_of_rows():
     shuffled = mm.lmm("y ~ x + (x | g) + (1 | h)", simulated().sample(frac=1, random_state=4))
     for by in ("g", "h"):
         pd.testing.assert_frame_equal(
-            fit.influence(by=by).to_frame(), shuffled.influence(by=by).to_frame(), rtol=1e-5
+            fit.influence(group=by).to_frame(), shuffled.influence(group=by).to_frame(), rtol=1e-5
         )
     pd.testing.assert_frame_equal(
         fit.influence().to_frame(), shuffled.influence().to_frame().loc[fit.design.index], rtol=1e-5
@@ -252,12 +256,13 @@ def test_groups_do_not_depend_on_the_order_of_rows():
     [
         ("oparator", r"no column 'oparator'\. Did you mean 'operator'"),
         ("operator:shift", "no column 'shift'"),
-        (3, "by must be the name of a column that the model uses, not 3"),
+        (3, "group must name columns that the model uses, not 3"),
+        (["operator", "shift"], "no column 'shift'"),
     ],
 )
 def test_bad_case_to_leave_out(pulp_fit, by, message):
     with pytest.raises(mm.DataError, match=message):
-        pulp_fit.influence(by=by)
+        pulp_fit.influence(group=by)
 
 
 def test_influence_needs_a_fixed_effect():

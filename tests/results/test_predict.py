@@ -52,6 +52,7 @@ def test_predictions_for_the_data_are_the_fitted_values(name):
     pd.testing.assert_series_equal(fit.predict(backwards), fit.fitted.iloc[::-1], check_names=False)
 
 
+@pytest.mark.filterwarnings("ignore::mmlib.DataWarning")
 @pytest.mark.parametrize(
     "formula",
     [
@@ -290,7 +291,10 @@ def test_bad_level_of_an_interval(fit, rows, level):
         ),
         ({"g": ["a", "new", "newer"]}, "grouping 'g' has level.* not seen: new, newer; pass"),
         ({"g": [np.nan, "a", "b"]}, "grouping 'g' has level.* not seen: nan"),
-        ({"h": 3}, "grouping 'h' has level.* not seen: 3"),
+        (
+            {"h": 3},
+            "'h' had text in the fit .'h1', .* numbers in the new data .3, .*'3' is no label",
+        ),
     ],
 )
 def test_bad_column_is_named(fit, rows, change, message):
@@ -351,3 +355,115 @@ def test_an_offset_given_as_an_array_does_not_predict():
     with pytest.raises(mm.DataError, match=r"array.* fit with offset='column'"):
         fit.predict(simulated())
     np.testing.assert_allclose(fit.predict(), fit.fitted, rtol=1e-12)
+
+
+# --- rows without a number -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("interval", [None, "confidence", "prediction"])
+def test_a_row_with_a_missing_value_has_no_number_on_request(fit, interval):
+    data = simulated()
+    whole = pd.DataFrame(fit.predict(data, interval=interval))
+    holed = data.copy()
+    holed.loc[3, "x"] = np.nan
+    holed.loc[5, "f"] = None
+    holed.loc[7, "g"] = None
+    with pytest.raises(mm.DataError, match="missing='nan'"):
+        fit.predict(holed, interval=interval)
+    found = pd.DataFrame(fit.predict(holed, interval=interval, missing="nan"))
+    assert found.index[found["predicted"].isna()].tolist() == [3, 5, 7]
+    pd.testing.assert_frame_equal(found.drop(index=[3, 5, 7]), whole.drop(index=[3, 5, 7]))
+    population = fit.predict(holed, new_levels="population", missing="nan")
+    assert population.index[population.isna()].tolist() == [3, 5]
+    nothing = fit.predict(holed.assign(x=np.nan), interval=interval, missing="nan")
+    assert pd.DataFrame(nothing).isna().all(axis=None)
+    assert list(pd.DataFrame(nothing).columns) == list(found.columns)
+
+
+def test_rows_without_a_number_keep_any_index(fit):
+    data = simulated().iloc[:4].set_axis([7, 7, "a", None])
+    data["x"] = [1.0, np.nan, 2.0, np.nan]
+    found = fit.predict(data, missing="nan")
+    assert found.isna().tolist() == [False, True, False, True]
+    assert found.index.tolist() == [7, 7, "a", None]
+
+
+def test_a_value_that_is_infinite_is_refused_all_the_same(fit, rows):
+    with pytest.raises(mm.DataError, match="infinite"):
+        fit.predict(rows.assign(x=np.inf), missing="nan")
+
+
+@pytest.fixture(scope="module")
+def holes():
+    """A cell of variety and soil that was never observed, and a covariate in two units."""
+    return oracle.load_report("empty_cell")[0]
+
+
+@pytest.mark.filterwarnings("ignore::mmlib.DataWarning")
+@pytest.mark.parametrize("coding", ["variety", "C(variety, contr.sum)"])
+def test_a_cell_that_was_never_observed_has_no_mean(holes, coding):
+    """R: emmeans says nonEst for c in wet soil, and so do we, whatever the coding."""
+    fit = mm.lmm(f"y ~ {coding} * soil + (1 | farm)", holes)
+    cells = pd.DataFrame({"variety": list("aabbcc"), "soil": ["dry", "wet"] * 3})
+    with pytest.raises(mm.RankError, match=r"such as 5 \(soil = wet, variety = c\)"):
+        fit.predict(cells, random=False)
+    table = fit.predict(cells, random=False, interval="confidence", missing="nan")
+    assert table["predicted"].isna().tolist() == [False] * 5 + [True]
+    assert table["se"].isna().tolist() == [False] * 5 + [True]
+    treatment = mm.lmm("y ~ variety * soil + (1 | farm)", holes)
+    wanted = treatment.predict(cells.iloc[:5], random=False)
+    np.testing.assert_allclose(table["predicted"][:5], wanted)
+
+
+@pytest.mark.filterwarnings("ignore::mmlib.DataWarning")
+def test_what_was_redundant_in_the_fit_must_be_so_in_new_data(holes):
+    fit = mm.lmm("y ~ kg + lb + (1 | farm)", holes)
+    rows = pd.DataFrame({"kg": [50.0, 50.0], "lb": [101.0, 300.0]})
+    found = fit.predict(rows, random=False, missing="nan")
+    assert found.isna().tolist() == [False, True]
+    with pytest.raises(mm.RankError, match=r"kg = 50.0, lb = 300.0.*lb had to be left out"):
+        fit.predict(rows, random=False)
+
+
+@pytest.mark.filterwarnings("ignore::mmlib.DataWarning")
+@pytest.mark.parametrize("scale", [1e-9, 1, 1e9])
+def test_rows_of_the_fit_can_be_predicted_whatever_was_left_out(scale):
+    data = simulated(120).assign(x=lambda d: d["x"] * scale, twin=lambda d: d["f"])
+    data = data[(data["f"] != "mid") | (data["h"] != "h2")]
+    fit = mm.lmm("y ~ f * h + x + I(2 * x) + twin + cr(z, df=4) + (1 | g)", data)
+    assert len(fit.design.aliased) > 3
+    np.testing.assert_allclose(fit.predict(data), fit.fitted, rtol=1e-9)
+
+
+# --- splines, and columns that are not needed ------------------------------------------------
+
+
+@pytest.mark.parametrize("term", ["bs(Days, df=4)", "bs(log(Days + 1), df=4)"])
+@pytest.mark.parametrize("day", [11, -0.5])
+def test_outside_its_range_a_spline_is_not_known(term, day):
+    fit = mm.lmm(f"Reaction ~ {term} + (1 | Subject)", mm.load_dataset("sleepstudy"))
+    new = pd.DataFrame({"Days": [9, day]})
+    value = f"Days = {day}" if term.startswith("bs(Days") else r"log\(Days \+ 1\) = "
+    with pytest.raises(mm.DataError, match=rf"{value}.* lies outside 0….*, the range of the fit"):
+        fit.predict(new, random=False)
+    assert np.isfinite(fit.predict(new.iloc[:1], random=False)).all()
+
+
+def test_population_predictions_need_the_columns_of_the_fixed_part_only():
+    data = simulated().assign(dose=lambda d: d["z"])
+    fit = mm.lmm("y ~ x + (dose | g) + (1 | h)", data)
+    bare = data[["x"]]
+    for interval in (None, "confidence"):
+        found = pd.DataFrame(fit.predict(bare, random=False, interval=interval))
+        wanted = pd.DataFrame(fit.predict(data, random=False, interval=interval))
+        pd.testing.assert_frame_equal(found, wanted)
+    of_h = fit.predict(data[["x", "h"]], random="h")
+    np.testing.assert_allclose(of_h, fit.predict(data, random="h"))
+    with pytest.raises(mm.DataError, match="new has no column 'dose'"):
+        fit.predict(bare, random=False, interval="prediction")  # whose variance it is
+
+
+@pytest.mark.parametrize("missing", ["drop", None, True])
+def test_bad_choice_for_missing(fit, rows, missing):
+    with pytest.raises(mm.DataError, match="missing must be 'error' or 'nan'"):
+        fit.predict(rows, missing=missing)

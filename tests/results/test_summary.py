@@ -1,5 +1,7 @@
 """The summary of a fit: lme4's layout and digits, and the notes a reader must not miss."""
 
+import warnings
+
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
@@ -154,11 +156,13 @@ def test_an_ordinary_fit_has_no_note():
 def test_rows_left_out_are_counted():
     data = simulated()
     data.loc[[1, 2], "x"] = np.nan
-    assert "2 row(s) left out because a value is missing." in notes_of("y ~ x + (1 | g)", data)
+    with pytest.warns(mm.DataWarning, match="2 row.s. left out because a value is missing"):
+        assert "2 row(s) left out because a value is missing." in notes_of("y ~ x + (1 | g)", data)
 
 
 def test_aliased_columns_are_named():
-    text = notes_of("y ~ x + I(2 * x) + (1 | g)")
+    with pytest.warns(mm.DataWarning, match=r"left out because they depend .* I\(2 \* x\)"):
+        text = notes_of("y ~ x + I(2 * x) + (1 | g)")
     assert "Column(s) left out because they depend on the ones before: I(2 * x)." in text
 
 
@@ -215,3 +219,26 @@ def test_scaled_residuals_count_the_weights():
         np.quantile(scaled, np.linspace(0, 1, 5)),
         atol=1e-4,
     )
+
+
+@pytest.mark.filterwarnings("ignore::mmlib.DataWarning")
+def test_a_column_that_was_left_out_keeps_its_row():
+    fit = mm.lmm("y ~ I(2 * x) + x + z + (1 | g)", simulated())
+    for ddf in (None, "kenward-roger", "satterthwaite"):
+        table = fit.coef_table(ddf=ddf)
+        assert list(table.index) == ["Intercept", "I(2 * x)", "x", "z"]
+        assert table.loc["x"].isna().all()
+        np.testing.assert_allclose(table["Estimate"].dropna(), fit.beta)
+    row = next(line for line in str(fit.summary()).splitlines() if line.startswith(" x "))
+    assert row.split() == ["x", "dropped"]
+
+
+def test_losses_warn_once():
+    data = simulated()
+    data.loc[[1, 2], "x"] = np.nan
+    with pytest.warns(mm.DataWarning) as caught:
+        fit = mm.lmm("y ~ x + I(2 * x) + (1 | g)", data)
+    assert [warning.filename == __file__ for warning in caught] == [True, True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit.refit(reml=False).predict(data.dropna())

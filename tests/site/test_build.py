@@ -22,9 +22,6 @@ def book(tmp_path) -> Path:
     (folder / "book").mkdir(parents=True)
     shutil.copy(ROOT / "_config.yml", folder)
     shutil.copytree(ROOT / "book" / "_static", folder / "book" / "_static")
-    (folder / "tools").mkdir()
-    for extension in (ROOT / "tools").glob("sphinx_*.py"):
-        shutil.copy(extension, folder / "tools")
     (folder / "book" / "references.bib").write_text("")
     (folder / "book" / "index.md").write_text("# Front\n\nSee {doc}`01-one`.\n")
     (folder / "book" / "01-one.md").write_text("# The text twin\n")

@@ -57,17 +57,6 @@ def test_citations_are_items_without_labels(site):
     assert (html.div["role"], html.div.text) == ("listitem", "Bates")
 
 
-def test_tables_say_what_their_headers_are_of(site):
-    html = finished(
-        site,
-        "<table class='dataframe' border='1'><thead><tr><th></th><th>mean</th></tr></thead>"
-        "<tbody><tr><th>a</th><td>1</td></tr></tbody></table>",
-    )
-    assert [header["scope"] for header in html.select("th")] == ["col", "row"]
-    assert html.select_one("thead td") is not None
-    assert "border" not in html.table.attrs
-
-
 def test_solutions_are_native_dropdowns(site):
     html = finished(
         site,

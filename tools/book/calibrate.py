@@ -4,8 +4,8 @@
     make calibrate ARGS="--replicates 500 --designs pulp --output sizes.csv"
 
 For each design, responses are drawn from its null hypothesis, and every test is done on each by
-the functions that a user calls. The numbers depend on the seed alone: not on the number of workers,
-nor on interruptions, after which the same command goes on where it stopped (`make clean` forgets).
+the functions that a user calls. That takes 20 minutes of one processor. The numbers depend on the
+seed alone, not on the number of workers.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -36,20 +34,18 @@ from mmlib.arrays import FloatArray
 from mmlib.design.checks import require_count
 from mmlib.design.terms import templates
 from mmlib.engine.spectral import SpectralModel, suits
-from mmlib.inference.anova import term_hypotheses
+from mmlib.engine.threads import single_threaded
 from mmlib.inference.exact import NullDistribution
-from mmlib.inference.replicate import Draws, draw
+from mmlib.inference.terms import term_hypotheses
 from tools import ROOT
 from tools.book.datasets import write_checksums
 
 TABLE = ROOT / "mmlib" / "data" / "test_sizes.csv"
-STATE = ROOT / "_build" / "calibration"
 
 LEVEL = 0.05
 REPLICATES = 6000  # a standard error of 0.28 % where the size is 5 %
 SEED = 2026
 CHUNK = 50
-SAVED_EVERY = 20 * CHUNK
 EXACT_DRAWS = 999
 BOOTSTRAP_DRAWS = 199
 COLUMNS = ("design", "hypothesis", "test", "replicates", "failed", "size", "mcse", "exact_size")
@@ -252,27 +248,19 @@ def _bootstrap(small: mm.LMMResult, large: mm.LMMResult, rng: np.random.Generato
 # ---- many responses -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Rejections:
-    """Draws some responses, each from a stream of its own, and counts what each test says of them.
+def count(study: str, seed: np.random.SeedSequence, size: int) -> Counts:
+    """Rejections and failures of each test among `size` responses, shape (tests, 2).
 
     The study goes by its name, which every process can look up.
     """
-
-    study: str
-
-    def __call__(self, seed: np.random.SeedSequence, part: range) -> Counts:
-        """Rejections and failures of each test, shape (tests, 2)."""
-        fits, theta = _fits(self.study), np.array(_study(self.study).theta)
-        streams = (np.random.SeedSequence(seed.entropy, spawn_key=(number,)) for number in part)
-        counts = [self._one(fits, theta, np.random.default_rng(stream)) for stream in streams]
-        return np.sum(counts, axis=0)
-
-    @staticmethod
-    def _one(fits: Fits, theta: FloatArray, rng: np.random.Generator) -> Counts:
-        tests = fits.tests(fits.null_response(theta, rng), rng)
-        pvalues = np.array([_or_nan(test) for test in tests.values()])
-        return np.column_stack([pvalues <= LEVEL, np.isnan(pvalues)]).astype(np.int64)
+    fits, theta, rng = _fits(study), np.array(_study(study).theta), np.random.default_rng(seed)
+    counts = np.zeros((len(_test_names(study)), 2), dtype=np.int64)
+    with single_threaded():
+        for _ in range(size):
+            tests = fits.tests(fits.null_response(theta, rng), rng)
+            pvalues = np.array([_or_nan(test) for test in tests.values()])
+            counts += np.column_stack([pvalues <= LEVEL, np.isnan(pvalues)])
+    return counts
 
 
 def _or_nan(test: Callable[[], float]) -> float:
@@ -302,7 +290,6 @@ def calibrate(
     replicates: int = REPLICATES,
     seed: int = SEED,
     executor: Executor | None = None,
-    state: Path = STATE,
 ) -> pd.DataFrame:
     """The size of each test in one design.
 
@@ -314,8 +301,6 @@ def calibrate(
         Responses drawn, and where they come from.
     executor : concurrent.futures.Executor, optional
         Does not change the numbers.
-    state : Path
-        Folder that keeps what an interrupted run has counted.
 
     Returns
     -------
@@ -327,46 +312,22 @@ def calibrate(
     ------
     DataError
         If `replicates` is not a positive whole number.
-    KeyboardInterrupt
-        If interrupted; what was counted is saved in `state`.
     """
     replicates = require_count("replicates", replicates)
-    file = _state_file(study, seed, state)
-    draws = _load(file, study)
-    done = 0 if draws is None else draws.drawn
-    with (
-        tqdm(total=replicates, initial=done, desc=study.name, disable=None) as bar,
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", mm.BootstrapWarning)  # it tells how to resume by hand
-        goals = [*range(SAVED_EVERY, replicates, SAVED_EVERY), replicates]
-        for goal in [goal for goal in goals if goal > done] or [replicates]:
-            draws = draw(
-                Rejections(study.name),
-                goal,
-                chunk=CHUNK,
-                rng=np.random.default_rng([seed, *study.name.encode()]),
-                executor=executor,
-                progress=lambda drawn, _goal: bar.update(drawn - bar.n),
-                resume=draws,
-            )
-            _save(draws, file, study)
-            if draws.error is not None:
-                raise draws.error
-            if draws.drawn < goal:
-                raise KeyboardInterrupt
-    assert draws is not None
-    return _table(study, draws)
-
-
-def _table(study: Study, draws: Draws) -> pd.DataFrame:
-    counts = np.sum(draws.in_order(), axis=0)
+    sizes = [min(CHUNK, replicates - done) for done in range(0, replicates, CHUNK)]
+    entropy = np.random.default_rng([seed, *study.name.encode()]).integers(
+        2**32, size=4, dtype=np.uint32
+    )
+    seeds = np.random.SeedSequence(entropy.tolist()).spawn(len(sizes))
+    run = map if executor is None else executor.map
+    chunks = run(count, [study.name] * len(sizes), seeds, sizes)
+    counts = sum(tqdm(chunks, total=len(sizes), desc=study.name, disable=None))
     rows = []
     for name, (rejected, failed) in zip(_test_names(study.name), counts, strict=True):
-        size = rejected / draws.nsim
-        mcse = np.sqrt(size * (1 - size) / draws.nsim)
+        size = rejected / replicates
+        mcse = np.sqrt(size * (1 - size) / replicates)
         exact = _exact_size(study, name)
-        rows.append((study.name, study.hypothesis, name, draws.nsim, failed, size, mcse, exact))
+        rows.append((study.name, study.hypothesis, name, replicates, failed, size, mcse, exact))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -380,41 +341,6 @@ def _exact_size(study: Study, test: str) -> float:
         return LEVEL
     limit = chi2.isf(LEVEL if "χ²" in test else 2 * LEVEL, 1)
     return null.tail(limit) if null.closed_form else np.nan
-
-
-def _state_file(study: Study, seed: int, state: Path) -> Path:
-    return state / f"{seed}-{STUDIES.index(study)}.json"
-
-
-def _save(draws: Draws, file: Path, study: Study) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "key": _key(study),
-        "entropy": draws.seed.entropy,
-        "nsim": draws.nsim,
-        "parts": [[part.start, part.stop, each.tolist()] for part, each in draws.parts.items()],
-    }
-    unfinished = file.with_suffix(".new")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    unfinished.replace(file)
-
-
-def _load(file: Path, study: Study) -> Draws | None:
-    """What an interrupted run has counted, if it was of the same study."""
-    if not file.exists():
-        return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if content["key"] != _key(study):
-        return None
-    parts = {range(start, stop): np.array(counts) for start, stop, counts in content["parts"]}
-    return Draws(np.random.SeedSequence(content["entropy"]), content["nsim"], parts)
-
-
-def _key(study: Study) -> list[Any]:
-    """What must not have changed since."""
-    tests = list(_test_names(study.name))
-    settings = [LEVEL, CHUNK, EXACT_DRAWS, BOOTSTRAP_DRAWS, mm.__version__]
-    return [study.name, study.small, study.large, list(study.theta), *settings, tests]
 
 
 # ---- the table of the book ------------------------------------------------------------------
@@ -462,7 +388,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=SEED, help=f"where the random numbers start ({SEED})")
     add("--workers", type=int, default=os.cpu_count(), help="processes (one for each processor)")
     add("--output", type=Path, default=TABLE, help="where the table goes")
-    add("--state", type=Path, default=STATE, help="where an interrupted run keeps its counts")
     return parser.parse_args(arguments)
 
 
@@ -477,7 +402,6 @@ def run(options: argparse.Namespace) -> pd.DataFrame:
                 replicates=options.replicates,
                 seed=options.seed,
                 executor=executor,
-                state=options.state,
             )
             print(f"{study.name}\n{_lines(sizes)}", flush=True)
             tables.append(sizes)
@@ -514,11 +438,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ncalibrate: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
     write_table(sizes, options.output)
-    for study in chosen_studies(options.designs):  # the next run must count anew
-        _state_file(study, options.seed, options.state).unlink()
     print(f"calibrate: {options.output}")
     return 0
 

@@ -1,7 +1,6 @@
 """Hold every number that the lecture prints against ours and R's, and write the page that says so.
 
-    python -m tools.book.verify            write book/verification.md
-    python -m tools.book.verify --check    fail if it is not up to date
+    python -m tools.book.verify    write book/verification.md
 
 `book/data/lecture_values.csv` lists the numbers, one a line:
 
@@ -18,7 +17,6 @@ Any row that does not hold stops the tool, and with it the build of the site.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import math
@@ -247,20 +245,14 @@ def same_page(one: str, other: str) -> bool:
     return same_text(*(_DIFFERENCE.sub("|", page) for page in (one, other)))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the page, or check it; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="fail if the page is not up to date")
-    chosen = parser.parse_args(arguments)
+def main() -> int:
+    """Write the page; return the exit status."""
     try:
         rows = verified_rows()
-        if chosen.check:
-            check_page(rows)
     except VerificationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if not chosen.check:
-        PAGE.write_text(_page(rows), encoding="utf-8")
+    PAGE.write_text(_page(rows), encoding="utf-8")
     print(f"All {len(rows)} numbers hold; the page is book/{PAGE.name}")
     return 0
 

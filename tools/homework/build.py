@@ -1,7 +1,7 @@
 """Write the homework of every chapter: to solve, solved, and as a course for nbgrader.
 
     python -m tools.homework.build                                    homework/, which is committed
-    python -m tools.homework.build --students list.csv --salt WORDS   homework/own/: own data for each
+    python -m tools.homework.build --students list.csv --salt WORDS   homework/own/: data for each
 
 The chapters are the only source, with `homework/*.toml` for what only grading needs. With a list of
 students (a CSV file with a column `id`), each gets a folder with notebooks and data of their own,
@@ -10,7 +10,6 @@ and the course that comes with them grades any of these by the same tests.
 
 from __future__ import annotations
 
-from tools import ROOT
 import argparse
 import os
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from tools import ROOT
 from tools.book.execute import save
 from tools.homework.chapter import Chapter, read_book
 from tools.homework.notebooks import CODE_STUB, TEXT_STUB, Edition, write_notebook

@@ -19,7 +19,6 @@ exercise:
 
 from __future__ import annotations
 
-from tools import ROOT
 import ast
 import re
 import tomllib
@@ -32,6 +31,7 @@ from typing import Any
 from nbformat import NotebookNode
 from pybtex.database import parse_file
 
+from tools import ROOT
 from tools.book.execute import CHAPTERS, ChapterError, read_chapter
 from tools.homework.text import Block, HomeworkError, References, directives, parser, plain
 

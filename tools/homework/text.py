@@ -189,7 +189,9 @@ def _write_block(block: Block, references: References) -> str:
         case "math":
             label = block.options.get("label", "")
             return _display(block.body.strip() + _tag(label, references))
-    raise HomeworkError(f"the directive {{{block.name}}} has no plain form in homework_text.py")
+    raise HomeworkError(
+        f"the directive {{{block.name}}} has no plain form in tools/homework/text.py"
+    )
 
 
 def _tag(label: str, references: References) -> str:

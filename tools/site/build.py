@@ -5,8 +5,8 @@
     python -m tools.site.build --address URL     with previews of links for that address
 
 The build starts from nothing each time, so that what it shows is never left over from another.
-What Sphinx does not see, such as an image without alternative text, `site_checks` finds. Before
-anything is built, `verify` computes the numbers of the verification page again.
+What Sphinx does not see, such as an image without alternative text, `tools/site/checks.py` finds.
+Before anything is built, `verify` computes the numbers of the verification page again.
 """
 
 from __future__ import annotations

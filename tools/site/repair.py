@@ -1,8 +1,9 @@
 """Repair in the built pages what the theme and the extensions leave wrong, heavy or dead.
 
 `tools/site/build.py` calls `finish` once Sphinx is done. Each repair takes one parsed page, changes
-it in place and has its reason beside it. All of them are held by the checks of `site_checks` and by
-axe-core in the browser, so a repair that a new version of the theme makes useless can simply go.
+it in place and has its reason beside it: the site was tried without each, and a test in a browser,
+by axe-core where it names a rule, or `tools/site/checks.py` complained. When a new version of the
+theme makes one useless, it can simply go.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def read_pages(site: Path) -> list[Path]:
 
 
 def name_controls(html: BeautifulSoup, _: Page) -> None:
-    """Let the accessible name of a control be what it shows, and give a name to those without."""
+    """Name controls by what they show (label-content-name-mismatch), and all (summary-name)."""
     for control in html.select(".search-button-field, details.hide > summary"):
         del control["aria-label"]
     for icon in html.select(".theme-switch"):
@@ -109,30 +110,22 @@ def name_controls(html: BeautifulSoup, _: Page) -> None:
 
 
 def mark_regions(html: BeautifulSoup, _: Page) -> None:
-    """Put the sidebar, logo included, into a landmark."""
+    """Put the sidebar, logo included, into a landmark (region)."""
     for sidebar in html.select("#pst-primary-sidebar"):
         sidebar["role"] = "region"
         sidebar["aria-label"] = "The book"
 
 
 def make_citations_a_list(html: BeautifulSoup, _: Page) -> None:
-    """Replace a role that ARIA no longer has; a citation is an item of the list around it."""
+    """Make a citation an item of the list around it; ARIA has dropped its role.
+
+    The rules are aria-deprecated-role and aria-required-children.
+    """
     for citation in html.select("[role=doc-biblioentry]"):
         citation["role"] = "listitem"
     # The labels are not shown: the list is in the order by which the text cites.
     for label in html.select("div.citation > span.label"):
         label.decompose()
-
-
-def head_tables(html: BeautifulSoup, _: Page) -> None:
-    """Say which header is of a column and which of a row; an empty cell is no header."""
-    for header in html.select("table th"):
-        if header.get_text(strip=True):
-            header["scope"] = "col" if header.find_parent("thead") else "row"
-        else:
-            header.name = "td"
-    for table in html.select("table.dataframe"):
-        del table["border"]
 
 
 def open_solutions_natively(html: BeautifulSoup, _: Page) -> None:
@@ -202,16 +195,6 @@ def bind_numbers(html: BeautifulSoup, _: Page) -> None:
                 text.replace_with(_BOUND.sub("\N{NO-BREAK SPACE}", text))
 
 
-def drop_leftovers(html: BeautifulSoup, _: Page) -> None:
-    """Remove what has no use here: a place for advertisements, a second and third viewport."""
-    for tag in html.select("#ethical-ad-placement, .pst-async-banner-revealer"):
-        tag.decompose()
-    for tag in html.select("meta[name=viewport]")[1:]:
-        tag.decompose()
-    for tag in html.select("meta[name^=docsearch]"):
-        tag.decompose()
-
-
 # --- Previews ------------------------------------------------------------------------------------
 
 
@@ -258,12 +241,10 @@ _REPAIRS = (
     name_controls,
     mark_regions,
     make_citations_a_list,
-    head_tables,
     open_solutions_natively,
     load_only_what_is_used,
     size_images,
     bind_numbers,
-    drop_leftovers,
     describe,
 )
 

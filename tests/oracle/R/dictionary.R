@@ -26,6 +26,12 @@ print(ml(Reaction ~ ns(Days, 3) + (1 | Subject)), digits = 10)
 print(ml(Reaction ~ bs(Days, df = 4) + (1 | Subject)), digits = 10)
 print(REMLcrit(lmer(Reaction ~ poly(Days, 2) + (1 | Subject), sleepstudy)), digits = 10)
 print(REMLcrit(lmer(Reaction ~ scale(Days) + (1 | Subject), sleepstudy)), digits = 10)
+# contrasts of contrasts, on unbalanced data
+suppressPackageStartupMessages(library(emmeans))
+trial <- read("cultivation", "Block", "Cult", "Inoc")[-c(1, 5, 6, 14, 20), ]
+grass <- lmer(drywt ~ Inoc * Cult + (1 | Block) + (1 | Block:Cult), trial)
+both <- contrast(emmeans(grass, ~ Inoc * Cult), interaction = c("trt.vs.ctrl", "consec"))
+print(as.data.frame(both)$estimate, digits = 11)
 # RLRsim: the share of zeros should not depend on the scale of Z
 Z <- model.matrix(~ 0 + operator, pulp)
 for (scale in c(1, 0.3))

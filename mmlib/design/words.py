@@ -1,0 +1,131 @@
+"""Words of R, lme4 and statsmodels, each with what is written here instead."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+
+from mmlib.errors import DataError, FormulaError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ONE_TOO_MANY = {
+    "lmm": "the grouping stands in the formula, and options are keywords: reml=False",
+    "lrt": "it compares two fits; call it for each pair",
+    "predict": "options are keywords: interval='confidence'",
+}
+"""What is meant by one argument more than a function takes, by its name."""
+
+ARGUMENTS = {
+    "REML": "write reml=True or reml=False",
+    "groups": "write the grouping into the formula: y ~ x + (1 | group)",
+    "re_formula": "write the random part into the formula: y ~ x + (x | group)",
+    "vc_formula": "write the random part into the formula: y ~ x + (1 | a) + (1 | b)",
+    "exog_re": "write the random part into the formula: y ~ x + (x | group)",
+    "random": "write the random part into the formula: y ~ x + (x | group)",
+    "family": "there are linear models with normal errors only",
+    "control": "there is nothing to tune; fit.optimum says how the minimum was found",
+    "start": "there is nothing to tune; fit.optimum says how the minimum was found",
+    "method": "write reml=True or reml=False",
+    "subset": "pass data[condition]",
+    "na_action": "rows with missing values are left out, with a warning",
+    "missing": "rows with missing values are left out, with a warning",
+    "contrasts": "write them into the formula: C(x, contr.sum)",
+    "correlation": "errors are independent here; write what rows share as random terms",
+    "newdata": "it is the first argument: fit.predict(new)",
+    "exog": "it is the first argument: fit.predict(new)",
+    "re_form": "write random=False for NA, random=None (the default) for NULL",
+    "allow_new_levels": "write new_levels='population'",
+    "se_fit": "write interval='confidence'; its column se has the standard errors",
+    "refit": "nothing is refitted in silence: pass fits by maximum likelihood, reml=False",
+    "test": "write ddf='kenward-roger', ddf='satterthwaite' or ddf=None",
+    "typ": "write type=1, 2 or 3",
+}
+"""Arguments of other packages."""
+
+_AS_FACTOR = "write C({0}); its levels are in the order of code points, not of a locale"
+_SPLINE = "write cr({0}, knots=[...], constraints='center') for the natural spline"
+FUNCTIONS = {
+    "factor": _AS_FACTOR,
+    "as.factor": _AS_FACTOR,
+    "as_factor": _AS_FACTOR,
+    "ordered": "write C({0}, contr.poly)",
+    "relevel": "write C({0}, contr.treatment('level')), or order the categories of the column",
+    "offset": "pass offset='column' to the fit",
+    "ns": _SPLINE,
+    "lag": "it depends on the order of the rows; compute the column first",
+    "Q": "a name of any kind goes in backticks, `{0}`",
+    "ifelse": "write np.where(condition, yes, no)",
+    "pmin": "write np.minimum(a, b)",
+    "pmax": "write np.maximum(a, b)",
+    "as.numeric": "numbers are numbers; for codes of a factor compute the column first",
+    "as.integer": "numbers are numbers; for codes of a factor compute the column first",
+    "cut": "compute the column first, by pandas.cut",
+    "interaction": "write a:b",
+    "dummy": "write np.where({0} == 'level', 1, 0)",
+    "s": "smoothing splines are not here; write cr({0}, df=5) for a natural spline",
+    "ar1": "errors are independent here: there are no structures of correlation",
+    "cs": "errors are independent here: there are no structures of correlation",
+    "us": "write ({0}): the effects of a term are correlated",
+    "diag": "write two bars: (x || group)",
+    "c": "a list is written [a, b]",
+}
+"""Functions of R that formulas do not have; {0} is the first argument."""
+
+CONSTANTS = {"TRUE": "True", "FALSE": "False", "NULL": "None", "NA": "None"}
+
+CONTRASTS = ("treatment", "sum", "helmert", "poly", "diff", "SAS")
+"""Contrasts that formulas know; ``contr.sdif`` of MASS is ``contr.diff``."""
+
+
+def unknown_function(name: str, code: str, argument: str = "x") -> FormulaError:
+    """The error for a function that formulas do not have."""
+    hint = FUNCTIONS.get(name, "").format(argument.strip("'\""))
+    if not hint:
+        ours = f"np.{name}" if hasattr(np, name) else "a function of numpy, as in np.sqrt(x)"
+        hint = f"write {ours}, or compute the column first"
+    return FormulaError(f"Formulas have no function {name!r} (in {code!r}): {hint}.")
+
+
+class NaturalSpline(FormulaError):
+    """``ns(x, df)`` of R, whose knots are quantiles of x: what to write depends on the data."""
+
+    def __init__(self, code: str, column: str, df: int) -> None:
+        super().__init__(str(unknown_function("ns", code, column)))
+        self.code, self.column, self.df = code, column, df
+
+    def with_knots(self, values: np.ndarray) -> FormulaError:
+        """The error that names the call with the knots of R."""
+        knots = np.quantile(values, np.arange(1, self.df) / self.df)
+        if not (np.diff([values.min(), *knots, values.max()]) > 0).all():
+            return self
+        call = f"cr({self.column}, knots={[float(k) for k in knots]}, constraints='center')"
+        return FormulaError(
+            f"Formulas have no function 'ns' (in {self.code!r}): write {call}, which has the knots "
+            "of R and spans the same curves."
+        )
+
+
+def by_our_words(function: Callable[P, T]) -> Callable[P, T]:
+    """Answer arguments that `function` does not have with what to write instead."""
+    parameters = inspect.signature(function).parameters
+    most = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values())
+    takes_many = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        name = function.__name__
+        if len(args) > most and not takes_many:
+            raise DataError(f"{name} takes fewer arguments by position: {ONE_TOO_MANY[name]}.")
+        for word in kwargs:
+            if word not in parameters:
+                hint = ARGUMENTS.get(word) or f"it has {', '.join(parameters)}"
+                raise DataError(f"{name} has no argument {word!r}: {hint}.")
+        return function(*args, **kwargs)
+
+    return checked

@@ -1,0 +1,378 @@
+"""p-values and limits of several comparisons at once: adjustments for multiplicity.
+
+The simultaneous ones are those of the largest |T| of a family, with T_i = Z_i / S, the Z_i normal
+with correlations R and νS² independent χ² with ν degrees of freedom. Hsu (1996), Multiple
+Comparisons, chapters 3, 5 and 7; Somerville (1997), Computational Statistics 12, 83–99; Holm
+(1979), Scand. J. Statist. 6, 65–70; Benjamini & Hochberg (1995), J. R. Statist. Soc. B 57, 289–300.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import betaincinv, chdtrc, chdtri, fdtrc, ndtr, ndtri, stdtr, stdtrit
+
+from mmlib.arrays import FloatArray
+
+ADJUSTMENTS = ("none", "tukey", "mvt", "dunnett", "holm", "bonferroni", "bh")
+
+TAIL = 1e-14
+"""What is left out at either end of the distribution of the scale."""
+
+SCALE_NODES, NORMAL_NODES = 160, 256
+SAME = 1e-9
+"""Correlations that differ by less are the same."""
+
+MAX_LOADING = 0.95
+"""With larger loadings the normal nodes are too far apart."""
+
+N_EVEN = 2**19
+N_SETS, N_RANDOM = 8, 2**17
+N_BINS = 2**10
+MAX_VALUES = 2**22
+"""Numbers that are held at once where points are summed over."""
+
+INFINITE_DF = 1e8
+"""Degrees of freedom from which on t is normal, to the accuracy of the integrals."""
+
+Tail = Callable[[FloatArray, FloatArray], FloatArray]
+"""P(max |T_i| > c), given c ≥ 0 and the degrees of freedom ν, element by element."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adjusted:
+    """What an adjustment makes of a family of t statistics.
+
+    Attributes
+    ----------
+    pvalue, critical : ndarray, shape (m,)
+        Adjusted p-values, and what standard errors are multiplied by for the limits; NaN for rows
+        that cannot be estimated.
+    error : float
+        Bound of the error of the p-values where they are sums over random points, otherwise 0.
+    """
+
+    pvalue: FloatArray
+    critical: FloatArray
+    error: float = 0.0
+
+
+def adjusted(
+    method: str,
+    t: FloatArray,
+    df: FloatArray,
+    correlation: FloatArray,
+    *,
+    level: float,
+    n_means: int,
+) -> Adjusted:
+    """Adjust a family of comparisons.
+
+    Parameters
+    ----------
+    method : str
+        One of `ADJUSTMENTS`. Holm, Bonferroni and Benjamini–Hochberg count rows that cannot be
+        estimated; limits that go with the first and the last are Bonferroni's, for they have none.
+    t, df : ndarray, shape (m,)
+        Statistics, NaN where a row cannot be estimated, and their degrees of freedom.
+    correlation : ndarray, shape (m, m)
+        Correlations of the estimates; for ``"mvt"`` and ``"dunnett"``.
+    level : float
+        Coverage of the limits.
+    n_means : int
+        For ``"tukey"``, how many means are compared.
+
+    Returns
+    -------
+    Adjusted
+
+    Examples
+    --------
+    >>> t, df = np.array([3.0, 2.0]), np.array([12.0, 12.0])
+    >>> adjusted("bonferroni", t, df, np.eye(2), level=0.95, n_means=3).pvalue.round(4)
+    array([0.0221, 0.1373])
+    """
+    known = np.isfinite(t)
+    pvalue, critical = np.full(len(t), np.nan), np.full(len(t), np.nan)
+    if not known.any():
+        return Adjusted(pvalue, critical)
+    size, c, nu, error = len(t), np.abs(t[known]), df[known], 0.0
+    if method in ("none", "holm", "bonferroni", "bh"):
+        pvalue[known] = _STEPS[method](_two_sided(c, nu), size)
+        share = (1 - level) / (1 if method == "none" else size)
+        critical[known] = t_quantile(1 - share / 2, nu)
+    else:
+        if method == "tukey":
+            tail = studentised_range(n_means)
+        else:
+            tail, error = largest_of(correlation[np.ix_(known, known)])
+        pvalue[known] = np.clip(tail(c, nu), 0.0, 1.0)
+        critical[known] = _solve(tail, 1 - level, nu)
+    return Adjusted(pvalue, critical, error)
+
+
+def t_quantile(p: float, df: FloatArray) -> FloatArray:
+    """The p-quantiles of t with `df` degrees of freedom, which may be infinite."""
+    finite = np.where(np.isinf(df), INFINITE_DF, df)
+    return np.where(np.isinf(df), ndtri(p), stdtrit(finite, p))
+
+
+def _two_sided(c: FloatArray, df: FloatArray) -> FloatArray:
+    finite = np.where(np.isinf(df), INFINITE_DF, df)
+    return 2 * np.where(np.isinf(df), ndtr(-c), stdtr(finite, -c))
+
+
+def _unchanged(p: FloatArray, _: int) -> FloatArray:
+    return p
+
+
+def _bonferroni(p: FloatArray, size: int) -> FloatArray:
+    return np.minimum(1.0, size * p)
+
+
+def _holm(p: FloatArray, size: int) -> FloatArray:
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate((size - np.arange(len(p))) * p[order])
+    return np.minimum(1.0, stepped[np.argsort(order)])
+
+
+def _benjamini_hochberg(p: FloatArray, size: int) -> FloatArray:
+    order = np.argsort(p)[::-1]
+    stepped = np.minimum.accumulate(size / np.arange(len(p), 0, -1) * p[order])
+    return np.minimum(1.0, stepped[np.argsort(order)])
+
+
+_STEPS = {
+    "none": _unchanged,
+    "holm": _holm,
+    "bonferroni": _bonferroni,
+    "bh": _benjamini_hochberg,
+}
+
+
+# ---- the largest |T| of a family -----------------------------------------------------------------
+
+
+def studentised_range(k: int) -> Tail:
+    """The largest of all pairwise |T| of k independent means, by Tukey's studentised range.
+
+    It is exact where the means have equal variances and correlations; for unequal ones it is Tukey
+    and Kramer's approximation, which is conservative (Hayter 1984).
+    """
+    if k == 2:
+        return _two_sided
+    z, weights = _normal_nodes()
+
+    def normal_tail(c: FloatArray) -> FloatArray:
+        below = ndtr(z) - ndtr(z - np.sqrt(2) * c[..., None])
+        return 1 - k * (below ** (k - 1)) @ weights
+
+    return _over_the_scale(normal_tail)
+
+
+def largest_of(correlation: FloatArray) -> tuple[Tail, float]:
+    """The largest |T_i| with correlations R, and a bound of the error of its probabilities.
+
+    With R_ij = λ_iλ_j, as for comparisons with one reference in balanced designs, the Z_i are
+    independent given one normal variable, which is integrated over by quadrature. Otherwise Z = AU
+    with U of a length and of a direction that is uniform on a sphere; length and scale are
+    integrated over exactly (their ratio squared is F), the direction by points on the sphere. Only
+    from four dimensions on are these random, and then always the same.
+    """
+    if len(correlation) == 1:
+        return _two_sided, 0.0
+    loadings = _common_factor(correlation)
+    if loadings is not None:
+        return _given_one_factor(loadings), 0.0
+    return _over_directions(correlation)
+
+
+def _common_factor(R: FloatArray) -> FloatArray | None:
+    """The λ with R_ij = λ_iλ_j up to signs, which do not matter to |T|; None if there are none."""
+    if len(R) == 2:
+        return None
+    if np.abs(R - np.eye(len(R))).max() < SAME:
+        return np.zeros(len(R))
+    i, j, k = np.argsort(-np.abs(R).sum(axis=1), kind="stable")[:3]
+    product = R[i, j] * R[i, k] * R[j, k]
+    if product < SAME:
+        return None
+    lead = np.sqrt(product) / abs(R[j, k])
+    loadings = R[i] / lead
+    loadings[i] = lead
+    error = np.abs(np.outer(loadings, loadings) - R)[~np.eye(len(R), dtype=bool)].max()
+    return loadings if error < SAME and np.abs(loadings).max() < MAX_LOADING else None
+
+
+def _given_one_factor(loadings: FloatArray) -> Tail:
+    z, weights = _normal_nodes()
+    own = np.sqrt(1 - loadings**2)
+    centres = np.multiply.outer(loadings, z) / own[:, None]
+
+    def normal_tail(c: FloatArray) -> FloatArray:
+        inside = np.ones((*c.shape, len(z)))
+        for centre, scale in zip(centres, own, strict=True):
+            edge = c[..., None] / scale
+            inside *= ndtr(edge + centre) - ndtr(centre - edge)
+        return 1 - inside @ weights
+
+    return _over_the_scale(normal_tail)
+
+
+def _over_the_scale(normal_tail: Callable[[FloatArray], FloatArray]) -> Tail:
+    """The tail of max |Z_i| / S from that of max |Z_i|."""
+
+    def tail(c: FloatArray, df: FloatArray) -> FloatArray:
+        result = np.empty(len(c))
+        step = max(1, MAX_VALUES // (SCALE_NODES * NORMAL_NODES))
+        for start in range(0, len(c), step):
+            part = slice(start, start + step)
+            scale, weights = _scale_nodes(df[part])
+            result[part] = np.sum(weights * normal_tail(c[part, None] * scale), axis=1)
+        return result
+
+    return tail
+
+
+def _scale_nodes(df: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights for the expectation over S = √(χ²_ν/ν), a row for each ν."""
+    nu = np.minimum(df, INFINITE_DF)[:, None]
+    x, w = np.polynomial.legendre.leggauss(SCALE_NODES)
+    low, high = (np.log(chdtri(nu, p) / nu) / 2 for p in (1 - TAIL, TAIL))
+    log_scale = low + (high - low) * (x + 1) / 2
+    scale = np.exp(log_scale)
+    weights = w * np.exp(nu * (log_scale - (scale**2 - 1) / 2))
+    return scale, weights / weights.sum(axis=1, keepdims=True)
+
+
+def _normal_nodes() -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights for the expectation over a standard normal variable."""
+    x, w = np.polynomial.legendre.leggauss(NORMAL_NODES)
+    z = 9.0 * x
+    weights = w * np.exp(-(z**2) / 2)
+    return z, weights / weights.sum()
+
+
+def _over_directions(R: FloatArray) -> tuple[Tail, float]:
+    values, vectors = np.linalg.eigh(R)
+    kept = values > SAME * len(R)
+    rank = int(kept.sum())
+    rows = vectors[:, kept] * np.sqrt(values[kept])
+    reaches = [_largest(directions, rows) for directions in _directions(rank)]
+    places, shares = _binned(np.concatenate(reaches))
+
+    def tail(c: FloatArray, df: FloatArray) -> FloatArray:
+        return _radial_tail(c, df, rank, places) @ shares
+
+    return tail, _spread(reaches, rank)
+
+
+def _largest(directions: FloatArray, rows: FloatArray) -> FloatArray:
+    """The largest |a_iᵀu| for each direction u."""
+    reach = np.zeros(len(directions))
+    for row in rows:
+        np.maximum(reach, np.abs(directions @ row), out=reach)
+    return reach
+
+
+def _radial_tail(c: FloatArray, df: FloatArray, rank: int, reach: FloatArray) -> FloatArray:
+    """P(|U| · reach > c · S), a row for each c and ν, a column for each value of `reach`."""
+    ratio = (c[:, None] / reach) ** 2
+    finite = np.isfinite(df)
+    far = np.empty_like(ratio)
+    far[finite] = fdtrc(rank, df[finite, None], ratio[finite] / rank)
+    far[~finite] = chdtrc(rank, ratio[~finite])
+    return far
+
+
+def _spread(reaches: list[FloatArray], rank: int) -> float:
+    """Three standard errors of the mean of replicated sums, at the worst of some places."""
+    if len(reaches) == 1:
+        return 0.0
+    c = np.linspace(0.5, 4.0, 8)
+    sums = []
+    for reach in reaches:
+        places, shares = _binned(reach)
+        sums.append(_radial_tail(c, np.full(8, np.inf), rank, places) @ shares)
+    return float(3 * np.std(sums, axis=0, ddof=1).max() / np.sqrt(len(sums)))
+
+
+def _binned(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The values in narrow bins: the mean of each bin and its share."""
+    counts, edges = np.histogram(values, bins=N_BINS)
+    totals, _ = np.histogram(values, bins=edges, weights=values)
+    used = counts > 0
+    return totals[used] / counts[used], counts[used] / len(values)
+
+
+def _directions(rank: int) -> list[FloatArray]:
+    """Points spread evenly on the sphere, each array a set of its own.
+
+    Equal angles on a circle, Fibonacci's spiral on the sphere of three dimensions, and from there
+    on Sobol's points with random shifts.
+    """
+    if rank == 1:
+        return [np.ones((1, 1))]
+    place = (np.arange(N_EVEN) + 0.5) / N_EVEN
+    if rank == 2:
+        return [_circle(place / 2)]
+    if rank == 3:
+        golden = (np.sqrt(5) - 1) / 2
+        height = 2 * place - 1
+        around = _circle(np.arange(N_EVEN) * golden)
+        return [np.column_stack([np.sqrt(1 - height**2)[:, None] * around, height])]
+    from scipy.stats import qmc  # slow to load, and rarely needed
+
+    return [
+        _on_sphere(qmc.Sobol(rank - 1, rng=np.random.default_rng(seed)).random(N_RANDOM), rank)
+        for seed in range(N_SETS)
+    ]
+
+
+def _circle(turns: FloatArray) -> FloatArray:
+    angle = 2 * np.pi * turns
+    return np.column_stack([np.cos(angle), np.sin(angle)])
+
+
+def _on_sphere(cube: FloatArray, rank: int) -> FloatArray:
+    """Points of the unit cube of rank − 1 dimensions, carried to the sphere, uniform to uniform.
+
+    Coordinates go in pairs: their squared lengths break a stick at random, and each pair has a
+    uniform angle. Where their number is odd, the first one stands alone.
+    """
+    if rank % 2:
+        half = (rank - 1) / 2
+        alone = 2 * betaincinv(half, half, cube[:, :1]) - 1
+        return np.hstack([alone, np.sqrt(1 - alone**2) * _on_sphere(cube[:, 1:], rank - 1)])
+    pairs = rank // 2
+    left = np.ones((len(cube), 1))
+    columns = []
+    for pair in range(pairs):
+        rest = pairs - 1 - pair
+        stays = (1 - cube[:, [pair]]) ** (1 / rest) if rest else np.zeros_like(left)
+        columns.append(np.sqrt(left * (1 - stays)) * _circle(cube[:, pairs - 1 + pair]))
+        left = left * stays
+    return np.hstack(columns)
+
+
+def _solve(tail: Tail, share: float, df: FloatArray) -> FloatArray:
+    """The c at which the tail is `share`, for each of the degrees of freedom."""
+    nu, back = np.unique(df, return_inverse=True)
+    low = t_quantile(1 - share / 2, nu)
+    high = 2 * low
+    while (above := tail(high, nu) > share).any():
+        low, high = np.where(above, high, low), np.where(above, 2 * high, high)
+    f_low, f_high = np.log(tail(low, nu) / share), np.log(tail(high, nu) / share)
+    for _ in range(60):
+        # Illinois: the secant, with the value halved of an end that has stayed.
+        middle = np.where(f_low - f_high > 0, low + (high - low) * f_low / (f_low - f_high), low)
+        f_middle = np.log(tail(middle, nu) / share)
+        up = f_middle > 0
+        f_high = np.where(up, f_high / 2, f_middle)
+        f_low = np.where(up, f_middle, f_low / 2)
+        high, low = np.where(up, high, middle), np.where(up, middle, low)
+        if np.abs(f_middle).max() < 1e-10:
+            break
+    return middle[back]

@@ -1,0 +1,333 @@
+"""The reference grid: all combinations of the factors' levels, and averages of predictions over it.
+
+Searle, Speed & Milliken (1980), Population marginal means in the linear model, The American
+Statistician 34, 216–221; Lenth, emmeans: Estimated Marginal Means (R package).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from mmlib.arrays import FloatArray, IntArray
+from mmlib.design.build import Design
+from mmlib.design.checks import as_numbers, did_you_mean
+from mmlib.design.evaluate import factors_of
+from mmlib.design.formula import parse_with_formulaic
+from mmlib.errors import DataError
+
+Weights = Literal["equal", "proportional", "outer", "cells", "flat"]
+WEIGHTS = ("equal", "proportional", "outer", "cells", "flat")
+
+MAX_CELLS = 10**6
+EDGE = 1e-3
+"""Nearer to the edge of the data than this share of their range, a slope looks inwards only."""
+
+N_STEPS = 10
+
+Matrix = Callable[[pd.DataFrame], FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceGrid:
+    """All combinations of the values at which the variables of the fixed part are held.
+
+    Attributes
+    ----------
+    design : Design
+    points : dict of str to Index
+        The levels of each factor, and the value or values of each covariate.
+    factors : frozenset of str
+        Which of them are factors.
+    given : frozenset of str
+        Which of them have values that were asked for.
+    """
+
+    design: Design
+    points: dict[str, pd.Index]
+    factors: frozenset[str]
+    given: frozenset[str]
+
+    @classmethod
+    def of(cls, design: Design, at: Mapping[str, Any] | None = None) -> ReferenceGrid:
+        """The grid of a design: factors at their levels, covariates at their mean, or as in `at`.
+
+        Raises
+        ------
+        DataError
+            If `at` names no variable of the fixed part, or a level that a factor does not have.
+        """
+        names, factors = _variables(design)
+        values = {
+            name: _levels(design.frame[name])
+            if name in factors
+            else pd.Index([float(design.frame[name].mean())])
+            for name in names
+        }
+        if at is not None and not isinstance(at, Mapping):
+            raise DataError(
+                f"at must be a dict of values by column, such as {{'x': [1, 2]}}, not {at!r:.60}."
+            )
+        for name, wanted in (at or {}).items():
+            if name not in values:
+                raise DataError(
+                    f"at names {name!r}, which is no variable of the fixed part."
+                    f"{did_you_mean(str(name), values)} It has {_listed(values)}."
+                )
+            items = [wanted] if np.ndim(wanted) == 0 else list(wanted)
+            values[name] = _asked(name, items, values[name] if name in factors else None)
+        n_cells = int(np.prod([len(each) for each in values.values()], dtype=float))
+        if n_cells > MAX_CELLS:
+            raise DataError(
+                f"the reference grid would have {n_cells} cells; hold some factors by at={{...}}."
+            )
+        return cls(design, values, frozenset(factors), frozenset(at or {}))
+
+    # ---- averages --------------------------------------------------------------------------------
+
+    def labels(self, wanted: Sequence[str]) -> pd.DataFrame:
+        """The combinations of values of some variables, the first one varying fastest."""
+        sizes = [len(self.points[name]) for name in wanted]
+        places = _combinations(sizes)
+        return pd.DataFrame(
+            {name: self.points[name][places[:, k]] for k, name in enumerate(wanted)},
+            index=range(len(places)),
+        )
+
+    def average(self, wanted: Sequence[str], weights: Weights) -> FloatArray:
+        """The mean of the rows of X in the grid, for each combination of values of `wanted`.
+
+        Returns
+        -------
+        ndarray, shape (combinations, columns of X with the aliased ones)
+            NaN where no cell counts.
+        """
+        return self._averaged(self._matrix(self.frame), wanted, weights)
+
+    def slope(self, variable: str, wanted: Sequence[str], weights: Weights) -> FloatArray:
+        """The same mean of the derivatives of the rows of X in a covariate."""
+        frame = self.frame
+        column = self.design.frame[variable].astype(float)
+        slopes = np.zeros_like(self._matrix(frame))
+        for value in self.points[variable]:
+            here = frame[variable] == value
+            cells = frame[here]
+
+            def moved(step: float, cells: pd.DataFrame = cells, value: float = value) -> FloatArray:
+                return self._matrix(cells.assign(**{variable: value + step}))
+
+            slopes[here.to_numpy()] = derivative(moved, value, column.min(), column.max())
+        return self._averaged(slopes, wanted, weights)
+
+    def _averaged(self, rows: FloatArray, wanted: Sequence[str], weights: Weights) -> FloatArray:
+        row_of = self._combination_of(wanted)
+        share = np.where(self._occurs, self._cell_weights(wanted, weights), 0.0)
+        total = np.bincount(row_of, weights=share)
+        sums = np.zeros((len(total), rows.shape[1]))
+        np.add.at(sums, row_of, share[:, None] * rows)
+        with np.errstate(invalid="ignore"):
+            return sums / total[:, None]
+
+    def _cell_weights(self, wanted: Sequence[str], weights: Weights) -> FloatArray:
+        counts = self._counts
+        if weights == "equal":
+            return np.ones(len(counts))
+        if weights == "flat":
+            return np.asarray(counts > 0, dtype=float)
+        if weights == "cells":
+            return counts
+        others = [name for name in self.points if name not in wanted]
+        if weights == "proportional":
+            return self._totals(others)
+        shares = [self._totals([name]) for name in others if name in self.factors]
+        return np.prod(shares, axis=0) if shares else np.ones(len(counts))
+
+    def _totals(self, names: Sequence[str]) -> FloatArray:
+        """For each cell the rows of the data that agree with it in `names`."""
+        place = self._combination_of(names)
+        totals: FloatArray = np.bincount(place, weights=self._counts).astype(float)
+        return totals[place]
+
+    # ---- cells -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _places(self) -> IntArray:
+        return _combinations([len(each) for each in self.points.values()])
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The cells as a data frame, the first variable varying fastest."""
+        columns = {}
+        for k, (name, values) in enumerate(self.points.items()):
+            column: Any = values[self._places[:, k]]
+            if isinstance(self.design.frame[name].dtype, pd.CategoricalDtype):
+                column = column.astype(self.design.frame[name].dtype)
+            columns[name] = column
+        return pd.DataFrame(columns, index=range(len(self._places)))
+
+    def _matrix(self, cells: pd.DataFrame) -> FloatArray:
+        return self.design.every_column(cells)[0]
+
+    def _combination_of(self, names: Iterable[str]) -> IntArray:
+        """For each cell the position of its values of `names` among their combinations."""
+        place = np.zeros(len(self._places), dtype=np.intp)
+        stride = 1
+        order = list(self.points)
+        for name in names:
+            place += stride * self._places[:, order.index(name)]
+            stride *= len(self.points[name])
+        return place
+
+    @cached_property
+    def _counts(self) -> FloatArray:
+        """For each cell the rows of the data with its levels, whatever their covariates."""
+        names = [name for name in self.points if name in self.factors]
+        place = np.zeros(self.design.n, dtype=np.intp)
+        inside = np.ones(self.design.n, dtype=bool)
+        stride = 1
+        for name in names:
+            code = self.points[name].get_indexer(pd.Index(self.design.frame[name]))
+            inside &= code >= 0
+            place += stride * code
+            stride *= len(self.points[name])
+        return np.bincount(place[inside], minlength=stride)[self._combination_of(names)].astype(
+            float
+        )
+
+    @cached_property
+    def _occurs(self) -> np.ndarray:
+        """Whether a cell can be: a level of a nested factor only with that which it belongs to."""
+        occurs = np.ones(len(self._places), dtype=bool)
+        order = list(self.points)
+        for inner, outer in self.nested:
+            seen = self.design.frame[[inner, outer]].drop_duplicates()
+            pairs = np.zeros((len(self.points[inner]), len(self.points[outer])), dtype=bool)
+            rows = self.points[inner].get_indexer(pd.Index(seen[inner]))
+            columns = self.points[outer].get_indexer(pd.Index(seen[outer]))
+            known = (rows >= 0) & (columns >= 0)
+            pairs[rows[known], columns[known]] = True
+            occurs &= pairs[
+                self._places[:, order.index(inner)], self._places[:, order.index(outer)]
+            ]
+        return occurs
+
+    @property
+    def nested(self) -> list[tuple[str, str]]:
+        """Pairs (inner, outer) of factors: inner has no term without outer, and no level in two."""
+        terms = [_names_in_term(self.design, term.factors) for term in self.design.fixed_terms]
+        pairs = []
+        for inner, outer in product(sorted(self.factors), repeat=2):
+            if inner == outer or not all(outer in each for each in terms if inner in each):
+                continue
+            seen = self.design.frame[[inner, outer]].drop_duplicates()
+            if not seen[inner].duplicated().any() and seen[outer].duplicated().any():
+                pairs.append((inner, outer))
+        return pairs
+
+    def interacting(self, wanted: Sequence[str]) -> list[str]:
+        """Factors that are averaged over and stand in a term with one of `wanted`."""
+        terms = [
+            _names_in_term(self.design, term.factors | term.covariates)
+            for term in self.design.fixed_terms
+        ]
+        return [
+            name
+            for name in self.points
+            if name not in wanted
+            and len(self.points[name]) > 1
+            and any(name in term and term & set(wanted) for term in terms)
+        ]
+
+
+def derivative(f: Callable[[float], FloatArray], at: float, low: float, high: float) -> FloatArray:
+    """The derivative at step 0 of what f(step) gives, by differences extrapolated to step 0.
+
+    Steps are halved and the differences extrapolated (Richardson; Ridders 1982): a polynomial has
+    no error but rounding, and a spline none once a step is shorter than the way to the next knot.
+    The extrapolation that changes least is taken. Within the data no step leaves them; at their
+    edges the differences are one-sided.
+    """
+    span = (high - low) or max(1.0, abs(at))
+    room = min(at - low, high - at) if low <= at <= high else span
+    start = f(0.0)
+    if room > EDGE * span:
+        first, power = min(room, span / 4), 4.0
+    else:
+        first, power = span / 4 * (1 if at - low < high - at else -1), 2.0
+    sizes = np.abs([start, f(first)]).max(axis=(0, 1), initial=0.0)
+    scale = np.where(sizes > 0, sizes, 1.0)
+    best, least, previous = start, np.inf, [start]
+    for k in range(N_STEPS):
+        step = first / 2**k
+        ends = (f(step) - f(-step)) / (2 * step) if power == 4 else (f(step) - start) / step
+        row = [ends]
+        for j in range(1, k + 1):
+            row.append(row[-1] + (row[-1] - previous[j - 1]) / (power**j - 1))
+            change = np.abs([row[j] - row[j - 1], row[j] - previous[j - 1]]).max(axis=(0, 1))
+            if (error := float((change / scale).max(initial=0.0))) < least:
+                best, least = row[j], error
+        previous = row
+    return best
+
+
+def _variables(design: Design) -> tuple[list[str], set[str]]:
+    """The columns that the fixed part uses, in the order of the formula, and which are factors."""
+    names: dict[str, None] = {}
+    factors = set()
+    for _, code in factors_of(parse_with_formulaic(design.formula.fixed)):
+        for name in sorted(code.columns):
+            names[name] = None
+            dtype = design.frame[name].dtype
+            if name in code.labels or not is_numeric_dtype(dtype) or is_bool_dtype(dtype):
+                factors.add(name)
+    return list(names), factors
+
+
+def _names_in_term(design: Design, codes: Iterable[str]) -> set[str]:
+    codes = set(codes)
+    fixed = factors_of(parse_with_formulaic(design.formula.fixed))
+    return set().union(*(code.columns for text, code in fixed if text in codes))
+
+
+def _levels(column: pd.Series) -> pd.Index:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.Index(column.cat.categories)
+    return pd.Index(sorted(column.unique()), dtype=column.dtype)
+
+
+def _asked(name: str, items: list[Any], levels: pd.Index | None) -> pd.Index:
+    """The values that `at` asks for, checked against the levels of a factor."""
+    if not items:
+        raise DataError(f"at has no value for {name!r}.")
+    if levels is not None:
+        for item in items:
+            if item not in levels:
+                hint = did_you_mean(str(item), map(str, levels))
+                raise DataError(
+                    f"at: {name!r} has no level {item!r}.{hint} Its levels are {_listed(levels)}."
+                )
+        return pd.Index(items, dtype=levels.dtype)
+    numbers = as_numbers(f"at[{name!r}]", np.asarray(items))
+    if np.isnan(numbers).any():
+        raise DataError(f"at[{name!r}] has missing values.")
+    return pd.Index(numbers)
+
+
+def _listed(names: Iterable[Any]) -> str:
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:12]) + (", …" if len(texts) > 12 else "") if texts else "none"
+
+
+def _combinations(sizes: Sequence[int]) -> IntArray:
+    """All combinations of positions, the first one varying fastest, shape (product, number)."""
+    if not sizes:
+        return np.zeros((1, 0), dtype=np.intp)
+    places: IntArray = np.indices(tuple(sizes)[::-1]).reshape(len(sizes), -1)[::-1].T
+    return places

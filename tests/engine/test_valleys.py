@@ -1,0 +1,175 @@
+"""The lowest of several valleys is found, and the same one by every way to fit or to test."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmlib as mm
+from mmlib.engine.batch import BatchModel
+from mmlib.engine.blocks import Blocks
+from mmlib.engine.halfline import scan
+from mmlib.engine.optimize import search_from
+from mmlib.engine.spectral import SpectralModel
+from mmlib.engine.starts import further_starts, uneven
+from tests.helpers.structures import simulated
+
+FOLDER = Path(__file__).parent.parent / "oracle" / "valleys"
+
+# Formula, REML, and the lower minimum by lme4; see the README there.
+VALLEYS = {
+    "one_variance_1118": ("y ~ x + (1 | g)", True, 454.041948628, [0.3899]),
+    "one_variance_2889": ("y ~ x + (1 | g)", False, 13.195146076, [19.0101]),
+    "one_variance_5_36": ("y ~ x + (1 | g)", False, 268.764842429, [0.1804]),
+    "correlated_3_20": ("y ~ x + (x | g)", False, 269.787792076, [0.6156, -0.2929, 0.3779]),
+}
+ONE_VARIANCE = [name for name in VALLEYS if name.startswith("one")]
+
+
+def data_of(name):
+    return pd.read_csv(FOLDER / f"{name}.csv")
+
+
+def fitted(name):
+    formula, reml, _, _ = VALLEYS[name]
+    return mm.lmm(formula, data_of(name), reml=reml, weights="w")
+
+
+@pytest.mark.parametrize("name", VALLEYS)
+def test_the_lowest_valley_is_found_and_the_log_counts_them(name):
+    _, _, objective, theta = VALLEYS[name]
+    fit = fitted(name)
+    assert fit.objective == pytest.approx(objective, rel=1e-8)
+    np.testing.assert_allclose(fit.theta, theta, atol=6e-5)
+    assert fit.converged
+    assert fit.optimum.valleys == 2
+
+
+@pytest.mark.parametrize("name", VALLEYS)
+def test_the_order_of_the_rows_does_not_decide(name):
+    formula, reml, objective, _ = VALLEYS[name]
+    for seed in range(3):
+        shuffled = data_of(name).sample(frac=1, random_state=seed)
+        fit = mm.lmm(formula, shuffled, reml=reml, weights="w")
+        assert fit.objective == pytest.approx(objective, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ONE_VARIANCE)
+def test_all_tests_of_a_variance_have_one_statistic(name):
+    _, reml, _, _ = VALLEYS[name]
+    fit = fitted(name)
+    null = mm.lmm("y ~ x", data_of(name), reml=reml, weights="w")
+    statistic = mm.lrt(null, fit).statistic
+    assert statistic > 0.1
+    fits = (fit,) if reml else (null, fit)
+    exact = (mm.exact_rlrt if reml else mm.exact_lrt)(*fits, nsim=10, rng=1)
+    bootstrap = mm.parametric_bootstrap(null, fit, nsim=5, rng=1, progress=False)
+    assert exact.statistic == pytest.approx(statistic, rel=1e-7)
+    assert bootstrap.statistic == statistic
+
+
+def test_one_variance_is_the_global_minimum_without_the_spectral_engine():
+    """Many levels, all of different weight, of which two have nearly all of it."""
+    rng = np.random.default_rng(6)
+    group = np.repeat(np.arange(150), 2)
+    data = pd.DataFrame({"g": group, "y": rng.standard_normal(300)})
+    data["w"] = np.exp(4 * rng.standard_normal(300))
+    fit = mm.lmm("y ~ 1 + (1 | g)", data, weights="w")
+    best = SpectralModel(fit.design).fit(fit.design.y[None], reml=True)
+    assert fit.objective == pytest.approx(best.objective[0], abs=1e-8)
+
+
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ 0 + (0 + x | g)", "y ~ 1 + (1 | f)"])
+def test_the_scan_is_the_objective(formula, reml):
+    objective = mm.Objective(mm.build_design(formula, simulated(), weights="w"), reml=reml)
+    lam, values = scan(objective)
+    for k in range(0, len(lam), 5):
+        theta = objective.blocks.to_theta(np.sqrt(lam[[k]]))
+        assert values[k] == pytest.approx(objective(theta), rel=1e-10)
+    assert values[-1] > values[-2]
+
+
+def test_refits_of_many_responses_end_where_one_fit_does():
+    """Both start from the same places, so that a bootstrap compares like with like."""
+    fit = fitted("correlated_3_20")
+    responses = fit.simulate(12, rng=3)
+    many = BatchModel(fit.blocks, reml=False).fit(responses, fit.theta)
+    single = [fit.refit(y).objective for y in responses]
+    np.testing.assert_allclose(
+        many.objective[many.converged], np.array(single)[many.converged], atol=1e-5
+    )
+    assert many.converged.sum() >= 10
+
+
+def test_even_designs_start_once():
+    sleep = Blocks(
+        mm.build_design("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+    )
+    assert not uneven(sleep)
+    assert len(further_starts(sleep)) == 0
+    weighted = fitted("correlated_3_20").blocks
+    assert uneven(weighted)
+    starts = further_starts(weighted)
+    assert len(starts) == 4
+    objective = mm.Objective(weighted, reml=False)
+    assert min(search_from(objective, start) for start in starts) < 269.79
+
+
+# --- variances that are far apart ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ratio", [1e3, 2e3, 1e5, 1e6])
+def test_a_precise_gauge_on_unlike_parts_has_the_closed_form(ratio):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        part = np.repeat(np.arange(10), 6)
+        y = ratio * (0.1 + rng.standard_normal(10)[part]) + rng.standard_normal(60)
+        data = pd.DataFrame({"part": part, "y": y})
+        wanted = mm.oneway("y ~ part", data).variance_components("reml")
+        fit = mm.lmm("y ~ 1 + (1 | part)", data)
+        assert fit.converged
+        assert fit.sigma**2 == pytest.approx(wanted.sigma2_resid, rel=1e-7)
+        assert fit.varcorr().terms[0].covariance[0, 0] == pytest.approx(
+            wanted.sigma2_group, rel=1e-6
+        )
+
+
+def unlike(ratio):
+    """Sixty rows; levels of g differ by `ratio` errors, those of h by 0.3."""
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"g": rng.permutation(np.arange(60) % 10), "h": rng.integers(0, 5, 60)})
+    data["x"] = rng.standard_normal(60)
+    b, c, slopes = rng.standard_normal(10), rng.standard_normal(5), rng.standard_normal(10)
+    data["y"] = ratio * b[data["g"]] + 0.3 * c[data["h"]] + 0.5 * data["x"] * slopes[data["g"]]
+    data["y"] += rng.standard_normal(60)
+    return data
+
+
+# The objective by lme4 1.1-31 (bobyqa, rhoend = 1e-9) from its own optimum: the best it finds.
+LME4 = {
+    "y ~ x + (1 | g)": 345.095853794,
+    "y ~ x + (x | g)": 345.873124003,
+    "y ~ x + (1 | g) + (1 | h)": 344.144008126,
+    "y ~ x + (1 | h) + (x | g)": 340.777374552,
+}
+
+
+@pytest.mark.parametrize("formula", LME4)
+def test_one_variance_ten_to_the_eight_times_another(formula):
+    fit = mm.lmm(formula, unlike(1e4))
+    assert fit.converged
+    assert fit.optimum.evaluations < 800
+    assert fit.objective <= LME4[formula] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("formula", ["y ~ 0 + x + (0 + c | g) + (1 | h)", "y ~ 0 + x + (1 | g)"])
+def test_a_large_mean_without_intercept_is_fitted(formula):
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"g": rng.integers(0, 5, 20), "h": rng.integers(0, 3, 20)})
+    data["c"], data["x"] = rng.choice(["a", "b"], 20), rng.integers(-3, 4, 20)
+    data["y"] = 1e6 + rng.standard_normal(20)
+    fit = mm.lmm(formula, data)
+    assert 0.5 < fit.sigma < 2
+    assert fit.converged

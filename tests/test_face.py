@@ -1,0 +1,360 @@
+"""The face of mmlib: what `__all__`, `dir()` and the reference pages name, and how it is called.
+
+A docstring is whole: it names every parameter, says what comes back, and refers only to what has a
+page. Signatures keep one convention, so that who knows one function can call the next.
+"""
+
+import importlib
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+import pytest
+from numpydoc.docscrape import NumpyDocString
+
+import mmlib as mm
+from tools import ROOT
+
+DIRECTIVE = re.compile(
+    r"^\.\. (?P<kind>currentmodule|auto\w+):: (?P<name>[\w.]+)\n"
+    r"(?P<options>(?:   :.*\n)*)",
+    re.M,
+)
+
+
+def options_of(text: str) -> dict[str, list[str]]:
+    """The options of a directive, by name, as lists of names."""
+    pairs = re.findall(r":([\w-]+):(.*)", text)
+    return {
+        name: [each.strip() for each in value.split(",") if each.strip()] for name, value in pairs
+    }
+
+
+def members_of(cls: type, options: dict[str, list[str]]) -> list[str]:
+    """The members of a class that its page shows."""
+    special = options.get("special-members", [])
+    if "members" not in options:
+        return special
+    if options["members"]:
+        return options["members"] + special
+    owner = cls.__mro__ if "inherited-members" in options else (cls,)
+    everything = {name for each in owner[: len(owner) - 1 or 1] for name in vars(each)}
+    shown = {name for name in everything if callable_or_property(getattr_static(cls, name))}
+    return (
+        sorted({n for n in shown if n[0] != "_"} - set(options.get("exclude-members", [])))
+        + special
+    )
+
+
+def getattr_static(cls: type, name: str) -> Any:
+    found = inspect.getattr_static(cls, name)
+    return found.__func__ if isinstance(found, classmethod | staticmethod) else found
+
+
+def callable_or_property(member: Any) -> bool:
+    return inspect.isfunction(member) or isinstance(member, property | cached_property)
+
+
+def documented(pages: str) -> Iterator[tuple[str, Any]]:
+    """What the directives of pages document, by the name under which a reader finds it."""
+    module = mm
+    for found in DIRECTIVE.finditer(pages):
+        kind, name, options = found["kind"], found["name"], options_of(found["options"])
+        if kind == "currentmodule":
+            module = importlib.import_module(name)
+            continue
+        thing = getattr(module, name)
+        prefix = module.__name__.removeprefix("mmlib").removeprefix(".")
+        full = f"{prefix}.{name}" if prefix else name
+        yield full, thing
+        if inspect.isclass(thing):
+            for member in members_of(thing, options):
+                yield f"{full}.{member}", getattr_static(thing, member)
+
+
+PAGES = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "book/reference").glob("*.md"))
+)
+PUBLIC = list(documented(PAGES))
+FUNCTIONS = [(name, thing) for name, thing in PUBLIC if inspect.isfunction(thing)]
+
+
+# --- one list of names ----------------------------------------------------------------------------
+
+
+def top(names: Any, prefix: str = "") -> list[str]:
+    """The names directly below a module."""
+    return sorted(
+        n.removeprefix(prefix) for n in names if re.fullmatch(re.escape(prefix) + r"\w+", n)
+    )
+
+
+def test_all_dir_and_the_reference_pages_name_the_same_things():
+    names = [name for name, _ in PUBLIC]
+    assert len(set(names)) == len(names)
+    assert sorted(mm.__all__) == dir(mm) == sorted([*top(names), "plots"])
+    assert sorted(mm.plots.__all__) == dir(mm.plots) == top(names, "plots.")
+
+
+def test_a_page_is_read_as_sphinx_reads_it():
+    page = """
+.. currentmodule:: mmlib
+
+.. autofunction:: lmm
+
+.. autoclass:: RandomPart
+   :members:
+
+.. autoclass:: LMMResult
+   :members:
+   :inherited-members:
+   :exclude-members: fixef
+
+.. autoclass:: Objective
+   :members: value_and_gradient
+   :special-members: __call__
+"""
+    names = [name for name, _ in documented(page)]
+    assert {"lmm", "RandomPart", "RandomPart.group", "LMMResult.ranef"} < set(names)
+    assert "LMMResult.fixef" not in names
+    assert names[-3:] == ["Objective", "Objective.value_and_gradient", "Objective.__call__"]
+
+
+# --- whole docstrings -----------------------------------------------------------------------------
+
+SAID_ONCE = re.compile(r"plots\.\w+|\w+\.summary")
+"""A figure returns its Axes, as their page says; every summary is a `Summary`."""
+
+
+def attributes(cls: type) -> set[str]:
+    """What a class and those below it list as their attributes."""
+    docs = [NumpyDocString(inspect.getdoc(each) or "") for each in cls.__mro__[:-1]]
+    named = [p.name.split(",") for doc in docs for p in doc["Attributes"]]
+    return {name.strip() for names in named for name in names}
+
+
+INNER = {"Optimum": {"factor"}, "Summary": {"parts"}}
+"""Attributes that other rooms of mmlib read, and users need not."""
+
+
+def parameters(function: Any) -> list[inspect.Parameter]:
+    return [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+
+
+def lacks(name: str, thing: Any) -> list[str]:
+    """What a docstring leaves out."""
+    text = NumpyDocString(inspect.getdoc(thing) or "")
+    found = [] if text["Summary"] else ["a first line"]
+    if is_dataclass(thing):
+        listed = attributes(thing) | INNER.get(name, set())
+        shown = (f.name for f in fields(thing) if f.name[0] != "_")
+        return found + [f"the attribute {field}" for field in shown if field not in listed]
+    if not inspect.isfunction(thing):
+        return found
+    named = {n.strip().lstrip("*") for p in text["Parameters"] for n in p.name.split(",")}
+    found += [f"the parameter {p.name}" for p in parameters(thing) if p.name not in named]
+    if not text["Returns"] and not SAID_ONCE.fullmatch(name):
+        found.append("what it returns")
+    named = re.findall(r"^>>> .*?(?<![\w.])(\w+)\(", "\n".join(text["Examples"]), re.M)
+    found += [f"mm. before {each}" for each in named if each in mm.__all__]
+    of_a_fit = name.startswith("LMMResult.")
+    if not text["Examples"] and ("." not in name or name.startswith("plots.") or of_a_fit):
+        found.append("an example")
+    return found
+
+
+@pytest.mark.parametrize(("name", "thing"), PUBLIC, ids=[name for name, _ in PUBLIC])
+def test_a_docstring_is_whole(name, thing):
+    assert lacks(name, thing) == []
+
+
+def test_what_a_docstring_lacks_is_found():
+    def bare(fit, *, level=0.95):
+        """Say little.
+
+        Parameters
+        ----------
+        fit : LMMResult
+        """
+
+    def deep():
+        """Show it by another name.
+
+        Returns
+        -------
+        int
+
+        Examples
+        --------
+        >>> lmm("y ~ x", data)
+        """
+
+    assert lacks("bare", bare) == ["the parameter level", "what it returns", "an example"]
+    assert lacks("deep", deep) == ["mm. before lmm"]
+    assert lacks("nothing", property(lambda _: 1)) == ["a first line"]
+
+    @dataclass
+    class Half:
+        """Half of it.
+
+        Attributes
+        ----------
+        left : int
+        """
+
+        left: int
+        right: int
+
+    assert lacks("Half", Half) == ["the attribute right"]
+
+
+# --- references -----------------------------------------------------------------------------------
+
+
+CLASSES = {name: thing for name, thing in PUBLIC if inspect.isclass(thing)}
+EVERY_NAME = {name for name, _ in PUBLIC} | {
+    f"{name}.{attribute}" for name, cls in CLASSES.items() for attribute in attributes(cls)
+}
+
+
+def known_to(name: str, thing: Any) -> set[str]:
+    """Names that the docstring of a thing may use as they are."""
+    own = {p.name for p in parameters(thing)} if inspect.isfunction(thing) else set()
+    holder = name if name in CLASSES else name.rpartition(".")[0]
+    if holder in CLASSES:
+        own |= attributes(CLASSES[holder])
+    inside = f"{holder}."
+    own |= {each.removeprefix(inside) for each in EVERY_NAME if each.startswith(inside)}
+    return own | EVERY_NAME | {f"mmlib.{each}" for each in EVERY_NAME}
+
+
+def importable(reference: str) -> bool:
+    """Whether a dotted name belongs to another library."""
+    module, _, attribute = reference.rpartition(".")
+    if not module or module.split(".")[0] == "mmlib":
+        return False
+    try:
+        return hasattr(importlib.import_module(module), attribute)
+    except ImportError:
+        return False
+
+
+def dangling(name: str, thing: Any) -> list[str]:
+    """Names in single backticks that lead nowhere."""
+    mentioned = re.findall(r"(?<![`:])`([^`\n]+)`(?!`)", inspect.getdoc(thing) or "")
+    names = [each.removesuffix("()") for each in mentioned]
+    known = known_to(name, thing)
+    return [each for each in names if each not in known and not importable(each)]
+
+
+@pytest.mark.parametrize(("name", "thing"), PUBLIC, ids=[name for name, _ in PUBLIC])
+def test_what_a_docstring_refers_to_is_there(name, thing):
+    assert dangling(name, thing) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mmlib").rglob("*.py")), ids=lambda p: p.stem)
+def test_what_a_source_points_to_is_there(path):
+    for name in re.findall(r"`(mmlib\.[\w.]+)`", path.read_text(encoding="utf-8")):
+        module, _, attribute = name.rpartition(".")
+        found = importlib.util.find_spec(name) if module != "mmlib" else None
+        assert found or hasattr(importlib.import_module(module), attribute), name
+
+
+def test_a_reference_that_leads_nowhere_is_found():
+    def lost(level):
+        """As `lmm` and `LMMResult.fixef`, with `level` and `numpy.linspace`; see `mmlib.gone`."""
+
+    assert dangling("lost", lost) == ["mmlib.gone"]
+
+
+# --- one style of call ----------------------------------------------------------------------------
+
+CHOICES = {"kind", "method"}
+"""What may stand beside the subject without its name: which version, or by which way."""
+
+DEFAULTS = {"level": {0.95}, "rng": {None}, "reml": {True}, "unit": {None}, "ax": {None}}
+"""Options that start out the same everywhere, but for those below."""
+
+SPECIAL = {
+    ("LMMResult.refit", "reml"): "None: as the fit",
+    ("Profile.grid", "level"): "0.99: a curve reaches beyond the interval",
+}
+
+RENAMED = {"by", "n_sim", "B", "seed", "null", "alternative", "random_state", "newdata", "table"}
+"""Other words for `group`, `nsim`, `rng`, `small`, `large`, `new`, `summary` and `to_frame`."""
+
+
+def strays(name: str, function: Any) -> list[str]:
+    """Where a signature leaves the convention."""
+    listed = parameters(function)
+    optional = [p for p in listed if p.default is not p.empty]
+    placed = [p for p in optional if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in CHOICES]
+    found = [f"{p.name} is an option and needs its name" for p in placed[1:]]
+    if placed and sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in listed) > 2:
+        found += [f"{p.name} is one of too many without a name" for p in placed[:1]]
+    for p in optional:
+        usual = DEFAULTS.get(p.name, {p.default})
+        if p.default not in usual and (name, p.name) not in SPECIAL:
+            found.append(f"{p.name} is {p.default!r} by default, elsewhere {usual}")
+    return found + [f"{p.name} has another name elsewhere" for p in listed if p.name in RENAMED]
+
+
+@pytest.mark.parametrize(("name", "function"), FUNCTIONS, ids=[name for name, _ in FUNCTIONS])
+def test_a_signature_keeps_the_convention(name, function):
+    assert strays(name, function) == []
+    assert name.rpartition(".")[2] not in RENAMED
+
+
+def test_a_parameter_means_one_thing_everywhere():
+    """The same name is annotated alike, whether it may be left out or not."""
+    wider = {
+        "fit": "a profile too",
+        "formula": "parsed too",
+        "group": "several columns too",
+        "resume": "each its own result",
+    }
+    kinds = defaultdict(set)
+    for _, function in FUNCTIONS:
+        for p in parameters(function):
+            kind = str(p.annotation).removesuffix(" | None").replace("Fit", "LMMResult")
+            kinds[p.name].add(kind)
+    several = {name: found for name, found in kinds.items() if len(found) > 1}
+    assert {n: several[n] for n in several.keys() - wider.keys() - CHOICES} == {}
+    assert wider.keys() <= several.keys()
+
+
+def test_signatures_that_stray_are_found():
+    def odd(fit, group=None, column=None, *, level=0.9, by=None): ...
+
+    assert strays("odd", odd) == [
+        "column is an option and needs its name",
+        "group is one of too many without a name",
+        "level is 0.9 by default, elsewhere {0.95}",
+        "by has another name elsewhere",
+    ]
+
+
+# --- the text of the book -------------------------------------------------------------------------
+
+
+def unknown_names(text: str) -> set[str]:
+    """What a text takes from mmlib, or its figures, that is not there."""
+    names = set(re.findall(r"\bmm\.((?:plots\.)?[A-Za-z_]\w*)", text))
+    return {name for name in names if name != "plots" and name not in EVERY_NAME}
+
+
+def test_chapters_use_public_names_only():
+    pages = [*(ROOT / "book").glob("*.md"), ROOT / "README.md", *(ROOT / "homework").glob("*.toml")]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    assert {name: unknown_names(text) for name, text in texts.items() if unknown_names(text)} == {}
+
+
+def test_a_name_that_is_not_public_is_found():
+    assert unknown_names("mm.lmm, mm.plots.qq, mm.plots, mm.gone, mm.plots.lost") == {
+        "gone",
+        "plots.lost",
+    }
