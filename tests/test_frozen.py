@@ -35,6 +35,11 @@ def pulp(formula, *, reml=True):
     return mm.lmm(formula, mm.load_dataset("pulp").iloc[1:], reml=reml)
 
 
+@functools.cache
+def oats():
+    return mm.lmm("yield ~ Variety + nitro + (1 | Block)", mm.load_dataset("oats"))
+
+
 def sigma(refit):
     return {"sigma": refit.sigma, "β": refit.beta[0]}
 
@@ -43,7 +48,7 @@ RESULTS = {
     "a fit": fit,
     "its variances": lambda: fit().varcorr(),
     "influence of rows": lambda: fit().influence(),
-    "influence of groups": lambda: fit().influence("g"),
+    "influence of groups": lambda: fit().influence(by="g"),
     "anova": lambda: mm.anova(fit()),
     "Kenward–Roger": lambda: mm.kenward_roger(fit(), "x"),
     "Satterthwaite": lambda: mm.satterthwaite(fit(), "x"),
@@ -232,6 +237,17 @@ def test_tables_that_functions_give_are_the_callers_own(name):
     expected = copy.deepcopy(TABLES[name]())
     spoil(TABLES[name]())
     agree(TABLES[name](), expected)
+
+
+def test_labels_and_functions_of_means_cannot_be_written_to():
+    means = mm.emmeans(oats(), "Variety")
+    for each in (means, copy.deepcopy(means), pickle.loads(pickle.dumps(means))):
+        for labelled in (each, each.contrasts("pairwise"), each.joint_test()):
+            expected = str(labelled.summary())
+            spoil(labelled.labels)
+            assert str(labelled.summary()) == expected
+        with pytest.raises(ValueError, match="read-only"):
+            each.L[...] = 0
 
 
 def test_the_workings_of_a_fit_are_read_only_too():

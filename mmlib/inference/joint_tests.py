@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mmlib.errors import DataError
+from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.contrasts import text_of
 from mmlib.inference.report import HypothesisTest
 from mmlib.results.display import Summary, Table
 
 
+@gives_copies("labels")
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class JointTests:
+class JointTests(Frozen):
     """F tests that means are equal or contrasts zero, one for each value of `by`.
 
     Attributes

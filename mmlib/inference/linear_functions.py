@@ -21,6 +21,7 @@ from scipy.special import chdtrc
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import did_you_mean, names_in, require_choice
 from mmlib.errors import DataError, RankError
+from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference import kenward_roger, satterthwaite
 from mmlib.inference.adjust import ADJUSTMENTS, Adjusted, adjusted
 from mmlib.inference.anova import Ddf
@@ -70,8 +71,9 @@ class _Estimates(NamedTuple):
     notes: tuple[str, ...]
 
 
+@gives_copies("labels")
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class LinearFunctions:
+class LinearFunctions(Frozen):
     """Linear functions Lβ of the fixed effects: marginal means, slopes, or contrasts of either.
 
     Attributes
