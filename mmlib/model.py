@@ -55,6 +55,7 @@ def lmm(
         One row for each observation. Text, categories and flags (true or false) are factors, the
         levels of text in the order of code points. Rows with missing values are left out, and
         columns of the fixed part that depend on those before them; both with a `DataWarning`.
+        Frames of polars and Arrow, and dicts of columns, are converted.
     reml : bool, default True
         Restricted maximum likelihood; ``False`` for maximum likelihood.
     weights, offset : column name or array, shape (rows of `data`,), optional

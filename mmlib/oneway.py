@@ -475,7 +475,8 @@ def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
     (4.2039, 0.02261)
     """
     response, factor = _parse(formula)
-    require_columns(require_frame(data), [response, factor])
+    data = require_frame(data)
+    require_columns(data, [response, factor])
     complete = data[[response, factor]].dropna()
     y = as_response(complete[response])
     groups = levels_of(complete[factor]).remove_unused_categories()

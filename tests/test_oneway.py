@@ -455,7 +455,7 @@ def test_unusable_data_are_refused(y, g, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"y": [1, 2], "g": [1, 2]}, "must be a pandas DataFrame, not dict"),
+        ([1, 2], "must be a pandas DataFrame, not list"),
         (None, "must be a pandas DataFrame, not NoneType"),
         (pd.DataFrame({"y": [], "g": []}), "data has 0 rows"),
         (pd.DataFrame([[1.0, 2, 3]], columns=["y", "g", "g"]), "more than one column named g"),

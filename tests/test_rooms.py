@@ -24,6 +24,7 @@ FLOORS = {
     "oneway": 5,
     "plots": 6,
     "saved": 6,
+    "sklearn": 6,
 }
 """The rooms and the files beside them, from the ground up."""
 

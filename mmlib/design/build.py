@@ -303,7 +303,7 @@ def build_design(
     """
     if not isinstance(formula, MixedFormula):
         formula = parse_formula(formula)
-    require_frame(data)
+    data = require_frame(data)
     fixed = parse_with_formulaic(formula.fixed)
     response = parse_with_formulaic(f"0 + {formula.response}")
     varying = [parse_with_formulaic(part.expr) for part in formula.random]

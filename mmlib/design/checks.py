@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from mmlib.design.columns import as_floats, kind_of
+from mmlib.design.frames import converted_frame
 from mmlib.errors import DataError
 
 
@@ -31,7 +32,10 @@ def names_in(names: str | Iterable[str]) -> list[str]:
 
 
 def require_frame(data: object, what: str = "data") -> pd.DataFrame:
-    """Return `data` if it is a DataFrame with at least one row and with unique column names.
+    """Return `data` as a pandas DataFrame with at least one row and with unique column names.
+
+    A DataFrame is returned as it is; frames that narwhals knows (polars, Arrow, …) and mappings of
+    names to columns are converted.
 
     Raises
     ------
@@ -39,13 +43,7 @@ def require_frame(data: object, what: str = "data") -> pd.DataFrame:
         If it is anything else; `what` is the argument's name.
     """
     if not isinstance(data, pd.DataFrame):
-        wrap = f"{what}.to_pandas()" if hasattr(data, "to_pandas") else "pandas.DataFrame(...)"
-        if hasattr(data, "collect"):  # a lazy frame of polars
-            wrap = f"{what}.collect().to_pandas()"
-        kind = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
-        raise DataError(
-            f"{what} must be a pandas DataFrame, not {kind.removeprefix('builtins.')}; pass {wrap}."
-        )
+        data = converted_frame(data, what)
     if data.empty:
         raise DataError(
             f"{what} has {len(data)} rows and {data.shape[1]} columns: nothing to work with."

@@ -18,8 +18,8 @@ from mmlib.results.fit import Fit
 
 SEVERAL = 2
 REFITTED = (
-    "Refitted by maximum likelihood: REML criteria of models whose fixed parts differ cannot be "
-    "compared. All numbers are those of the refits."
+    "Refitted by maximum likelihood, to which all numbers belong: REML criteria can be compared "
+    "neither between models with different fixed parts nor with likelihoods."
 )
 
 

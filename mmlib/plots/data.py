@@ -131,7 +131,7 @@ def group_lines(
 
 
 def _response(data: pd.DataFrame, response: str) -> FloatArray:
-    require_frame(data)
+    data = require_frame(data)
     require_columns(data, [response])
     values = as_numbers(f"column {response!r}", data[response])
     if np.isnan(values).any():

@@ -69,7 +69,8 @@ def predict(
     if new is None:
         return _predict(fit, _rows_of_fit(fit.design, counted), interval, level)
     ask = _Question.of(fit.design, counted, with_all_terms=interval == "prediction")
-    require_columns(require_frame(new, "new"), ask.columns, "new")
+    new = require_frame(new, "new")
+    require_columns(new, ask.columns, "new")
     possible = np.ones(len(new), dtype=bool)
     if missing == "nan":
         possible = ask.complete(new, groupings=new_levels == "error")

@@ -396,7 +396,7 @@ def test_a_scale_of_columns_does_not_make_them_dependent(data):
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        ({"y": [1, 2]}, "must be a pandas DataFrame, not dict"),
+        ([1, 2], "must be a pandas DataFrame, not list"),
         (None, "must be a pandas DataFrame, not NoneType"),
         (np.ones((3, 2)), "must be a pandas DataFrame, not numpy.ndarray"),
         (pd.DataFrame(), "0 rows and 0 columns: nothing to work with"),

@@ -60,6 +60,14 @@ def test_reml_fits_with_other_fixed_parts_are_refitted():
     np.testing.assert_allclose(comparison.to_frame()["LRT"].iloc[1], mm.lrt(*by_ml).statistic)
 
 
+def test_fits_by_two_criteria_are_refitted(pulp_pair):
+    comparison = mm.compare(pulp_pair[0], pulp_pair[1].refit(reml=True))
+    assert not any(fit.reml for fit in comparison.fits)
+    np.testing.assert_allclose(
+        comparison.to_frame()["LRT"], mm.compare(*pulp_pair).to_frame()["LRT"], rtol=1e-6
+    )
+
+
 def test_r2_is_that_of_the_fits(pulp_pair):
     table = mm.compare(*pulp_pair).to_frame()
     np.testing.assert_array_equal(

@@ -241,6 +241,9 @@ def test_more_bad_input(sleep_fit):
         mm.power(mm.plan("y ~ x + (1 | g)", simulated()), "x", beta=[0, 1], sd={"g": 1})
     with pytest.raises(mm.DataError, match="pass test='lrt', hypothesis=fit"):
         mm.power(sleep_fit, sleep_fit)
+    earlier = mm.power(sleep_fit, "Days", effect=3, nsim=5, rng=1)
+    with pytest.raises(mm.DataError, match="draws of another fit"):
+        mm.power(sleep_fit, "Days", effect=4, nsim=9, rng=1, resume=earlier)
     earlier = mm.power(sleep_fit, "Days", nsim=5, rng=1, along={"n_subjects": [8]})
     with pytest.raises(mm.DataError, match="another grid"):
         mm.power(sleep_fit, "Days", nsim=5, rng=1, resume=earlier)

@@ -76,7 +76,7 @@ def pulp_with(**columns):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: plots.group_means({"a": [1]}, "a", "b"), "must be a pandas DataFrame"),
+        (lambda: plots.group_means([1], "a", "b"), "must be a pandas DataFrame"),
         (lambda: plots.group_means(pulp_with(), "brite", "operator"), "Did you mean 'bright'"),
         (lambda: plots.group_means(pulp_with(), "bright", "shift"), "no column 'shift'"),
         (lambda: plots.group_means(pulp_with(), "operator", "operator"), "must be real numbers"),

@@ -307,7 +307,7 @@ def test_bad_column_is_named(fit, rows, change, message):
 @pytest.mark.parametrize(
     ("new", "message"),
     [
-        ({"x": [1.0]}, "must be a pandas DataFrame, not dict"),
+        ([1.0], "must be a pandas DataFrame, not list"),
         (simulated().iloc[:0], "0 rows"),
         (pd.concat([simulated(), simulated()[["x"]]], axis=1), "more than one column named x"),
     ],

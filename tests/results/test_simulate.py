@@ -133,4 +133,4 @@ def test_more_bad_input():
             sigma=1,
         )
     with pytest.raises(mm.DataError, match="frame must be a pandas DataFrame"):
-        mm.simulate("y ~ x", {"x": [1]}, beta=[0, 0], sigma=1)
+        mm.simulate("y ~ x", [1, 2], beta=[0, 0], sigma=1)

@@ -29,7 +29,9 @@ Number of obs: 20, groups: operator, 4
 
 Fixed effects:
            Estimate Std. Error t value
- Intercept  60.4000     0.1494   404.2"""
+ Intercept  60.4000     0.1494   404.2
+
+For degrees of freedom and p-values: summary(ddf='kenward-roger')."""
 
 ML_PULP = """\
 Linear mixed model fit by maximum likelihood
@@ -51,7 +53,9 @@ Number of obs: 20, groups: operator, 4
 
 Fixed effects:
            Estimate Std. Error t value
- Intercept  60.4000     0.1294   466.7"""
+ Intercept  60.4000     0.1294   466.7
+
+For degrees of freedom and p-values: summary(ddf='satterthwaite')."""
 
 # R's summary of this model, but that its default optimiser stops at 612.10 and 24.741.
 SLEEPSTUDY = """\
@@ -76,6 +80,8 @@ Fixed effects:
            Estimate Std. Error t value
  Intercept  251.405      6.825  36.838
  Days        10.467      1.546   6.771
+
+For degrees of freedom and p-values: summary(ddf='kenward-roger').
 
 Correlation of fixed effects:
       Intercept
