@@ -339,6 +339,25 @@ def test_a_nested_factor_is_averaged_where_it_occurs():
     )
 
 
+def test_a_nested_factor_against_emmeans():
+    """R's numbers, of an unbalanced design whose fit is on the boundary."""
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"b": np.repeat(list("uvwxy"), 8), "g": list("pqrs") * 10})
+    data["a"] = np.where(data["b"].isin(["u", "v"]), "first", "second")
+    noise = rng.normal(size=40)
+    data["y"] = noise + data["b"].map(dict(zip("uvwxy", range(5), strict=True)))
+    fit = mm.lmm("y ~ a / b + (1 | g)", data.drop(index=[3, 17, 30]))
+    frame = mm.emmeans(fit, "a").to_frame()
+    expected = {
+        "mean": [0.2804919872, 3.1621792346],
+        "se": [0.3209986946, 0.2648584027],
+        "lower": [-0.4058185443, 2.5496761186],
+        "upper": [0.966802519, 3.774682350],
+    }
+    for column, values in expected.items():
+        np.testing.assert_allclose(frame[column], values, rtol=1e-6)
+
+
 def test_prior_weights_count_in_the_fit_only():
     data = mm.load_dataset("sleepstudy")
     data = data.assign(w=1 + data["Days"] % 3)
