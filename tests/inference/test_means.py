@@ -277,6 +277,26 @@ def test_contrasts_within_a_contrast_agree_with_one_family(cultivation):
     assert several.by == ("Inoc",)
 
 
+def test_contrasts_of_three_factors():
+    rng = np.random.default_rng(0)
+    levels = [list("pqz"), list("rst"), list("uv"), range(4)]
+    data = pd.MultiIndex.from_product(levels, names=["a", "b", "c", "g"]).to_frame(index=False)
+    data["y"] = rng.normal(size=len(data))
+    fit = mm.lmm("y ~ a * b * c + (1 | g)", data)
+    twice = (
+        mm.emmeans(fit, "a * b * c")
+        .contrasts("reference", by=["b", "c"], adjust="none")
+        .contrasts("reference", by=["contrast", "c"], adjust="none")
+    )
+    assert twice.by == ("a", "c")
+    three = twice.contrasts("consecutive")
+    assert three.to_frame()["contrast"].unique().tolist() == ["v - u"]
+    assert list(three.to_frame())[:3] == ["contrast", "b", "a"]
+    term = mm.kenward_roger(fit, "a:b:c")
+    assert three.joint_test().statistic == pytest.approx(term.statistic, rel=1e-9)
+    assert three.caption == "Contrasts of estimated marginal means of y"
+
+
 def test_confounded_rows_are_named(empty_cell):
     means = mm.emmeans(empty_cell, "Inoc * Cult")
     frame = means.to_frame()
