@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from numpy.polynomial import Chebyshev
 from scipy.special import betaincinv, chdtrc, chdtri, fdtrc, ndtr, ndtri, stdtr, stdtrit
 
 from mmlib.arrays import FloatArray
@@ -25,15 +27,16 @@ SCALE_NODES, NORMAL_NODES = 160, 256
 SAME = 1e-9
 """Correlations that differ by less are the same."""
 
+NORMAL_END, CHEBYSHEV_DEGREE = 12.0, 240
+"""Where the normal tail is zero, and the degree of the polynomial that stands for it before."""
+
 MAX_LOADING = 0.95
 """With larger loadings the normal nodes are too far apart."""
 
 N_EVEN = 2**19
-N_SETS, N_RANDOM = 8, 2**17
+N_SETS, N_RANDOM = 8, 2**16
+N_FACTOR_STEPS = 50
 N_BINS = 2**10
-MAX_VALUES = 2**22
-"""Numbers that are held at once where points are summed over."""
-
 INFINITE_DF = 1e8
 """Degrees of freedom from which on t is normal, to the accuracy of the integrals."""
 
@@ -179,7 +182,8 @@ def largest_of(correlation: FloatArray) -> tuple[Tail, float]:
     independent given one normal variable, which is integrated over by quadrature. Otherwise Z = AU
     with U of a length and of a direction that is uniform on a sphere; length and scale are
     integrated over exactly (their ratio squared is F), the direction by points on the sphere. Only
-    from four dimensions on are these random, and then always the same.
+    from four dimensions on are these random, and then always the same; most of their error is taken
+    away by that of a near family whose tail is known (a control variate).
     """
     if len(correlation) == 1:
         return _two_sided, 0.0
@@ -222,16 +226,14 @@ def _given_one_factor(loadings: FloatArray) -> Tail:
 
 
 def _over_the_scale(normal_tail: Callable[[FloatArray], FloatArray]) -> Tail:
-    """The tail of max |Z_i| / S from that of max |Z_i|."""
+    """The tail of max |Z_i| / S from that of max |Z_i|, for which a polynomial stands."""
+    smooth = Chebyshev.interpolate(normal_tail, CHEBYSHEV_DEGREE, domain=[0.0, NORMAL_END])
 
     def tail(c: FloatArray, df: FloatArray) -> FloatArray:
-        result = np.empty(len(c))
-        step = max(1, MAX_VALUES // (SCALE_NODES * NORMAL_NODES))
-        for start in range(0, len(c), step):
-            part = slice(start, start + step)
-            scale, weights = _scale_nodes(df[part])
-            result[part] = np.sum(weights * normal_tail(c[part, None] * scale), axis=1)
-        return result
+        scale, weights = _scale_nodes(df)
+        place = c[:, None] * scale
+        inside = place < NORMAL_END
+        return np.sum(weights * np.where(inside, smooth(np.where(inside, place, 0.0)), 0.0), axis=1)
 
     return tail
 
@@ -256,17 +258,59 @@ def _normal_nodes() -> tuple[FloatArray, FloatArray]:
 
 
 def _over_directions(R: FloatArray) -> tuple[Tail, float]:
-    values, vectors = np.linalg.eigh(R)
-    kept = values > SAME * len(R)
-    rank = int(kept.sum())
-    rows = vectors[:, kept] * np.sqrt(values[kept])
-    reaches = [_largest(directions, rows) for directions in _directions(rank)]
-    places, shares = _binned(np.concatenate(reaches))
+    rows = _root(R)
+    rank = rows.shape[1]
+    sets = _directions(rank)
+    reaches = [_largest(directions, rows) for directions in sets]
+    near = _near_family(R, rank) if len(sets) > 1 else None
+    if near is None:
+        return _radial_tail(np.concatenate(reaches), rank), _spread(
+            [_radial_tail(reach, rank) for reach in reaches]
+        )
+    # The same sum for a family whose tail is known has nearly the same error.
+    exact, other = near
+    turned = _turned(_root(other), rows)
+    others = [_largest(directions, turned) for directions in sets]
+    rough, same_rough = (_radial_tail(np.concatenate(each), rank) for each in (reaches, others))
 
     def tail(c: FloatArray, df: FloatArray) -> FloatArray:
-        return _radial_tail(c, df, rank, places) @ shares
+        return exact(c, df) + (rough(c, df) - same_rough(c, df))
 
-    return tail, _spread(reaches, rank)
+    errors = [
+        _difference(_radial_tail(one, rank), _radial_tail(two, rank))
+        for one, two in zip(reaches, others, strict=True)
+    ]
+    return tail, _spread(errors)
+
+
+def _root(R: FloatArray) -> FloatArray:
+    """A with R = AAᵀ and as many columns as R has dimensions."""
+    values, vectors = np.linalg.eigh(R)
+    kept = values > SAME * len(R)
+    return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
+
+
+def _turned(rows: FloatArray, target: FloatArray) -> FloatArray:
+    """The rows, turned so that they are nearest to those of `target`."""
+    left, _, right = np.linalg.svd(rows.T @ target)
+    return np.asarray(rows @ left @ right)
+
+
+def _near_family(R: FloatArray, rank: int) -> tuple[Tail, FloatArray] | None:
+    """A family near to R of the same number of dimensions, whose tail is known, and its R."""
+    k = rank + 1
+    if len(R) == k * rank // 2:
+        pairs = np.array([np.eye(k)[i] - np.eye(k)[j] for i, j in combinations(range(k), 2)])
+        return studentised_range(k), pairs @ pairs.T / 2
+    if len(R) > rank:
+        return None
+    loadings = np.full(len(R), np.sqrt(0.5))
+    for _ in range(N_FACTOR_STEPS):
+        values, vectors = np.linalg.eigh(R - np.diag(1 - loadings**2))
+        loadings = np.clip(np.sqrt(max(values[-1], 0.0)) * vectors[:, -1], -0.9, 0.9)
+    other = np.outer(loadings, loadings)
+    np.fill_diagonal(other, 1.0)
+    return _given_one_factor(loadings), other
 
 
 def _largest(directions: FloatArray, rows: FloatArray) -> FloatArray:
@@ -277,25 +321,31 @@ def _largest(directions: FloatArray, rows: FloatArray) -> FloatArray:
     return reach
 
 
-def _radial_tail(c: FloatArray, df: FloatArray, rank: int, reach: FloatArray) -> FloatArray:
-    """P(|U| · reach > c · S), a row for each c and ν, a column for each value of `reach`."""
-    ratio = (c[:, None] / reach) ** 2
-    finite = np.isfinite(df)
-    far = np.empty_like(ratio)
-    far[finite] = fdtrc(rank, df[finite, None], ratio[finite] / rank)
-    far[~finite] = chdtrc(rank, ratio[~finite])
-    return far
+def _radial_tail(reach: FloatArray, rank: int) -> Tail:
+    """P(|U| · reach > c · S), averaged over the values of `reach`."""
+    places, shares = _binned(reach)
+
+    def tail(c: FloatArray, df: FloatArray) -> FloatArray:
+        ratio = (c[:, None] / places) ** 2
+        finite = np.isfinite(df)
+        far = np.empty_like(ratio)
+        far[finite] = fdtrc(rank, df[finite, None], ratio[finite] / rank)
+        far[~finite] = chdtrc(rank, ratio[~finite])
+        return far @ shares
+
+    return tail
 
 
-def _spread(reaches: list[FloatArray], rank: int) -> float:
+def _difference(one: Tail, other: Tail) -> Tail:
+    return lambda c, df: one(c, df) - other(c, df)
+
+
+def _spread(tails: list[Tail]) -> float:
     """Three standard errors of the mean of replicated sums, at the worst of some places."""
-    if len(reaches) == 1:
+    if len(tails) == 1:
         return 0.0
     c = np.linspace(0.5, 4.0, 8)
-    sums = []
-    for reach in reaches:
-        places, shares = _binned(reach)
-        sums.append(_radial_tail(c, np.full(8, np.inf), rank, places) @ shares)
+    sums = [tail(c, np.full(8, np.inf)) for tail in tails]
     return float(3 * np.std(sums, axis=0, ddof=1).max() / np.sqrt(len(sums)))
 
 

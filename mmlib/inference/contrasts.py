@@ -62,7 +62,7 @@ def coefficients(
     if len(names) < 2:
         raise DataError(
             f"contrasts compare two means or more, but there is only {names[0]!r} to compare; "
-            "leave a factor out of by."
+            "name a factor in specs, or leave one out of by."
         )
     if how == "polynomial":
         rows = _polynomials(len(names), len(DEGREES))

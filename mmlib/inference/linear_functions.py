@@ -106,7 +106,9 @@ class LinearFunctions(Frozen):
     n_means : int
         How many means a family of contrasts compares.
     over : str
-        The factors whose means they are.
+        The factors that the column ``contrast`` compares.
+    contrasted : tuple of str
+        Factors that were compared before, whose columns hold contrasts.
     """
 
     fit: Fit
@@ -123,6 +125,7 @@ class LinearFunctions(Frozen):
     adjust: str = "none"
     n_means: int = 1
     over: str = ""
+    contrasted: tuple[str, ...] = ()
 
     # ---- estimates -------------------------------------------------------------------------------
 
@@ -327,12 +330,17 @@ class LinearFunctions(Frozen):
             shift=C @ self.shift,
             kind="contrast",
             by=tuple(self.over if name == "contrast" else name for name in families),
-            caption=_captioned(self.caption),
+            caption=self._caption_of_contrasts(),
             told=(*self.told, *notes),
             scale=scale,
             adjust=adjustment,
             n_means=max(len(rows) for _, rows in self.families(within)),
             over=":".join(compared),
+            contrasted=tuple(
+                self.over if name == "contrast" else name
+                for name in within
+                if name == "contrast" or name in self.contrasted
+            ),
         )
 
     def _compared_within(
@@ -341,8 +349,9 @@ class LinearFunctions(Frozen):
         """The labels within which to compare, and those of the families."""
         known = [str(name) for name in self.labels.columns]
         if by is None:
-            if self.kind == "contrast" and self.by:
-                return tuple(name for name in known if name not in self.by), ()
+            left = [name for name in self.by if name not in self.contrasted]
+            if self.kind == "contrast" and left:
+                return tuple(name for name in known if name not in left), ()
             return self.by, self.by
         wanted = tuple(names_in(by))
         for name in wanted:
@@ -409,6 +418,11 @@ class LinearFunctions(Frozen):
             if name == ref or tuple(map(text_of, values)) == tuple(map(text_of, wanted)):
                 return name
         return str(ref)
+
+    def _caption_of_contrasts(self) -> str:
+        if self.kind == "contrast":
+            return self.caption
+        return f"Contrasts of {self.caption[0].lower()}{self.caption[1:]}"
 
     def _scale_of(self, C: FloatArray) -> tuple[ResponseScale | None, tuple[str, ...]]:
         if self.scale is None:
@@ -627,10 +641,6 @@ def _independent(L: FloatArray) -> list[int]:
             basis = np.vstack([basis, left / length])
             chosen.append(place)
     return chosen
-
-
-def _captioned(caption: str) -> str:
-    return f"Contrasts of {caption[0].lower()}{caption[1:]}"
 
 
 def _is_number(text: str) -> bool:

@@ -277,6 +277,26 @@ def test_contrasts_within_a_contrast_agree_with_one_family(cultivation):
     assert several.by == ("Inoc",)
 
 
+def test_contrasts_of_three_factors():
+    rng = np.random.default_rng(0)
+    levels = [list("pqz"), list("rst"), list("uv"), range(4)]
+    data = pd.MultiIndex.from_product(levels, names=["a", "b", "c", "g"]).to_frame(index=False)
+    data["y"] = rng.normal(size=len(data))
+    fit = mm.lmm("y ~ a * b * c + (1 | g)", data)
+    twice = (
+        mm.emmeans(fit, "a * b * c")
+        .contrasts("reference", by=["b", "c"], adjust="none")
+        .contrasts("reference", by=["contrast", "c"], adjust="none")
+    )
+    assert twice.by == ("a", "c")
+    three = twice.contrasts("consecutive")
+    assert three.to_frame()["contrast"].unique().tolist() == ["v - u"]
+    assert list(three.to_frame())[:3] == ["contrast", "b", "a"]
+    term = mm.kenward_roger(fit, "a:b:c")
+    assert three.joint_test().statistic == pytest.approx(term.statistic, rel=1e-9)
+    assert three.caption == "Contrasts of estimated marginal means of y"
+
+
 def test_confounded_rows_are_named(empty_cell):
     means = mm.emmeans(empty_cell, "Inoc * Cult")
     frame = means.to_frame()
@@ -337,6 +357,25 @@ def test_a_nested_factor_is_averaged_where_it_occurs():
     np.testing.assert_allclose(
         mm.emmeans(fit, "b").to_frame()["mean"], inner.droplevel("a"), rtol=1e-9
     )
+
+
+def test_a_nested_factor_against_emmeans():
+    """R's numbers, of an unbalanced design whose fit is on the boundary."""
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"b": np.repeat(list("uvwxy"), 8), "g": list("pqrs") * 10})
+    data["a"] = np.where(data["b"].isin(["u", "v"]), "first", "second")
+    noise = rng.normal(size=40)
+    data["y"] = noise + data["b"].map(dict(zip("uvwxy", range(5), strict=True)))
+    fit = mm.lmm("y ~ a / b + (1 | g)", data.drop(index=[3, 17, 30]))
+    frame = mm.emmeans(fit, "a").to_frame()
+    expected = {
+        "mean": [0.2804919872, 3.1621792346],
+        "se": [0.3209986946, 0.2648584027],
+        "lower": [-0.4058185443, 2.5496761186],
+        "upper": [0.966802519, 3.774682350],
+    }
+    for column, values in expected.items():
+        np.testing.assert_allclose(frame[column], values, rtol=1e-6)
 
 
 def test_prior_weights_count_in_the_fit_only():
