@@ -11,6 +11,7 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/complete ## Make .venv with everything pinned (PYTHON=python3.12 chooses the interpreter)
+	@:
 
 # An environment that is unfinished, was made in another folder or has lost its Python is made
 # afresh; into any other, new pins are installed.
