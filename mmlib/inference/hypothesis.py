@@ -61,8 +61,9 @@ def hypothesis_matrix(
         The name of a term of the fixed part (``"treat"``, ``"A:B"``): what `mmlib.anova` tests,
         that all its coefficients are 0 or, for a term that stands in an interaction as well, that
         its effects averaged over the levels there are 0 (type III; together with that interaction,
-        its coefficients). Equations in the coefficients, separated by commas (``"treat[T.B] = treat[T.C]"``, ``"2*x - 3 = z"``; without ``=`` the
-        expression is 0); several such texts; or the matrix.
+        its coefficients). Equations in the coefficients, separated by commas
+        (``"treat[T.B] = treat[T.C]"``, ``"2*x - 3 = z"``; without ``=`` the expression is 0);
+        several such texts; or the matrix.
     rhs : float or array, shape (ℓ,), optional
         Right-hand sides β_H for a matrix, by default 0. Equations carry their own.
 
