@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
+from formulaic.transforms import TRANSFORMS
 from scipy.special import ndtri
 
 from mmlib.design.columns import as_floats, kind_of
@@ -76,7 +77,9 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
 
 
 def _twin(name: str, known: Iterable[str]) -> str:
-    """A hint where a known name looks the same and is spelled with other characters."""
+    """A hint where a function has the name, or a known one looks the same, but is not."""
+    if name in TRANSFORMS:
+        return f" {name} is a function of formulas."
     same = [k for k in known if normalize("NFKC", k) == normalize("NFKC", str(name))]
     return f" {same[0]!r} looks alike, but is {same[0]!a}, not {name!a}." if same else ""
 

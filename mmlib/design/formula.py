@@ -123,10 +123,7 @@ def parse_formula(formula: str) -> MixedFormula:
             if sign == "-":
                 raise FormulaError(f"A random term cannot be subtracted: '- {chunk}'.")
             random.extend(_random_parts(chunk))
-        elif "|" in _outside_quotes(chunk):
-            call = re.fullmatch(r"([\w.]+)\((.*)\)", chunk, re.DOTALL)
-            if call and call[1] in FUNCTIONS:
-                raise unknown_function(call[1], chunk, call[2])
+        elif "|" in _outside_quotes(chunk) and not _is_call(chunk):
             raise FormulaError(
                 f"A random term stands alone between '+' signs, in parentheses; found "
                 f"{chunk!r} in {formula!r}; {_HINT}."
@@ -220,6 +217,14 @@ def _is_random(chunk: str) -> bool:
         return False
     inside = chunk[1:-1]
     return _balanced(inside) and len(list(_split(inside, "|"))) > 1
+
+
+def _is_call(chunk: str) -> bool:
+    """Whether a bar is one inside a function, as in ``I((x > 0) | (z > 0))``."""
+    call = re.fullmatch(r"([\w.]+)\((.*)\)", chunk, re.DOTALL)
+    if call and call[1] in FUNCTIONS:
+        raise unknown_function(call[1], chunk, call[2])
+    return bool(call and _balanced(call[2]))
 
 
 def _balanced(text: str) -> bool:

@@ -121,6 +121,12 @@ def _message(terms: Sequence[RandomTerm], *, with_residual: bool) -> str:
             "level; leave one of the terms out."
         )
     first, *others = terms
+    if not others:
+        return (
+            f"the variances and covariances of {', '.join(first.columns)} in {first.part} cannot "
+            "be told apart, as where a column has one value for each level: other ones have the "
+            "same fit; leave a column out."
+        )
     shared = {name for name in first.columns if any(name in term.columns for term in others)}
     if shared and all(term.n_levels == first.n_levels for term in others):
         same = ""

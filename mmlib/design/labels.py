@@ -24,7 +24,7 @@ def levels_of(column: pd.Series) -> pd.Categorical:
     """
     try:
         return pd.Categorical(_plain(column))
-    except TypeError:
+    except (TypeError, NotImplementedError):  # the second is Arrow's
         raise DataError(
             f"grouping column {column.name!r} holds objects that cannot be told apart as levels; "
             "use text, numbers or a category."

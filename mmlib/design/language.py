@@ -224,6 +224,8 @@ class _Reader(ast.NodeTransformer):
         for position, argument in enumerate(node.args):
             if limit is not None and position >= limit:
                 self._require_constant(argument)
+                bare = _is_name(argument, "Treatment")  # which is no class, unlike its like
+                node.args[position] = ast.Call(argument, [], []) if bare else argument
             else:
                 visited = self.visit(argument)
                 node.args[position] = visited if as_it_is else _number(visited)
@@ -237,8 +239,7 @@ class _Reader(ast.NodeTransformer):
     def _require_constant(self, node: ast.AST) -> None:
         """Check that an argument is made of numbers, texts and contrasts."""
         if isinstance(node, ast.Call):
-            if not _is_name(node.func, "Treatment"):
-                self._require_constant(node.func)
+            self._require_constant(node.func)
             below = [*node.args, *(keyword.value for keyword in node.keywords)]
         elif isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.UnaryOp)):
             below = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
@@ -259,8 +260,6 @@ class _Reader(ast.NodeTransformer):
                 self.refuse(f"has contrasts {written}; there are {known}{sdif}")
         elif written in CONSTANTS:
             self.refuse(f"has {written}, which is written {CONSTANTS[written]} here")
-        elif written == "Treatment":
-            self.refuse("has Treatment alone: write contr.treatment")
         elif written not in _CONTRASTS:
             self.refuse(f"has {written} where a number, a list or contrasts are expected")
 

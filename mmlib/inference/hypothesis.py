@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,10 +60,11 @@ def hypothesis_matrix(
     L : str, sequence of str, array of shape (p,) or (ℓ, p), or Hypothesis
         The name of a term of the fixed part (``"treat"``, ``"A:B"``): what `mmlib.anova` tests,
         that all its coefficients are 0 or, for a term that stands in an interaction as well, that
-        its effects averaged over the levels there are 0 (type III). Equations in the coefficients,
-        separated by commas (``"treat[T.B] = treat[T.C]"``, ``"2*x - 3 = z"``; without ``=`` the
-        expression is 0); several such texts; or the matrix. A `Hypothesis`
-        has been read already, and is returned as it is.
+        its effects averaged over the levels there are 0 (type III; together with that interaction,
+        its coefficients). Equations in the coefficients, separated by commas
+        (``"treat[T.B] = treat[T.C]"``, ``"2*x - 3 = z"``; without ``=`` the expression is 0);
+        several such texts; or the matrix. A `Hypothesis` has been read already, and is returned
+        as it is.
     rhs : float or array, shape (ℓ,), optional
         Right-hand sides β_H for a matrix, by default 0. Equations carry their own.
 
@@ -103,7 +104,8 @@ def hypothesis_matrix(
     elif rhs is not None:
         raise DataError("rhs goes with a matrix L; write it into the equation: 'x = 3'.")
     else:
-        parts = [_from_text(fit, text) for text in texts]
+        named = {text: find_term(fit, text) for text in texts}
+        parts = [_from_text(fit, text, named) for text in texts]
         matrix = np.vstack([part for part, _ in parts])
         values = np.concatenate([part for _, part in parts])
     _require_independent(matrix, values, names)
@@ -189,9 +191,12 @@ def _numbers(argument: str, values: ArrayLike) -> FloatArray:
     return numbers
 
 
-def _from_text(fit: Fit, text: str) -> tuple[FloatArray, FloatArray]:
+def _from_text(
+    fit: Fit, text: str, named: Mapping[str, FixedTerm | None]
+) -> tuple[FloatArray, FloatArray]:
+    """The rows of one text; `named` has all of them, with the terms that they name."""
     names = fit.design.fixed_names
-    term = find_term(fit, text)
+    term = named[text]
     if term is None:
         return _from_equations(fit, text)
     if not term.columns:
@@ -200,7 +205,8 @@ def _from_text(fit: Fit, text: str) -> tuple[FloatArray, FloatArray]:
             "there is nothing to test."
         )
     L = np.eye(len(names))[list(term.columns)]
-    if any(contains(other, term) for other in fit.design.fixed_terms if other.columns):
+    others = [each for each in fit.design.fixed_terms if each.columns]
+    if any(contains(each, term) and each not in named.values() for each in others):
         L = term_hypotheses(fit.design, type=3)[term.name]
     return L, np.zeros(len(L))
 

@@ -92,6 +92,7 @@ def test_in_arithmetic_flags_count_0_and_1(expression, value, kind):
         ("I(flag)", lambda d: d["flag"]),
         ("I(~flag)", lambda d: ~d["flag"]),
         ("I(flag & smokes)", lambda d: d["flag"] & d["smokes"]),
+        ("I(flag | (z > 0.3))", lambda d: d["flag"] | d["smokes"]),
         ("I(f == 'low')", lambda d: d["f"] == "low"),
         ("f.isin(['low', 'mid'])", lambda d: d["f"] != "high"),
         ("np.isin(f, ['low', 'mid'])", lambda d: d["f"] != "high"),

@@ -66,6 +66,16 @@ def test_variances_that_can_be_told_apart_are_fitted(condition, random):
     assert mm.build_design(f"rt ~ cond + {random}", condition).terms
 
 
+@pytest.mark.parametrize("random", ["(arm | subject)", "(site | subject)"])
+def test_a_slope_of_what_is_the_same_in_every_row_of_a_level_is_refused(condition, random):
+    """Var(b₀ + b₁x) of two groups says nothing of Var(b₀), Var(b₁) and Cov(b₀, b₁)."""
+    data = condition.assign(arm=condition["subject"] % 2 * 1.0)
+    data["site"] = data["arm"].map({0.0: "north", 1.0: "south"})
+    with pytest.raises(mm.RankError, match=r"variances and covariances of Intercept, .*told apart"):
+        mm.lmm(f"rt ~ cond + {random}", data)
+    assert mm.build_design("rt ~ cond + (0 + site || subject)", data).terms
+
+
 def test_one_row_for_each_cell_leaves_nothing_for_the_residual(condition):
     means = condition.groupby(["subject", "cond"], as_index=False)["rt"].mean()
     with pytest.raises(mm.RankError, match="cannot be told from the residual variance"):

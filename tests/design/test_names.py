@@ -126,6 +126,11 @@ def test_names_that_differ_by_spaces_are_two():
         assert mm.hypothesis_matrix(fit, name).L[0].nonzero()[0] == [place]
 
 
+def test_a_function_is_no_column():
+    with pytest.raises(mm.DataError, match=r"no column 'log'\. log is a function of formulas"):
+        mm.build_design("y ~ log + (1 | g)", simulated())
+
+
 def test_aliases_are_put_back():
     assert as_written(with_aliases("log(`a b`) + `C` + x")) == "log(`a b`) + `C` + x"
     assert as_written(with_aliases("C(f, levels=['`a`'])")) == "C(f, levels=['`a`'])"

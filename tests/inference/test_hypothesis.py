@@ -54,6 +54,12 @@ def test_a_term_is_tested_as_anova_tests_it(fit, name):
         np.testing.assert_allclose(found.df, wanted[["NumDF", "DenDF"]].astype(float))
 
 
+def test_together_with_its_interactions_a_term_takes_its_coefficients(fit):
+    L = hypothesis_matrix(fit, ["B", "A:B"]).L
+    wanted = [row(fit, B_b2=1), row(fit, A_a2_B_b2=1), row(fit, A_a3_B_b2=1)]
+    np.testing.assert_array_equal(L, np.vstack(wanted))
+
+
 def test_the_varieties_of_oats_beside_their_interaction():
     """R: anova(lmer(yield ~ Variety * nitroF + (1 | Block/Variety), Oats), ddf = "K")."""
     oats = mm.load_dataset("oats")

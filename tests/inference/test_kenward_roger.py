@@ -4,6 +4,7 @@ import gc
 import sys
 import tracemalloc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from scipy import stats
 
 import mmlib as mm
 from mmlib import hypothesis_matrix, kenward_roger
+from mmlib.engine.blocks import Blocks
 from tests.helpers import oracle
 from tests.helpers.cases import coefficients_and_r, fitted, in_our_order
 from tests.helpers.designs import many_rows, outcome, random_design, seeds
@@ -222,9 +224,14 @@ def test_boundary_of_the_second_grouping():
 
 
 def test_variances_that_data_cannot_tell_apart_are_named():
-    """A factor's indicators add up to an intercept: what that adds to their variances is open."""
+    """A factor's indicators add up to an intercept: what that adds to their variances is open.
+
+    `lmm` refuses such a model, so it is put together here.
+    """
     data = simulated(n=120)
-    test = kenward_roger(mm.lmm("y ~ f + (f || g)", data), "f")
+    designs = [mm.build_design(f"y ~ f + ({term} | g)", data) for term in ("0 + f", "1")]
+    both = replace(designs[0], terms=designs[0].terms + designs[1].terms)
+    test = kenward_roger(mm.LMMResult.of(both, Blocks(both), reml=True), "f")
     assert any("cannot be told apart" in note for note in test.notes)
     plain = kenward_roger(mm.lmm("y ~ f + (0 + f | g)", data), "f")
     assert test.df[1] == pytest.approx(plain.df[1], rel=1e-6)
