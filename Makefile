@@ -98,7 +98,7 @@ lowest: ## Try the oldest versions that pyproject.toml allows (PYTHON=python3.11
 	@$(call TRY,--resolution lowest-direct "pyparsing<3.3")
 
 newest: ## Try the newest version of everything, Sphinx too (PYTHON=python3.14); needs uv
-	@$(call TRY,--override .ci/newest.txt)
+	@$(call TRY,--overrides .ci/newest.txt)
 
 TRY = set -e; rm -rf .venv-$@; $(FIND_PYTHON); \
 	uv venv --quiet --no-project --python "$$python" .venv-$@; \

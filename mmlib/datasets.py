@@ -28,8 +28,10 @@ from mmlib.results.display import Summary, Table
 __all__ = ["DatasetColumn", "DatasetInfo", "dataset_info", "list_datasets", "load_dataset"]
 
 _DATA = files("mmlib") / "data"
-# What pandas 3 does by default, and warns of when asked to.
-_TO_THE_LAST_BIT: Any = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
+# pandas 3 reads numbers so by itself, and no longer wants to be told.
+_TO_THE_LAST_BIT: dict[str, Any] = (
+    {"float_precision": "round_trip"} if pd.__version__.startswith("2.") else {}
+)
 _SORT_KEYS: dict[str, Any] = {"numeric": float, "alphabetical": None}
 
 

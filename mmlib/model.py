@@ -61,7 +61,7 @@ def lmm(
         Residual variance σ²/w, and a known part of the mean.
     sigma : float, optional
         The residual standard deviation, if it is known. With ``sigma=1`` and weights 1/se² the
-        model is that of a meta-analysis: `y` has known standard errors.
+        model is that of a meta-analysis: ``y`` has known standard errors.
 
     Returns
     -------
@@ -269,8 +269,8 @@ class LMMResult(Fit):
         level : float, optional
             Adds a parametric-bootstrap interval with this coverage.
         **boot
-            With `level`: `nsim`, `rng`, `executor`, `progress` of `mmlib.bootstrap`, and the `kind`
-            of `BootstrapResult.confint`.
+            With `level`: ``nsim``, ``rng``, ``executor``, ``progress`` as for `bootstrap`, and
+            ``kind`` as for `BootstrapResult.confint`.
 
         Returns
         -------

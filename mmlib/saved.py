@@ -59,10 +59,10 @@ def save(fit: LMMResult, path: Path) -> None:
     >>> import mmlib as mm
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
     >>> file = io.BytesIO()
-    >>> save(fit, file)
+    >>> mm.save(fit, file)
     >>> file.tell() < 5000
     True
-    >>> load(file).sigma == fit.sigma
+    >>> mm.load(file).sigma == fit.sigma
     True
     """
     require_fit(fit)
@@ -121,6 +121,15 @@ def load(path: Path) -> LMMResult:
     ------
     DataError
         If the file is none of `save`, or of a later version.
+
+    Examples
+    --------
+    >>> import io
+    >>> import mmlib as mm
+    >>> file = io.BytesIO()
+    >>> mm.save(mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp")), file)
+    >>> round(mm.load(file).sigma ** 2, 5)
+    0.10625
     """
     if not isinstance(path, str | PathLike):
         path.seek(0)

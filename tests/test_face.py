@@ -137,7 +137,12 @@ def attributes(cls: type) -> set[str]:
     return {name.strip() for names in named for name in names}
 
 
-INNER = {"Optimum": {"factor"}, "Summary": {"parts"}}
+INNER = {
+    "JointTests": {"told"},
+    "LinearFunctions": {"caption", "told", "shift", "scale", "n_means", "over"},
+    "Optimum": {"factor"},
+    "Summary": {"parts"},
+}
 """Attributes that other rooms of mmlib read, and users need not."""
 
 
@@ -157,7 +162,8 @@ def lacks(name: str, thing: Any) -> list[str]:
         return found
     named = {n.strip().lstrip("*") for p in text["Parameters"] for n in p.name.split(",")}
     found += [f"the parameter {p.name}" for p in parameters(thing) if p.name not in named]
-    if not text["Returns"] and not SAID_ONCE.fullmatch(name):
+    back = inspect.signature(thing).return_annotation not in (None, "None")
+    if back and not text["Returns"] and not SAID_ONCE.fullmatch(name):
         found.append("what it returns")
     named = re.findall(r"^>>> .*?(?<![\w.])(\w+)\(", "\n".join(text["Examples"]), re.M)
     found += [f"mm. before {each}" for each in named if each in mm.__all__]
@@ -276,7 +282,7 @@ def test_a_reference_that_leads_nowhere_is_found():
 CHOICES = {"kind", "method"}
 """What may stand beside the subject without its name: which version, or by which way."""
 
-DEFAULTS = {"level": {0.95}, "rng": {None}, "reml": {True}, "unit": {None}, "ax": {None}}
+DEFAULTS = {"level": {0.95, None}, "rng": {None}, "reml": {True}, "unit": {None}, "ax": {None}}
 """Options that start out the same everywhere, but for those below."""
 
 SPECIAL = {
@@ -284,8 +290,8 @@ SPECIAL = {
     ("Profile.grid", "level"): "0.99: a curve reaches beyond the interval",
 }
 
-RENAMED = {"by", "n_sim", "B", "seed", "null", "alternative", "random_state", "newdata", "table"}
-"""Other words for `group`, `nsim`, `rng`, `small`, `large`, `new`, `summary` and `to_frame`."""
+RENAMED = {"n_sim", "B", "seed", "null", "alternative", "random_state", "newdata", "table"}
+"""Other words for `nsim`, `rng`, `small`, `large`, `new`, `summary` and `to_frame`."""
 
 
 def strays(name: str, function: Any) -> list[str]:
@@ -313,9 +319,12 @@ def test_a_parameter_means_one_thing_everywhere():
     """The same name is annotated alike, whether it may be left out or not."""
     wider = {
         "fit": "a profile too",
+        "ddf": "the usual ones too",
         "formula": "parsed too",
         "group": "several columns too",
+        "offset": "one number for all predictions",
         "resume": "each its own result",
+        "weights": "of rows, or how means are averaged",
     }
     kinds = defaultdict(set)
     for _, function in FUNCTIONS:
@@ -328,13 +337,13 @@ def test_a_parameter_means_one_thing_everywhere():
 
 
 def test_signatures_that_stray_are_found():
-    def odd(fit, group=None, column=None, *, level=0.9, by=None): ...
+    def odd(fit, group=None, column=None, *, rng=1, n_sim=None): ...
 
     assert strays("odd", odd) == [
         "column is an option and needs its name",
         "group is one of too many without a name",
-        "level is 0.9 by default, elsewhere {0.95}",
-        "by has another name elsewhere",
+        "rng is 1 by default, elsewhere {None}",
+        "n_sim has another name elsewhere",
     ]
 
 

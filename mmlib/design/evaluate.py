@@ -58,9 +58,10 @@ def _refuse_outside(text: str, names: dict[str, Any], spec: ModelSpec) -> None:
             low, high = state["lower_bound"], state["upper_bound"]
             outside = np.asarray(values)[(np.asarray(values) < low) | (np.asarray(values) > high)]
             if len(outside):
+                value = f"{as_typed(argument)} = {outside[0]:g}"
                 raise DataError(
-                    f"{as_typed(argument)} = {outside[0]:g} lies outside {low:g}…{high:g}, the range "
-                    "of the fit: the spline is not known there; leave such rows out."
+                    f"{value} lies outside {low:g}…{high:g}, the range of the fit: the spline is "
+                    "not known there; leave such rows out."
                 )
 
 

@@ -40,7 +40,7 @@ def plan(
     Returns
     -------
     Design
-        For `power`. Its `y` is noise that stands for a response.
+        For `power`. Its ``y`` is noise that stands for a response.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def plan(
     >>> import mmlib as mm
     >>> import pandas as pd
     >>> frame = pd.DataFrame({"arm": [0, 0, 1, 1] * 3, "site": list("abcdef") * 2})
-    >>> plan("score ~ arm + (1 | site)", frame).X.shape
+    >>> mm.plan("score ~ arm + (1 | site)", frame).X.shape
     (12, 2)
     """
     if not isinstance(formula, MixedFormula):

@@ -104,7 +104,7 @@ class AnovaTable(Frozen):
 def anova(
     fit: Fit,
     *,
-    ddf: Literal["kenward-roger", "satterthwaite"] | None = "kenward-roger",
+    ddf: Ddf | None = "kenward-roger",
     type: Literal[1, 2, 3] = 3,
 ) -> AnovaTable: ...
 
@@ -117,7 +117,7 @@ def anova(fit: Fit, other: Fit, /, *others: Fit) -> Comparison: ...
 def anova(
     fit: Fit,
     *others: Fit,
-    ddf: Literal["kenward-roger", "satterthwaite"] | None = "kenward-roger",
+    ddf: Ddf | None = "kenward-roger",
     type: Literal[1, 2, 3] = 3,  # noqa: A002 - the name that users of R and of SAS know
 ) -> AnovaTable | Comparison:
     """Test every term of the fixed part by an F test; or compare several fits.
@@ -140,7 +140,6 @@ def anova(
     Returns
     -------
     AnovaTable, or with several fits Comparison
-        With `to_frame`.
 
     Raises
     ------

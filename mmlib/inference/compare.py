@@ -103,7 +103,7 @@ def compare(*fits: Fit) -> Comparison:
     Returns
     -------
     Comparison
-        With `to_frame`; `anova` with several fits gives the same.
+        `anova` with several fits gives the same.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def compare(*fits: Fit) -> Comparison:
     >>> sleep = mm.load_dataset("sleepstudy")
     >>> one = mm.lmm("Reaction ~ Days + (1 | Subject)", sleep)
     >>> two = mm.lmm("Reaction ~ Days + (Days | Subject)", sleep)
-    >>> compare(one, two).to_frame()[["parameters", "AIC", "LRT", "df"]].round(2)
+    >>> mm.compare(one, two).to_frame()[["parameters", "AIC", "LRT", "df"]].round(2)
         parameters      AIC    LRT   df
     m0           4  1794.47    NaN  NaN
     m1           6  1755.63  42.84  2.0

@@ -16,12 +16,12 @@ from mmlib.results.display import Summary, Table
 @gives_copies("labels")
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class JointTests(Frozen):
-    """F tests that means are equal or contrasts zero, one for each value of `by`.
+    """F tests that means are equal or contrasts zero, one for each value of ``by``.
 
     Attributes
     ----------
     labels : DataFrame
-        The values of `by`, a row for each test.
+        The values of ``by``, a row for each test.
     tests : tuple of HypothesisTest
     """
 
@@ -51,7 +51,12 @@ class JointTests(Frozen):
         return self.tests[0]
 
     def to_frame(self) -> pd.DataFrame:
-        """The tests, one row for each: the values of `by`, then ``df1, df2, F, pvalue``.
+        """The tests, one row for each.
+
+        Returns
+        -------
+        DataFrame
+            The values of ``by``, then ``df1, df2, F, pvalue``.
 
         Examples
         --------

@@ -45,6 +45,9 @@ ESTIMABLE = 1e-8
 DEPENDENT = 1e-9
 """A row depends on those before it when less than this share of it is left after them."""
 
+RESULTS = ("contrast", "mean", "estimate", "se", "df", "lower", "upper", "t", "pvalue")
+"""Columns of the tables, whose names no factor can have."""
+
 METHODS = {
     "kenward-roger": "Degrees of freedom by Kenward and Roger",
     "satterthwaite": "Degrees of freedom by Satterthwaite",
@@ -90,8 +93,20 @@ class LinearFunctions(Frozen):
     ddf : {"kenward-roger", "satterthwaite"} or None
     level : float
         Coverage of the intervals.
+    caption : str
+        What the table is of.
+    told : tuple of str
+        What was averaged over, where covariates stand, and the like.
+    shift : ndarray, shape (m,)
+        What is added to Lβ: the offset.
+    scale : ResponseScale or None
+        How the estimates are taken back to the response, if they are.
     adjust : str
         The adjustment of p-values and limits in each family.
+    n_means : int
+        How many means a family of contrasts compares.
+    over : str
+        The factors whose means they are.
     """
 
     fit: Fit
@@ -119,7 +134,7 @@ class LinearFunctions(Frozen):
         DataFrame
             For means and slopes the factors, then ``mean, se, df, lower, upper``; for contrasts
             ``contrast``, the factors of `by`, then ``estimate, se, df, lower, upper, t, pvalue``.
-            What cannot be estimated is NaN; without degrees of freedom `df` is infinite.
+            What cannot be estimated is NaN; without degrees of freedom ``df`` is infinite.
             ``.attrs["error"]`` bounds the error of p-values that are sums over random points; it is
             0 for all that are computed exactly or by quadrature.
 
@@ -259,7 +274,7 @@ class LinearFunctions(Frozen):
         Returns
         -------
         LinearFunctions
-            With `to_frame`, `joint_test`, `plot` and, once more, `contrasts`.
+            Of which there are, once more, `contrasts`.
 
         Raises
         ------
@@ -514,7 +529,7 @@ class LinearFunctions(Frozen):
         return ", ".join([*bare, *within]) or "overall"
 
     def summary(self) -> Summary:
-        """The table with its notes; text when printed, HTML in a notebook, and `to_latex`.
+        """The table with its notes; text when printed, HTML in a notebook.
 
         Examples
         --------

@@ -18,7 +18,7 @@ from mmlib.errors import DataError
 from mmlib.inference.anova import Ddf
 from mmlib.inference.contrasts import text_of
 from mmlib.inference.information import once_per_fit
-from mmlib.inference.linear_functions import METHODS, LinearFunctions
+from mmlib.inference.linear_functions import METHODS, RESULTS, LinearFunctions
 from mmlib.inference.reference_grid import WEIGHTS, ReferenceGrid, Weights
 from mmlib.inference.response_scale import response_scale
 from mmlib.results.fit import Fit
@@ -76,7 +76,6 @@ def emmeans(
     Returns
     -------
     LinearFunctions
-        With `to_frame`, `contrasts`, `joint_test` and `plot`.
 
     Raises
     ------
@@ -100,7 +99,7 @@ def emmeans(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("distance ~ age * Sex + (age | Subject)", mm.load_dataset("orthodont"))
-    >>> emmeans(fit, "Sex", by="age", at={"age": [8, 14]}).to_frame().round(2)
+    >>> mm.emmeans(fit, "Sex", by="age", at={"age": [8, 14]}).to_frame().round(2)
           Sex   age   mean    se    df  lower  upper
     0    Male   8.0  22.62  0.53  25.0  21.53  23.70
     1  Female   8.0  21.21  0.63  25.0  19.90  22.52
@@ -165,7 +164,7 @@ def emtrends(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("distance ~ age * Sex + (age | Subject)", mm.load_dataset("orthodont"))
-    >>> slopes = emtrends(fit, "age", by="Sex")
+    >>> slopes = mm.emtrends(fit, "age", by="Sex")
     >>> slopes.to_frame().round(3)
           Sex   mean     se    df  lower  upper
     0    Male  0.784  0.086  25.0  0.607  0.961
@@ -280,6 +279,8 @@ class _Question:
 def _variables(argument: str, names: str | Sequence[str], grid: ReferenceGrid) -> list[str]:
     """The variables of the grid that an argument names."""
     if isinstance(names, str):
+        if "|" in names and names not in grid.points:
+            raise DataError(f"{argument} is {names!r}; write what stands after the bar as by=.")
         whole = names in grid.points
         parts = [names] if whole else names.replace("*", "+").replace(":", "+").split("+")
         wanted = [part.strip().strip("`") if not whole else part for part in parts]
@@ -289,6 +290,10 @@ def _variables(argument: str, names: str | Sequence[str], grid: ReferenceGrid) -
     else:
         raise DataError(f"{argument} must be a name or a list of names, not {names!r:.60}.")
     for name in wanted:
+        if name in RESULTS:
+            raise DataError(
+                f"the column {name!r} has the name of a result ({', '.join(RESULTS)}); rename it."
+            )
         if name in grid.points:
             continue
         groupings = {factor for term in grid.design.terms for factor in term.part.factors}

@@ -56,8 +56,8 @@ class PowerResult(Frozen):
         Whether the refit of each replicate was on the boundary.
     exact : tuple of float
         Power of the exact F test where there is one, otherwise NaN.
-    draws : tuple of Draws
-        What is needed to resume.
+    draws, seeds
+        What ``resume=`` needs.
     """
 
     title: str
@@ -239,7 +239,6 @@ def power(
     Returns
     -------
     PowerResult
-        With `to_frame` and `plot`.
 
     Raises
     ------
@@ -258,7 +257,7 @@ def power(
     --------
     >>> import mmlib as mm
     >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
-    >>> result = power(fit, "Days", effect=5, along={"n_subjects": [8, 16]}, nsim=200, rng=1)
+    >>> result = mm.power(fit, "Days", effect=5, along={"n_subjects": [8, 16]}, nsim=200, rng=1)
     >>> result.to_frame()[["n_subjects", "exact"]].round(3).to_numpy().tolist()
     [[8.0, 0.46], [16.0, 0.813]]
     """

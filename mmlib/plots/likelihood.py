@@ -116,8 +116,8 @@ def joint_regions(joint: JointProfile, *, ax: Axes | None = None) -> Axes:
 
 def likelihood_surface(
     fit: LMMResult,
-    sd: ArrayLike,
-    sigma: ArrayLike,
+    sds: ArrayLike,
+    sigmas: ArrayLike,
     *,
     unit: str | None = None,
     ax: Axes | None = None,
@@ -131,7 +131,7 @@ def likelihood_surface(
     ----------
     fit : LMMResult
         With one random term of one column.
-    sd, sigma : array, shape (k,) and (m,)
+    sds, sigmas : array, shape (k,) and (m,)
         Standard deviations of the random effect and of the residuals, from smallest to largest.
     unit, ax
         As in every figure.
@@ -150,7 +150,7 @@ def likelihood_surface(
             "likelihood_surface draws a fit with one random term of one column; "
             f"this one has {len(fit.theta)} covariance parameters. Use joint_profile."
         )
-    x, y = (as_numbers(name, np.asarray(v)) for name, v in (("sd", sd), ("sigma", sigma)))
+    x, y = (as_numbers(name, np.asarray(v)) for name, v in (("sds", sds), ("sigmas", sigmas)))
     objective = Objective(fit.blocks, reml=fit.reml)
     with single_threaded():
         heights = np.array([[objective.at_sigma([a / s], s) for a in x] for s in y])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
 from mmlib.inference.linear_functions import LinearFunctions
-
-BLUE = "#0072B2"
+from mmlib.plots.style import BLUE, axes_for, with_unit
 
 
 def linear_functions(
@@ -22,14 +20,8 @@ def linear_functions(
     Parameters
     ----------
     functions : LinearFunctions
-    unit : str, optional
-        Unit of the response, for the axis.
-    ax : Axes, optional
-        Where to draw; by default a new figure.
-
-    Returns
-    -------
-    Axes
+    unit, ax
+        As in every figure.
 
     Examples
     --------
@@ -41,8 +33,7 @@ def linear_functions(
     'contrast of yield (g), with 95 % intervals'
     """
     frame = functions.to_frame()
-    if ax is None:
-        _, ax = plt.subplots(layout="constrained")
+    ax = axes_for(ax, rows=len(frame))
     value = frame["estimate" if functions.kind == "contrast" else "mean"].to_numpy()
     places, ticks = _places(functions)
     reach = np.vstack([value - frame["lower"], frame["upper"] - value])
@@ -63,8 +54,7 @@ def _what(functions: LinearFunctions, unit: str | None) -> str:
     scale = functions.scale
     response = functions.fit.design.formula.response if scale is None else scale.response
     kind = "ratio" if functions.kind == "contrast" and scale is not None else functions.kind
-    shown = f" ({unit})" if unit and kind not in ("ratio", "slope") else ""
-    return f"{kind} of {response}{shown}"
+    return with_unit(f"{kind} of {response}", None if kind in ("ratio", "slope") else unit)
 
 
 def _places(functions: LinearFunctions) -> tuple[np.ndarray, list[str]]:

@@ -133,7 +133,7 @@ def simulate(
     >>> import pandas as pd
     >>> frame = pd.DataFrame({"arm": [0, 0, 1, 1] * 3, "site": list("abcdef") * 2})
     >>> truth = {"beta": {"Intercept": 10, "arm": 1}, "sd": {"site": 0.5}, "sigma": 1}
-    >>> simulate("score ~ arm + (1 | site)", frame, **truth, nsim=3, rng=1).shape
+    >>> mm.simulate("score ~ arm + (1 | site)", frame, **truth, nsim=3, rng=1).shape
     (3, 12)
     """
     nsim = require_count("nsim", nsim)

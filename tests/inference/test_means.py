@@ -514,6 +514,7 @@ def test_reference_by_its_level(penicillin):
         (lambda m: m("treat", by="treat"), "by names 'treat', which is in specs too"),
         (lambda m: m(["treat", "treat"]), "twice"),
         (lambda m: m(3), "a name or a list of names"),
+        (lambda m: m("treat | blend"), "after the bar as by="),
         (lambda m: m("treat", at={"tret": 1}), "at names 'tret'.*Did you mean 'treat'"),
         (lambda m: m("treat", at={"treat": "E"}), "'treat' has no level 'E'"),
         (lambda m: m("treat", at={"treat": []}), "no value"),
@@ -541,6 +542,12 @@ def test_reference_by_its_level(penicillin):
 def test_errors_name_the_culprit(penicillin, call, message):
     with pytest.raises(DataError, match=message):
         call(lambda *args, **options: mm.emmeans(penicillin, *args, **options))
+
+
+def test_a_factor_cannot_have_the_name_of_a_result():
+    data = mm.load_dataset("penicillin").rename(columns={"treat": "t"})
+    with pytest.raises(DataError, match="'t' has the name of a result"):
+        mm.emmeans(mm.lmm("yield ~ t + (1 | blend)", data), "t")
 
 
 def test_errors_of_slopes(cultivation):

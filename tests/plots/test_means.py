@@ -7,12 +7,6 @@ import pytest
 import mmlib as mm
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def fit():
     return mm.lmm("yield ~ Variety * C(nitro) + (1 | Block/Variety)", mm.load_dataset("oats"))
@@ -47,8 +41,11 @@ def test_contrasts_stand_beside_zero_and_ratios_beside_one(fit):
 def test_the_figure_is_drawn_into_the_axes_it_is_given(fit):
     _, ax = plt.subplots()
     assert mm.emmeans(fit, "Variety").plot(ax=ax) is ax
+    with pytest.raises(mm.DataError, match="ax must be a matplotlib Axes, not Figure"):
+        mm.emmeans(fit, "Variety").plot(ax=ax.figure)
 
 
+@pytest.mark.filterwarnings("ignore::mmlib.DataWarning")
 def test_what_cannot_be_estimated_has_no_point():
     data = mm.load_dataset("cultivation")
     empty = (data["Inoc"] == "liv") & (data["Cult"] == "b")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from textwrap import shorten
 
 from bs4 import BeautifulSoup, Tag
 
@@ -68,14 +69,13 @@ def finish(site: Path, address: str = "") -> None:
         Where the site will be published, for link previews, which need whole addresses. Without
         it, previews are named by relative ones.
     """
-    scripts = site / "_static" / "scripts"
-    icons = _Icons((scripts / "fontawesome.js").read_text(encoding="utf-8"))
+    icons = (site / "_static" / "scripts" / "fontawesome.js").read_text(encoding="utf-8")
     for path in read_pages(site):
         html = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         page = Page(site, path, address)
         for repair in _REPAIRS:
             repair(html, page)
-        icons.draw(html)
+        draw_icons(html, icons)
         path.write_text(str(html), encoding="utf-8")
     _write_root(site, address)
     _remove_unused(site)
@@ -204,37 +204,23 @@ def describe(html: BeautifulSoup, page: Page) -> None:
         raise FinishError(f"{page.path.name} has no title")
     html.title.string = html.title.get_text(strip=True).replace(f"{BOOK} — {BOOK}", BOOK)
     paragraph = html.select_one("article.bd-article section > p, article.bd-article p")
-    text = " ".join(paragraph.get_text().split()) if paragraph else ""
+    text = re.sub(r"\\[()]", "", paragraph.get_text()) if paragraph else ""
+    description = shorten(text, 200, placeholder="…")
     name = page.path.relative_to(page.site).as_posix()
-    preview = f"{page.address}/{PREVIEW}" if page.address else page.up(PREVIEW)
-    described = {
-        "og:type": "website",
-        "og:site_name": BOOK,
-        "og:title": html.title.get_text(strip=True).removesuffix(f" — {BOOK}"),
-        "og:description": shorten(text),
-        "og:image": preview,
-        "og:image:alt": "Mixed Models in Python: every number regenerated and checked",
-        "og:url": f"{page.address}/{name}" if page.address else "",
-    }
-    for key, value in described.items():
-        if value:
-            html.head.append(html.new_tag("meta", attrs={"property": key, "content": value}))
-    named = {"description": shorten(text), "twitter:card": "summary_large_image"}
-    for key, value in named.items():
-        if value:
-            html.head.append(html.new_tag("meta", attrs={"name": key, "content": value}))
-
-
-def shorten(text: str, longest: int = 200) -> str:
-    """Cut a text after a word, so that it is not longer than `longest` characters.
-
-    Examples
-    --------
-    >>> shorten("Twenty sheets of paper", 15)
-    'Twenty sheets…'
-    """
-    text = re.sub(r"\\[()]", "", text)
-    return text if len(text) <= longest else text[: longest - 1].rsplit(" ", 1)[0] + "…"
+    described = (
+        ("property", "og:type", "website"),
+        ("property", "og:site_name", BOOK),
+        ("property", "og:title", html.title.get_text(strip=True).removesuffix(f" — {BOOK}")),
+        ("property", "og:description", description),
+        ("property", "og:image", f"{page.address}/{PREVIEW}" if page.address else page.up(PREVIEW)),
+        ("property", "og:image:alt", f"{BOOK}: every number regenerated and checked"),
+        ("property", "og:url", f"{page.address}/{name}" if page.address else ""),
+        ("name", "description", description),
+        ("name", "twitter:card", "summary_large_image"),
+    )
+    for kind, key, content in described:
+        if content:
+            html.head.append(html.new_tag("meta", attrs={kind: key, "content": content}))
 
 
 _REPAIRS = (
@@ -252,46 +238,33 @@ _REPAIRS = (
 # --- Icons ---------------------------------------------------------------------------------------
 
 
-class _Icons:
+def draw_icons(html: BeautifulSoup, source: str) -> None:
     """Draw icons in the page: ten small paths instead of a script of 1.5 MB that holds them all.
 
-    Parameters
-    ----------
-    source : str
-        The theme's script of Font Awesome icons (CC BY 4.0); the solid ones come last in it.
+    The source is the theme's script of Font Awesome icons (CC BY 4.0).
     """
+    for icon in html.select("[class*='fa-solid']"):
+        classes = [str(name) for name in icon.get_attribute_list("class")]
+        name = next(name[3:] for name in classes if re.match(r"fa-(?!solid|lg)", name))
+        width, height, path = _shape(name, source)
+        kept = [name for name in classes if name in ("theme-switch", "fa-lg")]
+        size = {"viewBox": f"0 0 {width} {height}", "aria-hidden": "true"}
+        drawing = html.new_tag("svg", attrs={"class": " ".join(["icon", *kept]), **size})
+        if mode := icon.get("data-mode"):
+            drawing["data-mode"] = mode
+        drawing.append(html.new_tag("path", attrs={"d": path, "fill": "currentColor"}))
+        icon.replace_with(drawing)
 
-    def __init__(self, source: str) -> None:
-        self._source = source
 
-    def draw(self, html: BeautifulSoup) -> None:
-        for icon in html.select("[class*='fa-solid']"):
-            classes = icon.get_attribute_list("class")
-            names = [name[3:] for name in classes if re.match(r"fa-(?!solid|lg)", str(name))]
-            width, height, path = self._shape(names[0])
-            kept = [str(name) for name in classes if name in ("theme-switch", "fa-lg")]
-            drawing = html.new_tag(
-                "svg",
-                attrs={
-                    "class": " ".join(["icon", *kept]),
-                    "viewBox": f"0 0 {width} {height}",
-                    "aria-hidden": "true",
-                },
-            )
-            if mode := icon.get("data-mode"):
-                drawing["data-mode"] = mode
-            drawing.append(html.new_tag("path", attrs={"d": path, "fill": "currentColor"}))
-            icon.replace_with(drawing)
-
-    @lru_cache(maxsize=64)  # noqa: B019 - lives as long as one build
-    def _shape(self, name: str) -> tuple[str, str, str]:
-        found = re.findall(
-            rf'[{{,]"?{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"\w+","([^"]+)"', self._source
-        )
-        if not found:
-            raise FinishError(f"the theme has no icon '{name}'")
-        width, height, path = found[-1]
-        return width, height, path
+@lru_cache(maxsize=64)
+def _shape(name: str, source: str) -> tuple[str, str, str]:
+    """Find width, height and path of an icon; the solid ones come last in the source."""
+    icon = rf'[{{,]"?{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"\w+","([^"]+)"'
+    found = re.findall(icon, source)
+    if not found:
+        raise FinishError(f"the theme has no icon '{name}'")
+    width, height, path = found[-1]
+    return width, height, path
 
 
 # --- The rest of the site ------------------------------------------------------------------------
