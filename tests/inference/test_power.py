@@ -1,5 +1,6 @@
 """Power: exact values, R's simulations, and the same numbers however they are drawn."""
 
+import dataclasses
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -183,6 +184,15 @@ def test_a_run_that_fails_can_be_resumed(sleep_fit):
     np.testing.assert_array_equal(
         resumed.pvalues[0], mm.power(sleep_fit, "Days", **options).pvalues[0]
     )
+
+
+def test_a_result_is_frozen(sleep_fit):
+    result = mm.power(sleep_fit, "Days", nsim=5, rng=1)
+    for each in (result, pickle.loads(pickle.dumps(result))):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            each.alpha = 0.1
+        with pytest.raises(ValueError, match="read-only"):
+            each.pvalues[0][0] = 0.0
 
 
 def test_another_level_needs_no_new_draws(sleep_fit):
