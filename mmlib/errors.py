@@ -1,5 +1,11 @@
 """The errors and warnings of mmlib: each names the culprit and says what to do."""
 
+import sys
+import warnings
+from pathlib import Path
+
+_LIBRARY = str(Path(__file__).parent)
+
 
 class MMError(ValueError):
     """Base class of every error that mmlib raises on purpose."""
@@ -23,3 +29,11 @@ class DatasetError(MMError):
 
 class DataWarning(UserWarning):
     """Rows of the data, or columns of the model matrix, were left out of a fit."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called into the library, however deep the call has gone by now."""
+    frame, level = sys._getframe(1).f_back, 3
+    while frame is not None and frame.f_code.co_filename.startswith(_LIBRARY):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

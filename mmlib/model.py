@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Unpack, overload
@@ -15,7 +14,7 @@ from mmlib.design.formula import MixedFormula
 from mmlib.design.words import by_our_words
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.threads import single_threaded
-from mmlib.errors import DataError, DataWarning
+from mmlib.errors import DataError, DataWarning, warn
 from mmlib.inference.anova import Ddf, coef_table
 from mmlib.inference.confint import BootOptions, confint
 from mmlib.inference.explained import with_interval
@@ -103,7 +102,7 @@ def lmm(
     """
     design = build_design(formula, data, weights=weights, offset=offset, sigma=sigma)
     for loss in design.losses:
-        warnings.warn(loss, DataWarning, stacklevel=3)
+        warn(loss, DataWarning)
     with single_threaded():
         return LMMResult.of(design, Blocks(design), reml=reml)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickle
 import sys
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from scipy.special import ndtri
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_generator
 from mmlib.engine.threads import single_threaded
-from mmlib.errors import DataError, MMError
+from mmlib.errors import DataError, MMError, warn
 from mmlib.frozen import Frozen
 
 Progress = bool | Callable[[int, int], object] | None
@@ -160,11 +159,10 @@ def draw(
 
 def warn_interrupted(drawn: int, nsim: int) -> None:
     """Tell that an interrupted simulation has a result all the same."""
-    warnings.warn(
+    warn(
         f"interrupted: {drawn} of {nsim} replicates were drawn, and the result is that of these. "
         "Where there is a resume=, pass it there to draw the others.",
         BootstrapWarning,
-        stacklevel=4,
     )
 
 

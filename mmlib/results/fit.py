@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -21,7 +20,7 @@ from mmlib.engine.factor import Modes
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum, minimize_objective
 from mmlib.engine.threads import single_threaded
-from mmlib.errors import DataError
+from mmlib.errors import DataError, warn
 from mmlib.frozen import Frozen, read_only
 from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
 from mmlib.results.simulate import (
@@ -76,11 +75,10 @@ class Fit(Frozen):
             start = blocks.gather([lower(grouping.basis) for grouping in blocks.groupings])
         optimum = minimize_objective(Objective(blocks, reml=reml), start)
         if not optimum.converged:
-            warnings.warn(
+            warn(
                 f"the fit of {design.formula} has not converged: {optimum.shortfall}; centre and "
                 "rescale the predictors, or simplify the random part.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return cls(design=design, blocks=blocks, reml=reml, optimum=optimum)
 

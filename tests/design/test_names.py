@@ -147,5 +147,5 @@ def test_group_names_of_an_influence_and_of_modes():
     data = simulated().rename(columns={"g": "my g"})
     fit = mm.lmm("y ~ x + (1 | `my g`)", data)
     assert list(fit.ranef()) == ["my g"]
-    assert len(fit.influence(by="my g").dfbeta) == 6
+    assert len(fit.influence(group="my g").dfbeta) == 6
     assert isinstance(fit.predict(data, random="my g"), pd.Series)

@@ -122,7 +122,6 @@ def test_arguments_of_other_packages(doses, word, message):
 def test_arguments_of_other_functions(pulp_fit, pulp_pair):
     small, large = pulp_pair
     for call, message in [
-        (lambda: mm.anova(small, large), r"compare two fits by mmlib\.lrt\(small, large\)"),
         (lambda: mm.anova(large, typ=2), "write type=1, 2 or 3"),
         (lambda: mm.lrt(small, large, large), "it compares two fits"),
         (lambda: pulp_fit.predict(re_form=None), "write random=False for NA"),

@@ -10,6 +10,9 @@ from scipy.stats import t as student
 import mmlib as mm
 from mmlib.errors import DataError, RankError
 
+# Columns and cells that are missing on purpose: `lmm` says so.
+pytestmark = pytest.mark.filterwarnings("ignore::mmlib.errors.DataWarning")
+
 
 @pytest.fixture(scope="module")
 def penicillin():
