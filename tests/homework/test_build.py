@@ -259,8 +259,8 @@ def test_own_data_come_from_the_fitted_model():
 
 
 def test_a_model_that_cannot_give_usable_data_is_an_error(monkeypatch):
-    monkeypatch.setattr("homework_students._SMALLEST_THETA", 1e6)
-    monkeypatch.setattr("homework_students._ATTEMPTS", 5)
+    monkeypatch.setattr("tools.homework.students._SMALLEST_THETA", 1e6)
+    monkeypatch.setattr("tools.homework.students._ATTEMPTS", 5)
     with pytest.raises(HomeworkError, match="pulp: no usable data in 5 draws from bright ~ 1"):
         OWN_DATA["pulp"].draw("anna", "salt")
 
