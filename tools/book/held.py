@@ -377,12 +377,12 @@ def _compared(node: ast.AST, assigned: dict[str, ast.expr]) -> Iterator[ast.AST]
             return
     for check in checks:
         names = {name.id for name in ast.walk(check) if isinstance(name, ast.Name)}
-        if any(map(_computes, ast.walk(check))):
+        if any(map(computes, ast.walk(check))):
             yield check
             yield from (assigned[name] for name in names & assigned.keys())
 
 
-def _computes(node: ast.AST) -> bool:
+def computes(node: ast.AST) -> bool:
     """Tell whether a part of an assertion is more than a literal beside another."""
     match node:
         case ast.Name(id=name):
