@@ -194,8 +194,19 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.green:
         for place, red in judged:
             if not red:
-                print(f"green: {place.page}, {place.kind}: {place.around()}")
+                print(f"green: {place.page}, {place.kind}: {place.around()} ({why(place)})")
     return 0
+
+
+def why(place: Place) -> str:
+    """Give the reason why a falsified number was not found."""
+    if place.kind == "formula":
+        return "formulas are not held"
+    if place.kind == "tab (Python)" and form(place.number) == "a digit":
+        return "code of a tab is not run"
+    if form(place.number) in ("a word", "a digit"):
+        return "small, and what it counts is not counted by a cell"
+    return "the false number is another number of the page, or in an allowed phrase"
 
 
 def form(number: str) -> str:
