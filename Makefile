@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PIP := $(if $(UV),$(UV) pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site pdf execute verify serve lab lint format typecheck bench calibrate homework pins lowest newest clean distclean
+.PHONY: help setup book test site pdf execute tabs falsify verify serve lab lint format typecheck bench calibrate homework pins lowest newest clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,8 +55,14 @@ site: setup ## Build the book's site in _build/html (ADDRESS=https://... gives l
 pdf: site ## Build the site and print it into one PDF in _build/pdf; needs Chromium
 	@$(RUN) -m tools.site.pdf
 
-execute: setup ## Run chapters and write their notebooks (CHAPTERS="book/01-pulp.md" narrows)
-	$(RUN) -m tools.book.execute $(CHAPTERS)
+execute: setup ## Run chapters, write notebooks (CHAPTERS="book/01-pulp.md"; ACCEPT=1 lists what is false)
+	$(RUN) -m tools.book.execute $(if $(ACCEPT),--accept) $(CHAPTERS)
+
+tabs: setup ## Put R's stored answers into the tabs of the chapters (RUN_R=1 runs R first)
+	$(RUN) -m tools.book.tabs $(if $(RUN_R),--run)
+
+falsify: setup ## Falsify numbers of the book at random, and see that each is found (ARGS="--places 500")
+	$(RUN) -m tools.book.falsify $(ARGS)
 
 verify: setup ## Check every number of the lecture and write the page that lists them
 	$(RUN) -m tools.book.verify

@@ -6,6 +6,9 @@ from typing import Any
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
+# Before pytest imports a single module of it, which it would then set as an attribute of the
+# package: over the function `mmlib.oneway`, for instance.
+import mmlib  # noqa: F401
 from tools.book.tolerance import without_noise
 
 _compare_exactly = IPyNbCell.compare_outputs

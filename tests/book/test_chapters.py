@@ -19,7 +19,7 @@ def test_chapter(source: Path):
     executed = source.with_suffix(".ipynb")
     assert executed.is_file(), f"{executed.name} is missing: run `make execute`"
     notebook = nbformat.read(executed, as_version=4)
-    assert all_complaints(read_chapter(source), notebook) == []
+    assert all_complaints(read_chapter(source), notebook, source.stem) == []
 
 
 def test_every_notebook_has_a_source():

@@ -104,3 +104,30 @@ def test_an_interrupted_save_leaves_the_old_notebook(tmp_path, monkeypatch):
         save(read_chapter(SAMPLE), target)
     assert [p.name for p in tmp_path.iterdir()] == ["01-sample.ipynb"]
     assert target.read_text() == "the old one"
+
+
+def test_accepting_lists_what_is_no_longer_true(tmp_path, capsys):
+    path = chapter(
+        tmp_path,
+        "x = 2.25\nprint(x)",
+        "assert x == 2.25\nassert x == 1.75, 'why'\nfor y in (1, 2):\n    assert y == 1",
+    )
+    path.write_text(path.read_text() + "\nIt was 1.75, and is 2.25; {cite}`bates2051` says so.\n")
+    assert main(["--accept", str(path)]) == 1
+    told = capsys.readouterr().out
+    assert "no longer true: assert x == 1.75" in told
+    assert "assert x == 2.25" not in told
+    assert told.count("no longer true: assert y == 1") == 1
+    assert "1.75 (prose) in “It was 1.75, and is 2.25;”" in told
+    assert "did you mean bates2015?" in told
+    notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    assert notebook.cells[0].outputs[0].text == "2.25\n"
+    assert notebook.cells[1].outputs == []
+    assert notebook.cells[1].source.startswith("assert x == 2.25\nassert x == 1.75, 'why'")
+
+
+def test_a_number_that_no_cell_gives_is_refused(tmp_path):
+    path = chapter(tmp_path, "print(2.25)")
+    path.write_text(path.read_text() + "\nIt is 2.75.\n")
+    with pytest.raises(ChapterError, match=r"2.75 .* no cell gives it; the nearest is 2.25"):
+        execute(path)

@@ -11,22 +11,35 @@ from threading import Thread
 import pytest
 from selenium.webdriver import Chrome
 
-from tools.site.build import build
+from tools.site.build import SiteError, build
 from tools.site.chromium import MISSING, chromium, is_installed
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory, worker_id) -> Path:
-    """Build the site as `make book` does, once for all workers; return its folder."""
+def built(tmp_path_factory, worker_id) -> Path | SiteError:
+    """Build the site as `make book` does, once for all; return its folder or the failure."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
-    output = shared / "shared-site"
+    output, failure = shared / "shared-site", shared / "shared-site.failed"
     with (shared / "shared-site.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (output / "complete").exists():
-            build(output)
-            (output / "complete").touch()
+        if not (output / "complete").exists() and not failure.exists():
+            try:
+                build(output)
+                (output / "complete").touch()
+            except SiteError as error:
+                failure.write_text(str(error), encoding="utf-8")
+    if failure.exists():
+        return SiteError(failure.read_text(encoding="utf-8"))
     return output / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def site(built) -> Path:
+    """Return the folder of the built site; skip where it was not built, which one test reports."""
+    if isinstance(built, SiteError):
+        pytest.skip("the site was not built: see test_the_site_builds")
+    return built
 
 
 @pytest.fixture(scope="session")

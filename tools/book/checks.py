@@ -12,6 +12,10 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
+from tools.book.citations import unknown_citations
+from tools.book.held import allowed_phrases, unheld
+from tools.book.tabs import typed_blocks
+
 _MACHINE_PATH = re.compile(
     r"(?<![\w.:/])/(?:home|root|Users|tmp|private|var|usr|opt|work|mnt)/|\b[A-Z]:\\|site-packages"
 )
@@ -97,8 +101,8 @@ def unportable_maths(notebook: NotebookNode) -> list[str]:
     ]
 
 
-def all_complaints(source: NotebookNode, executed: NotebookNode) -> list[str]:
-    """Run every check of this module on one chapter."""
+def all_complaints(source: NotebookNode, executed: NotebookNode, page: str = "") -> list[str]:
+    """Run every check on one chapter; its name says which R scripts and exceptions are its own."""
     return [
         *drift(source, executed),
         *unexecuted_cells(executed),
@@ -106,6 +110,9 @@ def all_complaints(source: NotebookNode, executed: NotebookNode) -> list[str]:
         *unwanted_outputs(executed),
         *undescribed_figures(executed),
         *unportable_maths(executed),
+        *unknown_citations(executed),
+        *typed_blocks(page, executed),
+        *unheld(executed, allowed_phrases(page)),
     ]
 
 

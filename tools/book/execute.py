@@ -2,16 +2,22 @@
 
     python -m tools.book.execute                    every chapter
     python -m tools.book.execute book/01-pulp.md    the given ones
+    python -m tools.book.execute --accept           whatever comes out, and list what is false now
 
 The text notebook is the only source; the executed one is derived, never edited. Running twice
 gives the same bytes: cells are named by their position, and neither times nor the version of
 Python are recorded. A notebook is written only when all its cells ran and `notebook_checks` has
 nothing to complain about; otherwise the old one stays as it was.
+
+Whoever changes the data on purpose wants the new numbers, and to know which statements they make
+false. `--accept` stores what comes out and lists every assertion that fails and every number of a
+text that no cell gives any more. It makes nothing true: the tests stay red until the list is empty.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import sys
 import tempfile
 import time
@@ -27,6 +33,7 @@ from tools import ROOT
 from tools.book.checks import all_complaints
 
 CHAPTERS = "book/[0-9][0-9]-*.md"
+_FALSE = "no longer true: "
 TIMEOUT = 300  # seconds for one cell; a whole chapter should take less than 30
 
 
@@ -58,6 +65,22 @@ def read_chapter(path: Path) -> NotebookNode:
     return notebook
 
 
+def with_stored_outputs(path: Path) -> NotebookNode:
+    """Read a text notebook, and give its code cells the outputs that are stored for them.
+
+    What this returns is what executing the chapter would give, as long as no code has changed.
+    """
+    notebook = read_chapter(path)
+    stored = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    outputs = [cell for cell in stored.cells if cell.cell_type == "code"]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell, executed in zip(code, outputs, strict=False):
+        if cell.source == executed.source:
+            cell.outputs = executed.outputs
+            cell.execution_count = executed.execution_count
+    return notebook
+
+
 def execute(path: Path) -> NotebookNode:
     """Run a chapter in a fresh kernel that works in the chapter's own folder.
 
@@ -68,6 +91,94 @@ def execute(path: Path) -> NotebookNode:
     """
     notebook = read_chapter(path)
     source = nbformat.from_dict(notebook)
+    _run(path, notebook)
+    if complaints := all_complaints(source, notebook, path.stem):
+        raise ChapterError("\n".join(f"{_shown(path)}: {line}" for line in complaints))
+    return notebook
+
+
+def accept(path: Path) -> tuple[NotebookNode, list[str]]:
+    """Run a chapter whatever comes out; return it, and the statements that do not hold.
+
+    Raises
+    ------
+    ChapterError
+        If a cell fails for another reason than a false assertion.
+    """
+    source = read_chapter(path)
+    notebook = nbformat.from_dict(source)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = reporting(cell.source)
+    _run(path, notebook)
+    false = []
+    checked = nbformat.from_dict(source)
+    for number, cell in enumerate(notebook.cells, start=1):
+        told = _take_reports(cell)
+        false += [f"cell {number}: {line}" for line in told]
+        cell.source = source.cells[number - 1].source
+        # What is no longer true holds no number.
+        checked.cells[number - 1].source = without(cell.source, told) if told else cell.source
+    judged = nbformat.from_dict(notebook)
+    for cell, kept in zip(judged.cells, checked.cells, strict=True):
+        cell.source = kept.source
+    return notebook, false + all_complaints(checked, judged, path.stem)
+
+
+def without(code: str, false: list[str]) -> str:
+    """Return code without the assertions that were reported as false."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        for body in (getattr(node, "body", None), getattr(node, "orelse", None)):
+            if isinstance(body, list):
+                body[:] = [inner for inner in body if _report(inner) not in false] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def reporting(code: str) -> str:
+    """Return code whose assertions report that they fail, and let the rest run.
+
+    >>> print(reporting("assert x == 1"))
+    try:
+        assert x == 1
+    except AssertionError:
+        print('no longer true: assert x == 1')
+    """
+    if "assert" not in code:
+        return code
+    tree = _Reporting().visit(ast.parse(code))
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+class _Reporting(ast.NodeTransformer):
+    def visit_Assert(self, node: ast.Assert) -> ast.Try:
+        report = ast.parse(f"print({_report(node)!r})").body
+        handler = ast.ExceptHandler(type=ast.Name("AssertionError", ast.Load()), body=report)
+        return ast.Try(body=[node], handlers=[handler], orelse=[], finalbody=[])
+
+
+def _report(node: ast.AST) -> str:
+    """Return what is reported when an assertion fails; empty for other statements."""
+    if not isinstance(node, ast.Assert):
+        return ""
+    return _FALSE + ast.unparse(ast.Assert(test=node.test))
+
+
+def _take_reports(cell: NotebookNode) -> list[str]:
+    """Take the reports of false assertions out of a cell's outputs, and return them."""
+    found = []
+    for output in list(cell.get("outputs", [])):
+        if output.output_type == "stream" and _FALSE in output.text:
+            lines = output.text.splitlines(keepends=True)
+            found += [line.strip() for line in lines if line.startswith(_FALSE)]
+            output.text = "".join(line for line in lines if not line.startswith(_FALSE))
+            if not output.text:
+                cell.outputs.remove(output)
+    return found
+
+
+def _run(path: Path, notebook: NotebookNode) -> None:
+    """Run all cells of a chapter's notebook in a fresh kernel."""
     client = NotebookClient(
         notebook,
         timeout=TIMEOUT,
@@ -87,9 +198,6 @@ def execute(path: Path) -> NotebookNode:
             except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                 place = f"{_shown(path)}: code cell {code_cells}"
                 raise ChapterError(f"{place} ({_first_line(cell)!r}): {_reason(error)}") from error
-    if complaints := all_complaints(source, notebook):
-        raise ChapterError("\n".join(f"{_shown(path)}: {line}" for line in complaints))
-    return notebook
 
 
 def save(notebook: NotebookNode, path: Path) -> None:
@@ -111,13 +219,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Execute the chapters named on the command line, or all; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", type=Path, metavar="book/NN-name.md")
-    chapters = parser.parse_args(arguments).chapters or sorted(ROOT.glob(CHAPTERS))
+    parser.add_argument(
+        "--accept", action="store_true", help="store what comes out, list what fails"
+    )
+    chosen = parser.parse_args(arguments)
+    chapters = chosen.chapters or sorted(ROOT.glob(CHAPTERS))
     failed = 0
     for position, path in enumerate(chapters, start=1):
         print(f"[{position}/{len(chapters)}] {_shown(path)} … ", end="", flush=True)
         start = time.perf_counter()
         try:
-            save(execute(path.resolve()), path.with_suffix(".ipynb"))
+            notebook, false = _executed(path.resolve(), whatever=chosen.accept)
+            save(notebook, path.with_suffix(".ipynb"))
         except ChapterError as error:
             print(f"failed\n{error}")
             failed += 1
@@ -126,9 +239,16 @@ def main(arguments: list[str] | None = None) -> int:
             return 130
         else:
             print(f"{time.perf_counter() - start:.1f} s → {_shown(path.with_suffix('.ipynb'))}")
-    if failed:
+            if false:
+                print("\n".join([f"{len(false)} statements do not hold:", *false]))
+                failed += 1
+    if failed and not chosen.accept:
         print(f"{failed} of {len(chapters)} chapters failed; their notebooks are unchanged.")
     return 1 if failed else 0
+
+
+def _executed(path: Path, *, whatever: bool) -> tuple[NotebookNode, list[str]]:
+    return accept(path) if whatever else (execute(path), [])
 
 
 def _first_line(cell: NotebookNode) -> str:

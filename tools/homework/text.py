@@ -112,7 +112,7 @@ class _AnyDirective(Directive):
 
 def directives(text: str) -> list[Block]:
     """Find the directives of a text, outermost only."""
-    return [_block(token) for token in parser().parse(text) if _is_directive(token)]
+    return [block_of(token) for token in parser().parse(text) if is_directive(token)]
 
 
 def plain(text: str, references: References) -> str:
@@ -138,7 +138,7 @@ def _edits(text: str, references: References) -> Iterator[_Edit]:
     for token in parser().parse(text):
         if token.map:
             cursor = max(cursor, starts[token.map[0]])
-        if token.type in _UNSUPPORTED or (token.level and _is_directive(token)):
+        if token.type in _UNSUPPORTED or (token.level and is_directive(token)):
             line = text.count("\n", 0, cursor) + 1
             raise HomeworkError(f"line {line}: {token.type} has no plain form here")
         if token.type == "inline":
@@ -152,18 +152,18 @@ def _edits(text: str, references: References) -> Iterator[_Edit]:
 
 def _write_token(token: Token, references: References) -> str | None:
     """Write a block in plain Markdown; None if it is plain as it stands."""
-    if _is_directive(token):
-        return _write_block(_block(token), references)
+    if is_directive(token):
+        return _write_block(block_of(token), references)
     if token.type == "math_block_label":
         return _display(token.content.strip() + _tag(token.info, references))
     return "" if token.type in ("myst_target", "myst_line_comment") else None
 
 
-def _is_directive(token: Token) -> bool:
+def is_directive(token: Token) -> bool:
     return token.type == "fence" and token.info.startswith("{")
 
 
-def _block(token: Token) -> Block:
+def block_of(token: Token) -> Block:
     found = _INFO.fullmatch(token.info.strip())
     if found is None or token.map is None:
         raise HomeworkError(f"a directive that cannot be read: {token.info!r}")

@@ -1,0 +1,77 @@
+"""What pages without cells say in figures is what the code and the data say."""
+
+import re
+
+import pytest
+
+from tools import ROOT
+from tools.book.facts import PAGES, complaints, contents, facts, listed_chapters, read_toc
+
+LINKING = ("README.md", "CONTRIBUTING.md", "tests/oracle/README.md")
+
+
+@pytest.fixture(scope="module")
+def phrases():
+    return facts()
+
+
+def text(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_figures_are_those_of_the_code(page, phrases):
+    assert complaints(page, text(page), phrases[page]) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "said", "falsified"),
+    [
+        ("README.md", "one part in a million", "one part in ten"),
+        ("CONTRIBUTING.md", "| 1e-8 |", "| 1e-2 |"),
+        ("book/index.md", "Twenty sheets of paper from four", "Thirty sheets of paper from five"),
+        ("book/how-checked.md", "in a million", "in a thousand"),
+        ("book/colophon.md", "lme4 1.1-31", "lme4 1.1-13"),
+    ],
+)
+def test_a_false_figure_is_found(page, said, falsified, phrases):
+    assert said in text(page)
+    assert complaints(page, text(page).replace(said, falsified), phrases[page]) != []
+
+
+def test_a_figure_that_follows_from_nothing_is_found():
+    (found,) = complaints("page.md", "It takes 37 seconds.", [])
+    assert found == "page.md: 37 in “It takes 37 seconds.” follows from nothing"
+
+
+def test_the_front_page_lists_the_chapters_of_the_contents():
+    chapters = contents(read_toc())
+    assert listed_chapters(text("book/index.md")) == list(enumerate(chapters, start=1))
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_links_to_files_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text(page))
+    folder = (ROOT / page).parent
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_exist(page):
+    named = re.findall(r"`((?:\.?[\w-]+/)+[\w.-]*)`", text(page))
+    made = (
+        "_build",
+        "homework/own",
+        "mmlib/data/NAME",
+        "book/NN",
+        "homework/NN",
+        "tests/oracle/tabs/NN",
+        ".venv",
+    )
+    rooms = ("", "mmlib", "tools")
+    missing = [
+        name
+        for name in named
+        if not name.startswith(made) and not any((ROOT / room / name).exists() for room in rooms)
+    ]
+    assert missing == []

@@ -1,0 +1,65 @@
+"""The promise, tried: numbers of the book are falsified, and the checks find them."""
+
+import random
+
+import pytest
+
+from tools import ROOT
+from tools.book.falsify import another, chapter_places, form, page_places, places_in
+
+CHAPTER = ROOT / "book" / "01-pulp.md"
+
+
+@pytest.fixture(scope="module")
+def places():
+    return list(chapter_places(CHAPTER))
+
+
+def test_what_is_true_has_no_complaints(places):
+    texts = {place.text: place for place in places}
+    assert [place.around() for text, place in texts.items() if place.judge(text)] == []
+
+
+def test_nearly_every_false_decimal_is_found(places):
+    rng = random.Random(1960)
+    decimals = [place for place in places if form(place.number) == "a decimal"]
+    drawn = rng.sample(decimals, 60)
+    missed = [place.around() for place in drawn if not place.judge(place.falsified(rng))]
+    assert len(missed) <= 9, missed
+
+
+def test_a_false_number_in_a_tab_of_r_is_found(places):
+    rng = random.Random(1960)
+    tabs = [place for place in places if place.kind == "tab (R)"]
+    drawn = rng.sample(tabs, 12)
+    assert [place.around() for place in drawn if not place.judge(place.falsified(rng))] == []
+
+
+def test_false_counts_of_what_was_measured_are_found(places):
+    counts = [
+        place
+        for place in places
+        if place.text[place.end :].lstrip().startswith(("operators", "sheets", "readings"))
+        and place.number.lower() not in ("a", "two", "one")
+    ]
+    assert len(counts) > 20
+    changed = [place for place in counts if place.judge(place.falsified(random.Random(3)))]
+    assert len(changed) >= 0.7 * len(counts)
+
+
+def test_false_figures_of_pages_without_cells_are_found():
+    rng = random.Random(1960)
+    figures = [place for place in page_places() if "." in place.number]
+    assert figures
+    assert [place.around() for place in figures if not place.judge(place.falsified(rng))] == []
+
+
+def test_another_number_has_the_same_form():
+    rng = random.Random(1)
+    assert all(another("0.16", rng)[:-1] == "0.1" for _ in range(20))
+    assert all(another("Four", rng) not in ("Four", "four") for _ in range(20))
+
+
+def test_labels_citations_and_options_are_no_places():
+    text = ":label: ex-2\n{cite}`a2000` and {doc}`chapter 3 <03-a>`, [4](page-5.md), 6.5"
+    assert [place.number for place in places_in("p", "prose", text, lambda _: [])] == ["6.5"]

@@ -1,0 +1,88 @@
+"""What homework earns and what its tests demand: neither can be weakened without this file."""
+
+import ast
+
+import pytest
+
+from tools.book.held import computes
+from tools.homework.chapter import read_book
+
+# Points for code, points for what is read, assertions that students see, and hidden ones.
+WEIGHTS = {
+    "01-pulp": (13, 9, 16, 5),
+    "02-mixed-model": (10, 12, 13, 3),
+    "03-estimation": (17, 15, 18, 5),
+    "04-inference": (15, 12, 16, 4),
+    "05-random-effects": (12, 15, 14, 2),
+    "06-prediction": (11, 8, 12, 3),
+    "07-penicillin": (14, 9, 17, 4),
+    "08-computing": (12, 12, 12, 4),
+    "09-calibration": (13, 14, 19, 6),
+    "10-coming-from-r": (9, 9, 11, 2),
+    "11-further-designs": (14, 11, 13, 4),
+}
+
+
+@pytest.fixture(scope="module")
+def chapters():
+    return {chapter.name: chapter for chapter in read_book()}
+
+
+def assertions(code):
+    return [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Assert)]
+
+
+def judges(assertion, answers):
+    """Tell whether an assertion computes with what the student defines."""
+    names = {node.id for node in ast.walk(assertion.test) if isinstance(node, ast.Name)}
+    return bool(names & answers) and any(map(computes, ast.walk(assertion.test)))
+
+
+def idle(exercise):
+    """Return the hidden assertions that look at nothing the student has defined."""
+    defined = {
+        getattr(node, "name", "") or getattr(node, "id", "")
+        for node in ast.walk(ast.parse(exercise.code))
+        if isinstance(node, ast.FunctionDef)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    }
+    for node in ast.walk(ast.parse(exercise.hidden)):
+        if isinstance(node, ast.Assign | ast.For | ast.FunctionDef | ast.comprehension):
+            names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+            defined |= names if names & defined else set()
+    return [ast.unparse(one) for one in assertions(exercise.hidden) if not judges(one, defined)]
+
+
+def weight(chapter):
+    exercises = chapter.exercises
+    return (
+        sum(exercise.points for exercise in exercises),
+        sum(points for exercise in exercises for points, _ in exercise.rubric),
+        sum(len(assertions(exercise.check)) for exercise in exercises),
+        sum(len(assertions(exercise.hidden)) for exercise in exercises),
+    )
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_points_and_assertions_are_what_they_were(chapters, name):
+    assert weight(chapters[name]) == WEIGHTS[name]
+
+
+def test_every_chapter_is_weighed(chapters):
+    assert set(chapters) == set(WEIGHTS)
+
+
+def test_hidden_tests_look_at_the_answer(chapters):
+    found = {
+        exercise.label: idle(exercise)
+        for chapter in chapters.values()
+        for exercise in chapter.exercises
+        if exercise.hidden
+    }
+    assert {label: lines for label, lines in found.items() if lines} == {}
+
+
+def test_a_test_that_is_always_true_is_found():
+    assert not judges(assertions("assert True")[0], {"answer"})
+    assert not judges(assertions("assert 1 + 1 == 2")[0], {"answer"})
+    assert judges(assertions("assert answer == 2")[0], {"answer"})

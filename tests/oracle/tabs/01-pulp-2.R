@@ -1,0 +1,6 @@
+library(faraway)
+library(lme4)
+mmod <- lmer(bright ~ 1 + (1 | operator), data = pulp)
+fixef(mmod)
+sqrt(diag(vcov(mmod)))
+print(VarCorr(mmod), digits = 5)

@@ -1,0 +1,15 @@
+library(faraway)
+library(lme4)
+mean(pulp$bright)
+summary(aov(bright ~ operator, data = pulp))
+
+smod <- lmer(bright ~ 1 + (1 | operator), data = pulp, REML = FALSE)
+logLik(smod)
+c(AIC(smod), BIC(smod))
+print(VarCorr(smod), digits = 5)
+
+mmod <- lmer(bright ~ 1 + (1 | operator), data = pulp, REML = TRUE)
+REMLcrit(mmod)
+print(VarCorr(mmod), digits = 5)
+sqrt(diag(vcov(mmod)))
+getME(mmod, "theta")

@@ -1,0 +1,11 @@
+library(lme4)
+library(pbkrtest)
+fm <- lmer(Reaction ~ Days + (Days | Subject), sleepstudy)
+REMLcrit(fm)
+fixef(fm)
+VarCorr(fm)
+fm0 <- update(fm, . ~ . - Days)
+KRmodcomp(fm, fm0)$test["Ftest", 1:5]
+confint(fm, "Days", quiet = TRUE)
+head(predict(fm), 3)
+head(ranef(fm)$Subject, 1)
