@@ -160,10 +160,12 @@ def _write_token(token: Token, references: References) -> str | None:
 
 
 def is_directive(token: Token) -> bool:
+    """Whether a token is a MyST directive."""
     return token.type == "fence" and token.info.startswith("{")
 
 
 def block_of(token: Token) -> Block:
+    """The directive that a token is."""
     found = _INFO.fullmatch(token.info.strip())
     if found is None or token.map is None:
         raise HomeworkError(f"a directive that cannot be read: {token.info!r}")
