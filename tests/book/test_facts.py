@@ -67,6 +67,7 @@ def test_files_that_are_named_exist(page):
         "homework/NN",
         "tests/oracle/tabs/NN",
         ".venv",
+        "dist",
     )
     rooms = ("", "mmlib", "tools")
     missing = [

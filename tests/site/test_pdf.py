@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from bs4 import BeautifulSoup
@@ -99,8 +100,8 @@ def test_what_cannot_be_printed_is_an_error(small_site, tmp_path, body):
 
 
 def squeeze(text: str) -> str:
-    """Leave out spaces, which a PDF does not keep."""
-    return re.sub(r"\s", "", text)
+    """Leave out spaces, which a PDF does not keep, and take ligatures of its font apart."""
+    return re.sub(r"\s", "", normalize("NFKC", text))
 
 
 def top_of_outline(reader: PdfReader) -> list[tuple[str, int]]:
