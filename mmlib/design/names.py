@@ -24,6 +24,10 @@ _TOKEN = re.compile(
 _ALIAS = re.compile(r"_mm((?:[0-9a-f]{2})+)_")
 _QUOTED_OR_SPACE = re.compile(r"(`(?:[^`]|``)+`)|\s+", re.DOTALL)
 _OTHER_MEANING = {"0", "1", "Intercept"}
+_NO_WORDS_HERE = frozenset(keyword.kwlist) - {
+    *("True", "False", "None", "and", "or", "not", "in", "is", "if", "else", "for", "lambda")
+}
+"""Python's words that have no meaning in a formula, nor a refusal of their own."""
 
 
 def alias(name: str) -> str:
@@ -41,12 +45,18 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 def with_aliases(text: str) -> str:
-    """A formula in which every name that is not a plain one is replaced by its alias."""
-    return _TOKEN.sub(_aliased, text)
+    """A formula in which every name that is not a plain one is replaced by its alias.
+
+    In a call, which is Python, so is a column called like one of Python's words: ``log(yield)``.
+    """
+    words = _NO_WORDS_HERE if "(" in text else frozenset()
+    return _TOKEN.sub(lambda match: _aliased(match, words), text)
 
 
-def _aliased(match: re.Match[str]) -> str:
-    token = match[0]
+def _aliased(match: re.Match[str], words: frozenset[str]) -> str:
+    token, after = match[0], match.string[match.end() :]
+    if token in words and not after.startswith("."):  # as in as.factor(x) of R
+        return alias(token)
     name = unquoted(token)
     is_text = token[0] in "'\""
     if is_text or (name == token and token.isascii() and not _means_more(token)):

@@ -149,3 +149,17 @@ def test_group_names_of_an_influence_and_of_modes():
     assert list(fit.ranef()) == ["my g"]
     assert len(fit.influence(group="my g").dfbeta) == 6
     assert isinstance(fit.predict(data, random="my g"), pd.Series)
+
+
+def test_words_of_python_are_names_in_calls_too():
+    """The yield of penicillin, which Python would take for a statement."""
+    data = mm.load_dataset("penicillin")
+    quoted = mm.lmm("log(`yield`) ~ treat + (1 | blend)", data)
+    for formula in ("log(yield) ~ treat + (1 | blend)", "np.log(yield) ~ treat + (1 | blend)"):
+        assert mm.lmm(formula, data).objective == quoted.objective
+    renamed = data.assign(half=np.arange(20.0) ** 1.5 % 7)
+    fit = mm.lmm("half ~ yield + I(yield**2) + treat + (1 | blend)", renamed)
+    assert {"yield", "I(`yield` ** 2)"} <= set(fit.design.fixed_names)
+    assert np.isfinite(fit.predict(renamed)).all()
+    with pytest.raises(mm.FormulaError):
+        mm.lmm("half ~ I((yield treat)) + (1 | blend)", renamed)
