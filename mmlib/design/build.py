@@ -223,20 +223,21 @@ class Design(Frozen):
             return np.zeros(len(data), dtype=bool)
         columns = self._all_columns(data)
         kept, left_out = columns[:, self._kept], columns[:, ~self._kept]
-        off = np.abs(left_out - kept @ self._dependence)
-        size = np.abs(left_out) + np.abs(kept) @ np.abs(self._dependence)
+        off = np.abs(left_out - kept @ self.dependence)
+        size = np.abs(left_out) + np.abs(kept) @ np.abs(self.dependence)
         return (off > ESTIMABLE * size).any(axis=1)
 
     @cached_property
-    def _dependence(self) -> FloatArray:
-        """How the columns that were left out depend on those that were kept."""
+    def dependence(self) -> FloatArray:
+        """How the columns that were left out, if any, depend on those that were kept."""
         left_out = self._all_columns(self.frame)[:, ~self._kept]
         solution = np.linalg.lstsq(self.X, left_out, rcond=None)[0]
-        return np.where(np.abs(solution) > ESTIMABLE * np.abs(solution).max(), solution, 0.0)
+        least = ESTIMABLE * np.abs(solution).max(initial=0.0)
+        return read_only(np.where(np.abs(solution) > least, solution, 0.0))
 
     def every_column(self, data: pd.DataFrame) -> tuple[FloatArray, np.ndarray]:
         """Model matrix for new data with the aliased columns too, and which columns are kept."""
-        return evaluate(self._spec, data)[0], self._kept
+        return self._all_columns(data), self._kept
 
     def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
         """Check that columns of new data are of the kind that the fit had.

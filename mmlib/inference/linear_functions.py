@@ -614,11 +614,8 @@ _NEW = "contrast "
 def _aliases(fit: Fit) -> tuple[BoolArray, FloatArray]:
     """Which columns the fit has, and the others as combinations of these."""
     design = fit.design
-    columns, kept = design.every_column(design.frame)
-    if kept.all():
-        return kept, np.zeros((design.p, 0))
-    dependence = np.linalg.lstsq(design.X, columns[:, ~kept], rcond=None)[0]
-    return kept, np.asarray(dependence, dtype=np.float64)
+    _, kept = design.every_column(design.frame)
+    return kept, design.dependence
 
 
 def _combined(C: FloatArray, L: FloatArray) -> FloatArray:
