@@ -105,7 +105,6 @@ ATTRIBUTES = {
     "bootstrap": "mm.bootstrap(fit, lambda refit: refit.sigma)",
     "profile": "mm.profile(fit)",
     "profile_re": "mm.profile(fit)",
-    "remove_data": "fit.slim()",
     "save": "mm.save(fit, 'fit.npz')",
     "plot": "mm.plots.residuals_vs_fitted(fit)",
 }
