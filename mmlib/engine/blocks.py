@@ -33,6 +33,7 @@ from mmlib.engine.crossblock import CrossBlock
 from mmlib.engine.elimination import Plan, meet
 from mmlib.engine.grouping import gather_groupings, level_products
 from mmlib.engine.moments import MomentEquations
+from mmlib.engine.reflections import MAX_NUMBERS, Columns
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import close
 
@@ -231,6 +232,19 @@ class Blocks:
         fixed = [products[:, :, :-1] for products in self.dense]
         return MomentEquations(self.own, fixed, self.cross_products, self.n - self.p)
 
+    @cached_property
+    def columns(self) -> Columns | None:
+        """[Z_rest X y] themselves, where they are few: their cross-products may be too rough."""
+        few = self.n * self.plan.m_tail <= MAX_NUMBERS
+        if not self.groupings or self.plan.rounds or not few:
+            return None
+        y = self.design.y if self.offset is None else self.design.y - self.offset
+        residual = weigh(self.root_weights, y) - self.basis @ self.ols
+        rest = [Zt.toarray().T for Zt in self.Zt[1:]]
+        columns = np.column_stack([*rest, self.basis, residual])
+        levels = (self.Zt[0] @ columns).reshape(*self.own[0].shape[:2], -1)
+        return Columns(self.root, self.inverse_root, self._within_levels(columns), levels)
+
     def moment_templates(self) -> list[FloatArray]:
         """Moment estimates of the scaled templates; their equations serve every response."""
         scores = [products[:, :, -1] + products[:, :, :-1] @ self._shift for products in self.dense]
@@ -240,6 +254,7 @@ class Blocks:
         """The same design with another response."""
         other = object.__new__(Blocks)
         vars(other).update(vars(self), design=self.design.with_response(y))
+        vars(other).pop("columns", None)
         other.within = self.within.copy()
         other.dense = [products.copy() for products in self.dense]
         other._set_response(other.design.y)

@@ -12,11 +12,18 @@ from scipy.linalg import lapack
 from mmlib.arrays import FloatArray
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.elimination import Plan, Round
+from mmlib.engine.reflections import Reduced
 from mmlib.errors import DataError
 from mmlib.frozen import close
 
 NOTHING_LEFT = 1e-8
-"""Residuals below this share of those of the fixed effects alone are lost in rounding."""
+"""Residuals below this share of those of the fixed effects alone are lost in cross-products,"""
+
+NOTHING_AT_ALL = 1e-12
+"""and below this one in the columns themselves."""
+
+ROUGH = 1e-11
+"""Beyond this rounding the factor comes from the columns, if they are few."""
 
 LARGE = 1e3
 """Templates with entries above this are factored by singular values, which takes longer."""
@@ -149,14 +156,27 @@ class Factor:
         S = self._times_rows(self._columns_times(self.T.copy()))
         S.flat[: q * len(S) : len(S) + 1] += 1.0
         self.L, info = lapack.dpotrf(S.T, lower=1, overwrite_a=1)  # S is symmetric: no copy
-        diagonal = np.diag(self.L)
-        if info > 0 or diagonal[-1] <= NOTHING_LEFT * np.sqrt(blocks.total_ss):
+        diagonal, least = np.diag(self.L), NOTHING_LEFT
+        broken = info > 0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss)
+        self.rounding = 1.0 if broken else EPSILON * float((before / diagonal[q:] ** 2).max())
+        self.reduced = self._reduced() if self.rounding > ROUGH else None
+        if self.reduced is not None:
+            self.L, self.rounding = self.reduced.L, self.reduced.rounding
+            diagonal, least = np.diag(self.L), NOTHING_AT_ALL
+        if self.rounding == 1.0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss):
             raise BreakdownError(BREAKDOWN)
-        self.rounding = EPSILON * float((before / diagonal[q:] ** 2).max())
         self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
         close(self)
+
+    def _reduced(self) -> Reduced | None:
+        """The same factor by reflections of the columns, where they are few."""
+        if self.blocks.columns is None:
+            return None
+        reduced = Reduced(self.blocks.columns, self.templates[0])
+        reduced.reduce(self._columns_times(reduced.root.copy()), self.plan.q_tail)
+        return reduced
 
     def __reduce__(self) -> tuple[type[Factor], tuple[Blocks, list[FloatArray]]]:
         return Factor, (self.blocks, self.templates)
@@ -302,9 +322,13 @@ class Factor:
         that in W_j is −A_j(K + rss_weight·rrᵀ)A_jᵀ, and the rest is the product rule.
         """
         blocks, plan = self.blocks, self.plan
+        negative, scores, tail = self.solution
+        if self.reduced is not None:
+            size = plan.q_tail + (blocks.p if reml else 0)
+            residual = np.append(-tail, 1.0) * np.sqrt(rss_weight)
+            return self._slopes_by_reflections(self.reduced, size, residual)
         slopes = [np.zeros((g.width, g.width)) for g in blocks.groupings]
         known = self.covariances(beta_estimated=reml)
-        negative, scores, tail = self.solution
         W_bars = [
             -spread - rss_weight * score[:, :, None] * score[:, None, :]
             for spread, score in zip(known.spreads, scores, strict=True)
@@ -321,6 +345,18 @@ class Factor:
             width = blocks.groupings[g].width
             pull, push = pulled[span].reshape(-1, width), tail[span].reshape(-1, width)
             slopes[g] += slope - 2 * rss_weight * pull.T @ push
+        return slopes
+
+    def _slopes_by_reflections(
+        self, reduced: Reduced, size: int, residual: FloatArray
+    ) -> list[FloatArray]:
+        """The same, from roots of S̄ and T: large numbers are not subtracted from each other."""
+        rows, fitted = reduced.slope_roots(size, residual)
+        slopes = [reduced.first_slope(fitted)]
+        for g, levels, span in self.plan.tail_spans:  # where there are columns, all are there
+            shape = (len(levels), self.blocks.groupings[g].width, -1)
+            left = (reduced.root[:, span].T @ fitted).reshape(shape)
+            slopes.append(2 * np.einsum("lsc,ltc->st", left, rows[:, span].T.reshape(shape)))
         return slopes
 
 
