@@ -1,0 +1,53 @@
+"""The wheel of mmlib, with its checksum beside it: what the site offers for download.
+
+    python -m tools.site.wheel FOLDER
+
+From the same files comes the same wheel, to the last byte, whenever and wherever it is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from hatchling.builders.wheel import WheelBuilder
+
+from tools import ROOT
+
+SUMS = "SHA256SUMS"
+
+
+def build_wheel(folder: Path, root: Path = ROOT) -> Path:
+    """Build the wheel into a folder and return its path.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the wheel and `SHA256SUMS` are written; made if it is not there.
+    root : Path
+        The folder with `pyproject.toml`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (built,) = WheelBuilder(str(root)).build(directory=str(folder), versions=["standard"])
+    wheel = Path(built)
+    line = f"{checksum(wheel)}  {wheel.name}\n"  # as `sha256sum --check` reads it
+    (folder / SUMS).write_text(line, encoding="utf-8")
+    return wheel
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the wheel and say where it lies; return the exit status."""
+    folder = (sys.argv[1:] if arguments is None else arguments) or ["dist"]
+    print(f"The wheel is {os.path.relpath(build_wheel(Path(folder[0])))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
