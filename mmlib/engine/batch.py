@@ -25,7 +25,7 @@ from mmlib.engine.optimize import (
     small_parts,
     without,
 )
-from mmlib.engine.quasi_newton import DIFFERENCE_STEP, DOWNWARD, LEAST_CURVATURE, PRECISE
+from mmlib.engine.quasi_newton import DIFFERENCE_STEP, DOWNWARD, PRECISE
 from mmlib.engine.starts import further_starts
 
 MAX_COLUMNS = 60
@@ -33,6 +33,9 @@ MAX_COLUMNS = 60
 
 MAX_PRODUCTS = 4 * 10**6
 """Numbers stored in the products C_g up to which they are."""
+
+LEAST_CURVATURE = 1e-6
+"""Smallest curvature, relative to the largest, that a step believes in."""
 
 MAX_STEPS = 40
 SMALLEST_START = 0.1

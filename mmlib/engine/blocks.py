@@ -31,6 +31,7 @@ from mmlib.design.terms import n_theta
 from mmlib.engine.crossblock import CrossBlock, level_products
 from mmlib.engine.grouping import Grouping, diagonal_blocks, gather_groupings
 from mmlib.engine.moments import MomentEquations
+from mmlib.engine.reflections import MAX_NUMBERS, Columns
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import close
 
@@ -230,6 +231,18 @@ class Blocks:
         fixed = [products[:, :, :-1] for products in self.dense_products()]
         return MomentEquations(self.own_products(), fixed, self.cross_products, self.n - self.p)
 
+    @cached_property
+    def columns(self) -> Columns | None:
+        """[Z_rest X y] themselves, where they are few: their cross-products may be too rough."""
+        if not self.groupings or self.n * len(self.A00) > MAX_NUMBERS:
+            return None
+        y = self.design.y if self.offset is None else self.design.y - self.offset
+        residual = weigh(self.root_weights, y) - self.basis @ self.ols
+        rest = [self.Z_rest_t.toarray().T] if self.q_rest else []
+        columns = np.column_stack([*rest, self.basis, residual])
+        levels = (self.Z1t @ columns).reshape(*self.A11.shape[:2], -1)
+        return Columns(self.root, self.inverse_root, self._within_levels(columns), levels)
+
     def moment_templates(self) -> list[FloatArray]:
         """Moment estimates of the scaled templates; their equations serve every response."""
         scores = [
@@ -242,6 +255,7 @@ class Blocks:
         """The same design with another response."""
         other = object.__new__(Blocks)
         vars(other).update(vars(self), design=self.design.with_response(y))
+        vars(other).pop("columns", None)
         other.A00, other.within = self.A00.copy(), self.within.copy()
         if self.groupings:
             other.A10 = self.A10.copy()

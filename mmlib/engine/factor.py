@@ -10,11 +10,18 @@ from scipy.linalg import lapack
 from mmlib.arrays import FloatArray
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.grouping import Grouping, diagonal_blocks
+from mmlib.engine.reflections import Reduced
 from mmlib.errors import DataError
 from mmlib.frozen import close
 
 NOTHING_LEFT = 1e-8
-"""Residuals below this share of those of the fixed effects alone are lost in rounding."""
+"""Residuals below this share of those of the fixed effects alone are lost in cross-products,"""
+
+NOTHING_AT_ALL = 1e-12
+"""and below this one in the columns themselves."""
+
+ROUGH = 1e-11
+"""Beyond this rounding the factor comes from the columns, if they are few."""
 
 LARGE = 1e3
 """Templates with entries above this are factored by singular values, which takes longer."""
@@ -73,14 +80,27 @@ class Factor:
         S.flat[: q * len(S) : len(S) + 1] += 1.0
         before = np.diag(S)[q:].copy()
         self.L, info = lapack.dpotrf(S.T, lower=1, overwrite_a=1)  # S is symmetric: no copy
-        diagonal = np.diag(self.L)
-        if info > 0 or diagonal[-1] <= NOTHING_LEFT * np.sqrt(blocks.total_ss):
+        diagonal, least = np.diag(self.L), NOTHING_LEFT
+        broken = info > 0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss)
+        self.rounding = 1.0 if broken else EPSILON * float((before / diagonal[q:] ** 2).max())
+        self.reduced = self._reduced() if self.rounding > ROUGH else None
+        if self.reduced is not None:
+            self.L, self.rounding = self.reduced.L, self.reduced.rounding
+            diagonal, least = np.diag(self.L), NOTHING_AT_ALL
+        if self.rounding == 1.0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss):
             raise BreakdownError(BREAKDOWN)
-        self.rounding = EPSILON * float((before / diagonal[q:] ** 2).max())
         self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
         close(self)
+
+    def _reduced(self) -> Reduced | None:
+        """The same factor by reflections of the columns, where they are few."""
+        if self.blocks.columns is None:
+            return None
+        reduced = Reduced(self.blocks.columns, self.templates[0])
+        reduced.reduce(self._columns_times(reduced.root), self.blocks.q_rest)
+        return reduced
 
     def __reduce__(self) -> tuple[type[Factor], tuple[Blocks, list[FloatArray]]]:
         return Factor, (self.blocks, self.templates)
@@ -197,8 +217,10 @@ class Factor:
         blocks = self.blocks
         m, q = len(self.L), blocks.q_rest
         residual = np.append(-self.coefficients(), 1.0)
-        S_bar = np.outer(residual, residual) * rss_weight
         size = q + (blocks.p if reml else 0)
+        if self.reduced is not None:
+            return self._slopes_by_reflections(self.reduced, size, residual * np.sqrt(rss_weight))
+        S_bar = np.outer(residual, residual) * rss_weight
         S_bar[:size, :size] += self.inverse(size)
 
         slopes = []
@@ -209,6 +231,18 @@ class Factor:
             shape = (grouping.n_levels, grouping.width, m)
             left, right = self.TB[span].reshape(shape), S_bar[span].reshape(shape)
             slopes.append(2 * np.einsum("lsm,ltm->st", left, right))
+        return slopes
+
+    def _slopes_by_reflections(
+        self, reduced: Reduced, size: int, residual: FloatArray
+    ) -> list[FloatArray]:
+        """The same, from roots of S̄ and T: large numbers are not subtracted from each other."""
+        rows, fitted = reduced.slope_roots(size, residual)
+        slopes = [reduced.first_slope(fitted)]
+        for grouping, _, span in self.later():
+            shape = (grouping.n_levels, grouping.width, -1)
+            left = (reduced.root[:, span].T @ fitted).reshape(shape)
+            slopes.append(2 * np.einsum("lsc,ltc->st", left, rows[:, span].T.reshape(shape)))
         return slopes
 
 
