@@ -23,7 +23,7 @@ _EXERCISES = re.compile(r"(?m)^## Exercises$")
 
 def text_of(notebook: NotebookNode) -> list[NotebookNode]:
     """Return the cells before the exercises."""
-    cells = []
+    cells: list[NotebookNode] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (found := _EXERCISES.search(cell.source)):
             return [*cells, NotebookNode({**cell, "source": cell.source[: found.start()]})]
