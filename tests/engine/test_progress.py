@@ -26,7 +26,7 @@ def test_a_counter_is_shown_on_demand(capsys):
 
 
 def test_the_keyboard_leaves_nothing_half_done():
-    def interrupt(count, value):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     before = [library["num_threads"] for library in threadpool_info()]
