@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy
 from numpy.polynomial import Chebyshev
 from scipy.special import betaincinv, chdtrc, chdtri, fdtrc, ndtr, ndtri, stdtr, stdtrit
 
@@ -36,6 +37,9 @@ MAX_LOADING = 0.95
 N_EVEN = 2**19
 N_SETS, N_RANDOM = 8, 2**16
 N_FACTOR_STEPS = 50
+_RNG = "seed" if scipy.__version__.startswith("1.14.") else "rng"
+"""What scipy calls the source of its random numbers."""
+
 N_BINS = 2**10
 INFINITE_DF = 1e8
 """Degrees of freedom from which on t is normal, to the accuracy of the integrals."""
@@ -376,8 +380,8 @@ def _directions(rank: int) -> list[FloatArray]:
     from scipy.stats import qmc  # slow to load, and rarely needed
 
     return [
-        _on_sphere(qmc.Sobol(rank - 1, rng=np.random.default_rng(seed)).random(N_RANDOM), rank)
-        for seed in range(N_SETS)
+        _on_sphere(qmc.Sobol(rank - 1, **{_RNG: np.random.default_rng(k)}).random(N_RANDOM), rank)
+        for k in range(N_SETS)
     ]
 
 
