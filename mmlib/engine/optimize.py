@@ -21,6 +21,7 @@ from mmlib.arrays import FloatArray, IntArray
 from mmlib.engine.factor import BreakdownError, Factor, factorize
 from mmlib.engine.halfline import scan
 from mmlib.engine.objective import Objective
+from mmlib.engine.progress import Watch
 from mmlib.engine.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
 from mmlib.engine.starts import further_starts, uneven
 from mmlib.errors import DataError
@@ -45,6 +46,9 @@ UNLIKELY = 8.0
 MAX_HESSIANS = 3
 DISTINCT = 1e-6
 """Minima whose values differ by more than this share are two."""
+
+OUTGROWN = 30.0
+"""Size of an entry in which it is time to measure it in another unit."""
 
 FAR = 10.0
 """A start at which the objective cannot be computed is brought nearer to zero by this factor; a
@@ -95,7 +99,9 @@ class Optimum(Frozen):
         return f"the objective could still fall by {self.expected_decrease:.2g}"
 
 
-def minimize_objective(objective: Objective, start: FloatArray | None = None) -> Optimum:
+def minimize_objective(
+    objective: Objective, start: FloatArray | None = None, *, watch: Watch | None = None
+) -> Optimum:
     """Find the θ that minimises `objective`.
 
     Parameters
@@ -103,6 +109,8 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     objective : Objective
     start : ndarray, optional
         Where to start; by default at the moment estimates (`mmlib.engine.moments`).
+    watch : callable, optional
+        Called with the number of evaluations and the objective after each of them.
 
     Returns
     -------
@@ -113,7 +121,7 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     DataError
         If the objective has no minimum because the model can fit the response exactly.
     """
-    search = _Search(objective)
+    search = _Search(objective, watch)
     if not objective.blocks.theta_size:
         return search.report(np.zeros(0), [_Valley(search.at(np.zeros(0)), 0, 0.0, 1.0, True)])
     blocks = objective.blocks
@@ -169,8 +177,8 @@ class _Search:
     The entries of the templates are measured in a `unit` each, their own size where it is above 1.
     """
 
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
+    def __init__(self, objective: Objective, watch: Watch | None = None) -> None:
+        self.objective, self._watch = objective, watch
         self.blocks = objective.blocks
         self.groupings = self.blocks.groupings
         self.unit = np.ones(self.blocks.theta_size)
@@ -188,6 +196,8 @@ class _Search:
             )
         except (BreakdownError, np.linalg.LinAlgError):
             return Point(x, np.inf, np.full_like(x, np.nan))
+        if self._watch is not None:
+            self._watch(self.evaluations, value)
         return Point(x, value, self.blocks.gather(slopes) * self.unit, rounding)
 
     def descend_from(self, scaled: FloatArray, *, above: float = np.inf) -> _Valley:
@@ -198,9 +208,7 @@ class _Search:
             point = self.at(point.x / FAR)
         restarts, tolerance = 0, COARSE
         for _ in range(MAX_ROUNDS):
-            point = self.in_its_units(point)
-            begun, origin = self.model_at(point), point
-            point, _ = descend(self.at, point, begun, tolerance=tolerance)
+            origin, begun, point = self.fall(point, tolerance)
             if above <= point.value < np.inf and tolerance == COARSE:
                 return _Valley(replace(point, x=point.x * self.unit), 0, np.nan, np.nan, False)
             point = self.snap(self.rectify(point))
@@ -221,6 +229,15 @@ class _Search:
         point = self.snap(self.rectify(point))
         point = replace(point, x=point.x * self.unit)
         return _Valley(point, restarts, gain, model.smallest_curvature, converged)
+
+    def fall(self, point: Point, tolerance: float) -> tuple[Point, QuadraticModel, Point]:
+        """Descend, in new units whenever entries outgrow theirs: last start, its model, the end."""
+        while True:
+            origin = self.in_its_units(point)
+            begun = self.model_at(origin)
+            point, _ = descend(self.at, origin, begun, tolerance=tolerance, outgrown=OUTGROWN)
+            if largest(point.x) <= OUTGROWN:
+                return origin, begun, point
 
     def in_its_units(self, point: Point) -> Point:
         """The same point, its large entries measured by themselves."""

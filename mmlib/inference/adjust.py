@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import scipy
@@ -379,10 +380,9 @@ def _directions(rank: int) -> list[FloatArray]:
         return [np.column_stack([np.sqrt(1 - height**2)[:, None] * around, height])]
     from scipy.stats import qmc  # slow to load, and rarely needed
 
-    return [
-        _on_sphere(qmc.Sobol(rank - 1, **{_RNG: np.random.default_rng(k)}).random(N_RANDOM), rank)
-        for k in range(N_SETS)
-    ]
+    sources: list[dict[str, Any]] = [{_RNG: np.random.default_rng(k)} for k in range(N_SETS)]
+    cubes = [qmc.Sobol(rank - 1, **source).random(N_RANDOM) for source in sources]
+    return [_on_sphere(cube, rank) for cube in cubes]
 
 
 def _circle(turns: FloatArray) -> FloatArray:
