@@ -25,7 +25,9 @@ from tools.book.verify import VerificationError, check_page, verified_rows
 from tools.site.checks import all_complaints
 from tools.site.downloads import offer_homework
 from tools.site.installing import ADDRESS, REPOSITORY
+from tools.site.quiz import offer_quizzes
 from tools.site.repair import FinishError, finish
+from tools.site.slides import offer_slides
 from tools.site.solutions import SolutionsError, copy_without, read_choice
 
 
@@ -83,6 +85,8 @@ def build(
         finish(site, address, repository)
     except FinishError as error:
         raise SiteError(f"the site was not finished: {error}") from error
+    offer_slides(site)
+    offer_quizzes(site, sources / "book" / "quiz")
     offer_homework(site, source / "homework" / "student", address)
     if complaints := all_complaints(site):
         raise SiteError("\n".join(["the site is built, but not as it should be:", *complaints]))
