@@ -7,6 +7,7 @@ search index, its PDF and its downloads are made from the copy.
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -116,7 +117,7 @@ def _kept(cells: list[NotebookNode], chapter: str, shown: Shown) -> Iterator[Not
         for gate in gates:
             text = lines[start : gate.lines[0]]
             if label and label not in kinds:
-                kinds[label] = next((line for line in text if line), "").strip("*").split(".")[0]
+                kinds[label] = _first_word(text)
             kept += [] if dropping else text
             hides = gate.name == "solution-start" and not shown(chapter, kinds[gate.argument])
             if not (dropping or hides):
@@ -126,8 +127,13 @@ def _kept(cells: list[NotebookNode], chapter: str, shown: Shown) -> Iterator[Not
             start = gate.lines[1]
         if label and label not in kinds:
             text = lines[start:]
-            kinds[label] = next((line for line in text if line), "").strip("*").split(".")[0]
+            kinds[label] = _first_word(text)
         kept += [] if dropping else lines[start:]
         if any(line.strip() for line in kept):
             cell.source = "\n".join(kept)
             yield cell
+
+
+def _first_word(lines: list[str]) -> str:
+    found = re.search(r"\w+", "\n".join(lines))
+    return found[0] if found else ""
