@@ -12,7 +12,11 @@ from tools import ROOT
 from tools.book.execute import CHAPTERS
 from tools.site.quiz import QUIZZES, QuizError, gift, read_quiz, write_quiz
 
-NAMES = [path.stem for path in sorted(ROOT.glob(CHAPTERS))]
+NAMES = [
+    path.stem
+    for path in sorted(ROOT.glob(CHAPTERS))
+    if "{exercise-start}" in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.fixture(scope="module")
