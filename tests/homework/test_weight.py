@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tools.book.held import computes
+from tools.book.assertions import computes
 from tools.homework.chapter import read_book
 
 # Points for code, points for what is read, assertions that students see, and hidden ones.
