@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helpers.trials import complaints, hidden_assertions, run_trial, weak
+from tests.helpers.trials import complaints, run_trial, weak
 from tools import ROOT
 from tools.book.execute import CHAPTERS
 

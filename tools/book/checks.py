@@ -106,7 +106,7 @@ def unportable_maths(notebook: NotebookNode) -> list[str]:
 def idle_assertions(notebook: NotebookNode) -> list[str]:
     """Find assertions that hold whatever the data are, such as a literal beside a literal."""
     return [
-        f"code cell {number}: `{assertion}` holds whatever the data are: compare with something computed"
+        f"code cell {number}: `{assertion}` holds whatever the data are: compare something computed"
         for number, cell in enumerate(_code_cells(notebook), start=1)
         for assertion in idle(cell.source)
     ]

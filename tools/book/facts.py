@@ -2,8 +2,8 @@
 
 The README, the front page and the pages on how the book is made state tolerances, counts and
 versions. Each phrase of `facts` must stand on its page, word for word. A number on any page without
-cells that stands in no such phrase, nor in `book/data/unheld.toml` or `spoken.toml`, is a complaint;
-so is a number in a docstring of `tools` that is no constant of its module.
+cells that stands in no such phrase, nor in `book/data/unheld.toml` or `spoken.toml`, is a
+complaint; so is a figure in a docstring of `tools` that is no constant of its module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ import yaml
 import mmlib as mm
 from tools import ROOT
 from tools.book import tolerance
-from tools.book.held import Allowed, allowed_on, covers, is_free, is_small, listed, phrase_of, unneeded
+from tools.book.held import (
+    Allowed,
+    allowed_on,
+    covers,
+    is_free,
+    is_small,
+    listed,
+    phrase_of,
+    unneeded,
+)
 from tools.book.prose import WORDS, Number, numbers
 from tools.book.sources import R_VERSIONS
 from tools.site.vendor import ASSETS

@@ -221,7 +221,8 @@ def main(arguments: list[str] | None = None) -> int:
     for (kind, form), (red, total) in sorted(_tally(judged).items()):
         print(f"{kind:20} {form:16} {red:4} of {total:4} found")
     stating = [(place, red) for place, red in judged if place.kind not in STRUCTURE]
-    print(f"{'all that state something':37} {sum(red for _, red in stating):4} of {len(stating):4} found")
+    found = sum(red for _, red in stating)
+    print(f"{'all that state something':37} {found:4} of {len(stating):4} found")
     if chosen.green:
         for place, red in judged:
             if not red:

@@ -22,8 +22,8 @@ data decide; the factors of every data set that a page loads must be among the c
 sentence counts them. What the text itself counts, "two kinds of residuals", no computation knows:
 such phrases are listed in `book/data/spoken.toml`, so that none changes unseen.
 
-In formulas 0, 1, 2 and the exponents 2 and −1 are part of the shape, as are indices up to 4; degrees
-of freedom below χ², t and F are counts, and everything else is held as in a sentence.
+In formulas 0, 1, 2 and the exponents 2 and −1 are part of the shape, as are indices up to 4; the
+degrees of freedom below χ², t and F are counts, and everything else is held as in a sentence.
 
 What a list or a cell of counts offers must be needed, or it is a complaint too: so a number that is
 changed is found even if the page has the false one as well.
@@ -107,8 +107,8 @@ def complaints(judged: list[Judged], held: Held, allowed: Allowed) -> list[str]:
 def unneeded(allowed: Allowed, needed: Counter[str]) -> list[str]:
     """Name the phrases of the lists that no number of their page needs."""
     return [
-        f"{file.relative_to(ROOT)}: [{allowed.page}] “{phrase}” is not needed: the page does not say it,"
-        " or it is held: take it out"
+        f"{file.relative_to(ROOT)}: [{allowed.page}] “{phrase}” is not needed:"
+        " the page does not say it, or it is held: take it out"
         for file, phrases in ((UNHELD, allowed.unheld), (SPOKEN, allowed.spoken))
         for phrase in phrases
         if not needed[phrase]
@@ -198,9 +198,9 @@ def covers(phrase: str, number: Number) -> bool:
 
 
 def phrase_of(number: Number) -> str:
-    """Return a phrase that says what a number counts: its words up to the first that is no particle.
+    """Return a phrase that says what a number counts: up to the first word that is no particle.
 
-    If a sentence ends there, the two words before it belong to the phrase.
+    If a sentence ends there, two words before the number belong to the phrase.
     """
     if number.kind == "formula":
         return (re.findall(r"\S*\s*$", number.before)[0] + number.text).lower()
@@ -218,7 +218,9 @@ def _miscounted(number: Number, counted: str, held: Held, needed: Counter[str]) 
     if number.value in (0, 1):
         return ""
     values = ", ".join(map(str, held.counts[counted])) or "no"
-    return f"{_where(number)}: the page counts {values} {counted} (in its cell with the tag {COUNTS})"
+    return (
+        f"{_where(number)}: the page counts {values} {counted} (in its cell with the tag {COUNTS})"
+    )
 
 
 def _complaint(number: Number, held: Held, section: int) -> str:
@@ -237,8 +239,8 @@ def _complaint(number: Number, held: Held, section: int) -> str:
         return "" if given else f"{_where(number)}: no output shows this name"
     if number.form in ("word", "exponent"):
         return (
-            f"{_where(number)}: nothing holds it. If data decide it, count it in the cell with the tag"
-            f" {COUNTS}; if the text does, list “{phrase_of(number)}” in book/data/spoken.toml"
+            f"{_where(number)}: nothing holds it. If data decide it, count it in the cell with the"
+            f" tag {COUNTS}; if the text does, list “{phrase_of(number)}” in book/data/spoken.toml"
         )
     if number.kind == "code" and number.text.lstrip("-") in held.code:
         return ""

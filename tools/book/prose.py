@@ -64,7 +64,9 @@ _TEX = (
 _SET_OFF = re.compile(r"[_^](?:\d|\{[^{}.]*\})")
 # Those that are a number alone; what stands below χ², t and F are degrees of freedom.
 _EXPONENT = re.compile(r"\^\{?(?P<exponent>-?\d+)(?![\d,.])\}?")
-_INDEX = re.compile(r"(?P<of>\\chi\^2|(?<![A-Za-z\\])[tF]|)_\{?(?P<index>\d+)(?:,(?:\\,)?\s*(?P<second>\d+))?(?![\d.\w])")
+_INDEX = re.compile(
+    r"(?P<of>\\chi\^2|(?<![A-Za-z\\])[tF]|)_\{?(?P<index>\d+)(?:,(?:\\,)?\s*(?P<second>\d+))?(?![\d.\w])"
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Piece:
 def pieces(markdown: str, kind: str = "prose") -> Iterator[list[Piece]]:
     """Yield the paragraphs, headings, cells of tables and blocks of code of a text."""
     for token in parser().parse(markdown):
-        if is_directive(token) or token.type == "colon_fence" and token.info.startswith("{"):
+        if is_directive(token) or (token.type == "colon_fence" and token.info.startswith("{")):
             yield from _of_directive(token, kind)
         elif token.type == "fence":
             answered = token.info.strip() == "r" and "#>" in token.content
@@ -210,7 +212,9 @@ def _set_off(formula: str, sentence: str, rest: str) -> Iterator[Number]:
                 if found[name]:
                     before, after = text[: found.start(name)], text[found.end(name) :] + rest
                     value = Decimal(found[name])
-                    yield Number(found[name], value, sentence, "formula", form, after[:120], before[-120:])
+                    yield Number(
+                        found[name], value, sentence, "formula", form, after[:120], before[-120:]
+                    )
 
 
 def _in_piece(text: str, kind: str, original: str) -> Iterator[Number]:

@@ -1,8 +1,8 @@
 """The Python code in the tabs of the chapters, beside R's: run, and never only printed.
 
 `make execute` runs each block of Python of a chapter's text in the chapter's kernel, after its last
-cell, and stores what its statements give in the metadata of the notebook. A number in a comment must
-then be a value of the statement that it stands beside or below, or be held as in a sentence.
+cell, and stores what its statements give in the metadata of the notebook. A number in a comment
+must then be a value of the statement that it stands beside or below, or be held as in a sentence.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 from nbformat import NotebookNode
@@ -32,14 +31,6 @@ def _show(line, value):
 """
 
 
-@dataclass(frozen=True)
-class Remark:
-    """A number in a comment, and the first line of the statement that it tells the value of."""
-
-    line: int
-    number: Number
-
-
 def blocks(notebook: NotebookNode) -> list[str]:
     """Return the blocks of Python in the texts of a chapter."""
     texts = [cell.source + "\n" for cell in notebook.cells if cell.cell_type == "markdown"]
@@ -47,7 +38,7 @@ def blocks(notebook: NotebookNode) -> list[str]:
 
 
 def telling(code: str) -> str:
-    """Return code that prints what its expressions give, each behind the number of its line.
+    r"""Return code that prints what its expressions give, each behind the number of its line.
 
     Examples
     --------
@@ -80,7 +71,7 @@ def not_run(notebook: NotebookNode) -> list[str]:
 
 
 def answered(notebook: NotebookNode) -> dict[str, list[Number]]:
-    """Return, for each number in a comment, what its statement gives: by the line of the comment."""
+    """Return, for each comment, the numbers that its statement gives."""
     found: dict[str, list[Number]] = {}
     tabs = notebook.metadata.get(STORED, [])
     for code, tab in zip(blocks(notebook), tabs, strict=False):
@@ -93,8 +84,7 @@ def answered(notebook: NotebookNode) -> dict[str, list[Number]]:
 def _answers(printed: str) -> dict[int, list[Number]]:
     parts = re.split(r"(?m)^#> (\d+)$", printed)
     return {
-        int(line): plain_numbers(text)
-        for line, text in zip(parts[1::2], parts[2::2], strict=True)
+        int(line): plain_numbers(text) for line, text in zip(parts[1::2], parts[2::2], strict=True)
     }
 
 

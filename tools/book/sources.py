@@ -75,7 +75,7 @@ def read_held(notebook: NotebookNode, page: str = "") -> Held:
     if page and said.is_file():
         for line in said.read_text(encoding="utf-8").splitlines():
             for number in plain_numbers(line.removeprefix("#>")) if line.startswith("#>") else ():
-                held.add(number, f"R's answer in {said.name}", -1)
+                held.add(number, f"R's answer in {said.name}", -1, asserted=True)
     return held
 
 
