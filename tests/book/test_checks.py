@@ -48,7 +48,7 @@ def test_a_cell_too_many_is_drift():
     source, executed = read_chapter(SAMPLE), read_chapter(SAMPLE)
     executed.cells.append(new_markdown_cell("more"))
     assert checks.drift(source, executed) == [
-        "the .md has 5 cells, the .ipynb has 6: run `make execute`"
+        "the .md has 6 cells, the .ipynb has 7: run `make execute`"
     ]
 
 
