@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helpers.trials import complaints, run_trial, weak
+from tests.helpers.trials import complaints, run_trial
 from tools import ROOT
 from tools.book.execute import CHAPTERS
 
@@ -16,4 +16,3 @@ def test_checks_fail_unsolved_and_wrong_and_pass_solved(name, chapters, client, 
     chapter = next(chapter for chapter in chapters if chapter.name == name)
     trial = run_trial(chapter, client, tmp_path)
     assert complaints(trial) == []
-    assert weak(chapter, trial) == []

@@ -20,6 +20,8 @@ WEIGHTS = {
     "09-calibration": (13, 14, 19, 6),
     "10-coming-from-r": (9, 9, 11, 2),
     "11-further-designs": (14, 11, 13, 4),
+    "12-reporting": (10, 7, 13, 3),
+    "14-many-groups": (9, 7, 13, 3),
 }
 
 
