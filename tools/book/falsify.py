@@ -17,6 +17,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -128,11 +129,14 @@ def _texts(cell: NotebookNode) -> Iterator[tuple[str, str]]:
 
 
 def _with_text(cell: NotebookNode, field: str, text: str) -> NotebookNode:
-    changed = NotebookNode(cell_type=cell.cell_type, source=cell.source)
+    changed = deepcopy(cell)
     if field == "source":
-        return NotebookNode(changed, source=text)
-    figure = {"figure": {"caption": text}} if field == "caption" else {"image": {"alt": text}}
-    return NotebookNode(changed, metadata={"mystnb": figure})
+        changed.source = text
+    elif field == "caption":
+        changed.metadata.mystnb.figure.caption = text
+    else:
+        changed.metadata.mystnb.image.alt = text
+    return changed
 
 
 def _parts(text: str) -> Iterator[tuple[int, int]]:
