@@ -89,14 +89,8 @@ def test_counts_are_held_with_what_they_count():
     )
     assert page(right, counts) == []
     for word, other in [("Four", "Five"), ("five", "four"), ("16", "12"), ("n = 5", "n = 4")]:
-        counted, *unsaid = page(right.replace(word, other), counts)
-        assert "the page counts" in counted
-        assert all(line.startswith("no sentence says ") for line in unsaid)
-
-
-def test_a_count_that_no_sentence_says_is_taken_out():
-    (complaint,) = page("Four operators.", counting({"operators": [4, 8]}))
-    assert complaint == "no sentence says 8 operators: take it out of the cell with the tag counts"
+        (complaint,) = page(right.replace(word, other), counts)
+        assert "the page counts" in complaint
 
 
 def test_what_a_data_set_counts_must_be_counted():
@@ -176,7 +170,7 @@ def test_other_digits_of_a_formula_are_held(formula):
 
 def test_degrees_of_freedom_below_a_letter_are_counts():
     assert page(r"By $\chi^2_3$.", counting({"degrees of freedom": 3})) == []
-    assert len(page(r"By $\chi^2_2$.", counting({"degrees of freedom": 3}))) == 2
+    assert len(page(r"By $\chi^2_2$.", counting({"degrees of freedom": 3}))) == 1
 
 
 def test_a_section_without_cells_may_repeat_what_is_asserted():
@@ -187,4 +181,4 @@ def test_a_section_without_cells_may_repeat_what_is_asserted():
 
 def test_every_exception_gives_its_reason():
     assert all(reason.strip() for page in allow_list(UNHELD).values() for reason in page.values())
-    assert "95 %" in allowed_on("01-pulp").everywhere
+    assert "95%" in allowed_on("01-pulp").everywhere

@@ -25,8 +25,8 @@ such phrases are listed in `book/data/spoken.toml`, so that none changes unseen.
 In formulas 0, 1, 2 and the exponents 2 and −1 are part of the shape, as are indices up to 4; the
 degrees of freedom below χ², t and F are counts, and everything else is held as in a sentence.
 
-What a list or a cell of counts offers must be needed, or it is a complaint too: so a number that is
-changed is found even if the page has the false one as well.
+What a list offers must be needed, or it is a complaint too: so a phrase that is changed is found
+even if the page has the false one as well.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ class Allowed:
 
 @dataclass
 class Judged:
-    """What is wrong with a cell, and what it needs of the lists and of the counts."""
+    """What is wrong with a cell, and which listed phrases it needs."""
 
     complaints: list[str] = field(default_factory=list)
     needed: Counter[str] = field(default_factory=Counter)
 
 
 def unheld(notebook: NotebookNode, allowed: Allowed | None = None) -> list[str]:
-    """Name each number that no cell of the page holds, and what holds a number that is not there.
+    """Name each number that no cell of the page holds, and each listed phrase that is not needed.
 
     Parameters
     ----------
@@ -94,14 +94,14 @@ def unheld(notebook: NotebookNode, allowed: Allowed | None = None) -> list[str]:
     allowed = allowed or Allowed()
     held = read_held(notebook, allowed.page)
     judged = [judge(cell, at, held, allowed) for at, cell in enumerate(notebook.cells, start=1)]
-    return complaints(judged, held, allowed)
+    return complaints(judged, allowed)
 
 
-def complaints(judged: list[Judged], held: Held, allowed: Allowed) -> list[str]:
+def complaints(judged: list[Judged], allowed: Allowed) -> list[str]:
     """Put together what is wrong with the cells of a page, and what none of them needs."""
     needed = sum((cell.needed for cell in judged), Counter[str]())
     wrong = [f"cell {at}: {line}" for at, cell in enumerate(judged, 1) for line in cell.complaints]
-    return wrong + unneeded(allowed, needed) + _uncounted(held, needed)
+    return wrong + unneeded(allowed, needed)
 
 
 def unneeded(allowed: Allowed, needed: Counter[str]) -> list[str]:
@@ -115,27 +115,14 @@ def unneeded(allowed: Allowed, needed: Counter[str]) -> list[str]:
     ]
 
 
-def _uncounted(held: Held, needed: Counter[str]) -> list[str]:
-    return [
-        f"no sentence says {value} {noun}: take it out of the cell with the tag {COUNTS}"
-        for noun, values in held.counts.items()
-        for value in values
-        if not needed[_count(noun, value)]
-    ]
-
-
-def _count(noun: str, value: int | Decimal) -> str:
-    return f"{int(value)} {noun}"
-
-
 def judge(cell: NotebookNode, position: int, held: Held, allowed: Allowed) -> Judged:
     """Judge the numbers in the cell at some position, counted from 1."""
     judged = Judged()
     for section, number in _stated(cell, position, held.sections[position - 1]):
         counted = _counted(number, held.counts)
-        complaint = _miscounted(number, counted, held, judged.needed) if counted else ""
-        if not counted:
-            complaint = _complaint(number, held, section)
+        complaint = (
+            _miscounted(number, counted, held) if counted else _complaint(number, held, section)
+        )
         if complaint and not listed(number, allowed, judged.needed, spoken=not counted):
             judged.complaints.append(complaint)
     return judged
@@ -189,12 +176,16 @@ def is_small(number: Number) -> bool:
 
 def covers(phrase: str, number: Number) -> bool:
     """Tell whether a phrase stands around a number in its sentence, whatever its capitals."""
-    phrase, text = phrase.lower(), number.text.lstrip("-−").lower()
-    before, after = (re.sub(r"\s+", " ", t).lower() for t in (number.before, number.after))
+    phrase, text = _plain(phrase), number.text.lstrip("-−").lower()
+    before, after = _plain(number.before), _plain(number.after)
     return any(
         before.endswith(phrase[: found.start()]) and after.startswith(phrase[found.end() :])
         for found in re.finditer(re.escape(text), phrase)
     )
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+(?=%)", "", re.sub(r"\s+", " ", text)).lower()
 
 
 def phrase_of(number: Number) -> str:
@@ -210,12 +201,9 @@ def phrase_of(number: Number) -> str:
     return " ".join([*number.before.split()[-2:], number.text]).lower()
 
 
-def _miscounted(number: Number, counted: str, held: Held, needed: Counter[str]) -> str:
+def _miscounted(number: Number, counted: str, held: Held) -> str:
     """Say what is wrong with the number of something that a cell counts; empty if it is right."""
-    if number.value in held.counts[counted]:
-        needed[_count(counted, number.value)] += 1
-        return ""
-    if number.value in (0, 1):
+    if number.value in (*held.counts[counted], 0, 1):
         return ""
     values = ", ".join(map(str, held.counts[counted])) or "no"
     return (

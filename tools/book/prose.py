@@ -36,9 +36,7 @@ WORDS = {
     "hundred": 100,
     "thousand": 1000,
 }
-WORDS |= {
-    f"hundred and {word}": 100 + number for word, number in WORDS.items() if 0 < number < 100
-}
+WORDS |= {f"hundred and {word}": 100 + number for word, number in WORDS.items() if 0 < number < 100}
 _WORD = "|".join(sorted(WORDS, key=len, reverse=True))
 _VERSION = r"\d+\.\d+(?:\.\d+|-\d+)(?:\.\d+)*"
 _FIGURE = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
