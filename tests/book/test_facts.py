@@ -14,6 +14,7 @@ from tools.book.facts import (
     read_toc,
     undocumented,
 )
+from tools.homework.chapter import read_book
 
 LINKING = ("README.md", "CONTRIBUTING.md", "tests/oracle/README.md")
 
@@ -67,6 +68,13 @@ def test_a_figure_in_a_docstring_that_is_no_constant_is_found():
 def test_the_front_page_lists_the_chapters_of_the_contents():
     chapters = contents(read_toc())
     assert listed_chapters(text("book/index.md")) == list(enumerate(chapters, start=1))
+
+
+def test_the_exercises_that_the_page_for_teachers_names_exist():
+    numbers = {exercise.number for chapter in read_book() for exercise in chapter.exercises}
+    named = re.findall(r"\b\d+\.\d+\b", text("book/teaching.md"))
+    assert len(named) > 10
+    assert [number for number in named if number not in numbers] == []
 
 
 @pytest.mark.parametrize("page", LINKING)

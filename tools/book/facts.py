@@ -39,10 +39,10 @@ PAGES = (
     *(
         path.relative_to(ROOT).as_posix()
         for path in sorted((ROOT / "book").rglob("*.md"))
-        if not path.with_suffix(".ipynb").exists() and path.stem != "verification"
+        if not path.with_suffix(".ipynb").exists() and path.stem not in ("verification", "teaching")
     ),
 )
-"""The pages without cells; that of the verification is written by tools/book/verify.py."""
+"""The pages without cells; tools/book/verify.py writes one, and another is a list of exercises."""
 _EXAMPLES = re.compile(r"(?m)^>>>(?:.+\n?)*|^    .*$|``?[^`]*``?")
 
 
@@ -79,9 +79,9 @@ def facts() -> dict[str, list[str]]:
             f"{_word(processes).capitalize()} processes, {_word(blends)} blends",
             f"in {_word(mm.load_dataset('test_sizes')['design'].nunique())} designs",
             f"{_word(_designs_of_the_last_chapter())} classic experiments",
-            f"Python {oldest} or newer",
             *(f"Chapter {number}:" for number, _ in enumerate(contents(read_toc()), start=1)),
         ],
+        "book/install.md": [f"{oldest} or newer"],
         "book/how-checked.md": [in_a_million],
         "book/colophon.md": [
             release,
