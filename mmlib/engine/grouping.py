@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle, weigh
+from mmlib.arrays import ROUNDING, FloatArray, IntArray, lower_triangle, weigh
 from mmlib.design.build import ALIAS_TOLERANCE
 from mmlib.design.terms import RandomTerm, n_theta
 from mmlib.errors import RankError
@@ -124,9 +124,15 @@ def _scaling(term: RandomTerm, root_weights: FloatArray | None) -> FloatArray:
             f"column {name!r} of {term.part} is zero or depends on the columns before it: "
             "its variance cannot be identified; leave it out."
         )
-    return triangle
+    # What is orthogonal is so exactly: a variance of zero stays one in the term's own columns.
+    return np.where(np.abs(triangle) > ROUNDING * norms, triangle, 0.0)
 
 
-def diagonal_blocks(matrix: FloatArray, grouping: Grouping) -> FloatArray:
-    """The diagonal blocks, shape (ℓ, S, S), of a matrix with a row for each effect."""
-    return np.einsum("isit->ist", matrix.reshape((grouping.n_levels, grouping.width) * 2))
+def level_products(codes: IntArray, values: FloatArray, n_levels: int) -> FloatArray:
+    """Sum of ``values[i]ᵀ values[i]`` over the rows of each level, shape (ℓ, S, S)."""
+    width = values.shape[1]
+    products = np.empty((n_levels, width, width))
+    for s, t in zip(*np.tril_indices(width), strict=True):
+        sums = np.bincount(codes, values[:, s] * values[:, t], n_levels)
+        products[:, s, t] = products[:, t, s] = sums
+    return products
