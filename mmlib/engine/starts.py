@@ -62,7 +62,7 @@ def further_starts(blocks: Blocks) -> FloatArray:
 def _large_for_all(blocks: Blocks) -> FloatArray:
     """The start at which effects are large for the level that tells least, not only on average."""
     templates = []
-    for own in blocks.own_products():
+    for own in blocks.own:
         sums = np.einsum("lss->ls", own)
         least = np.where(sums > 0, sums, np.inf).min(axis=0) / sums.mean(axis=0)
         templates.append(np.diag(LARGE / np.sqrt(np.maximum(least, LARGE**-4))))
