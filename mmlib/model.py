@@ -40,6 +40,8 @@ def lmm(
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     sigma: float | None = None,
+    dispersion: str | None = None,
+    residual: str | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model by REML or maximum likelihood.
 
@@ -100,7 +102,15 @@ def lmm(
     >>> round(fit.sigma**2, 5)
     0.10625
     """
-    design = build_design(formula, data, weights=weights, offset=offset, sigma=sigma)
+    design = build_design(
+        formula,
+        data,
+        weights=weights,
+        offset=offset,
+        sigma=sigma,
+        dispersion=dispersion,
+        residual=residual,
+    )
     for loss in design.losses:
         warn(loss, DataWarning)
     with single_threaded():

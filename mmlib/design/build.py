@@ -31,9 +31,12 @@ from mmlib.design.formula import (
     parse_formula,
     parse_with_formulaic,
 )
+from mmlib.design.directions import refuse_unidentified_structure
 from mmlib.design.identify import refuse_unidentified
 from mmlib.design.names import shown, unquoted
-from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
+from mmlib.design.residual import Residual, Whitener, build_residual, residual_columns
+from mmlib.design.structures import US
+from mmlib.design.terms import RandomTerm, check_identifiable, check_structure, group_codes, n_theta
 from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies, read_only
@@ -100,6 +103,8 @@ class Design(Frozen):
         What each column of an expression holds: numbers, true or false, or a factor.
     sigma : float or None
         The residual standard deviation, where it is known.
+    residual : Residual or None
+        The structure of the residuals, where they have one.
     """
 
     formula: MixedFormula
@@ -117,6 +122,7 @@ class Design(Frozen):
     _kept: np.ndarray = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
     sigma: float | None = None
+    residual: Residual | None = None
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -147,6 +153,31 @@ class Design(Frozen):
     def sum_log_weights(self) -> float:
         """Sum of the logarithms of the prior weights, 0 where none were given."""
         return 0.0 if self.weights is None else float(np.log(self.weights).sum())
+
+    @property
+    def n_theta(self) -> int:
+        """Number of covariance parameters θ: those of the terms, then those of the residuals."""
+        return sum(map(n_theta, self.terms)) + (self.residual.size if self.residual else 0)
+
+    @property
+    def structured(self) -> bool:
+        """Whether a term or the residuals have a structure."""
+        return self.residual is not None or any(t.part.structure is not US for t in self.terms)
+
+    def phi(self, theta: FloatArray) -> FloatArray:
+        """The part of θ that belongs to the residuals."""
+        return theta[sum(map(n_theta, self.terms)) :]
+
+    def whitener(self, theta: FloatArray | None = None) -> Whitener:
+        """What turns rows into those of a model with independent errors of one variance."""
+        phi = None if theta is None else self.phi(theta)
+        return Whitener(self.root_weights, self.residual, phi)
+
+    def residual_variances(self, theta: FloatArray) -> FloatArray:
+        """Variance of the residual of each row, over σ², shape (n,)."""
+        if self.residual is None:
+            return 1 / self.row_weights
+        return self.residual.row_variances(self.phi(theta)) / self.row_weights
 
     @property
     def index(self) -> pd.Index:
@@ -271,6 +302,8 @@ def build_design(
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     sigma: float | None = None,
+    dispersion: str | None = None,
+    residual: str | None = None,
 ) -> Design:
     """Evaluate a formula on data.
 
@@ -284,6 +317,8 @@ def build_design(
     weights, offset : column name or array, shape (rows of `data`,), optional
     sigma : float, optional
         The residual standard deviation, if it is known.
+    dispersion, residual : str, optional
+        A column with a residual variance for each level, and the correlation of residuals.
 
     Returns
     -------
@@ -314,6 +349,7 @@ def build_design(
         require_columns(data, [unquoted(error.column)])
         raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
     grouping = {name for part in formula.random for name in part.factors}
+    grouping |= residual_columns(dispersion, residual)
     require_columns(data, sorted(coded | grouping))
 
     row_weights = _positive(_numbers("weights", weights, data))
@@ -330,11 +366,18 @@ def build_design(
     X, names, spec = _model_matrix(fixed, frame, "fixed part", formula.fixed)
     kept = _independent_columns(X, row_weights)
     terms = [term for part in formula.random for term in _random_terms(part, frame)]
-    if sigma is None:
-        for term in terms:
-            check_identifiable(term)
     terms.sort(key=lambda term: -term.n_levels)
-    refuse_unidentified(terms, row_weights)
+    of_residuals = build_residual(frame, dispersion, residual)
+    for term in terms:
+        check_structure(term)
+        if of_residuals is not None:
+            of_residuals.refuse_crossed(term.codes, str(term.part))
+    structured = of_residuals is not None or any(t.part.structure is not US for t in terms)
+    if not structured:
+        if sigma is None:
+            for term in terms:
+                check_identifiable(term)
+        refuse_unidentified(terms, row_weights)
     design = Design(
         formula=formula,
         y=y,
@@ -351,7 +394,10 @@ def build_design(
         _kept=kept,
         kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
         sigma=None if sigma is None else require_positive("sigma", sigma),
+        residual=of_residuals,
     )
+    if structured:
+        refuse_unidentified_structure(design)
     if design.n <= design.p and sigma is None:
         raise RankError(
             f"{design.p} fixed effects for {design.n} rows leave nothing to estimate σ from; "

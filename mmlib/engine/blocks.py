@@ -25,9 +25,9 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, lower, random_matrix, weigh
+from mmlib.arrays import FloatArray, IntArray, lower, random_matrix
 from mmlib.design.build import Design
-from mmlib.design.terms import n_theta
+from mmlib.design.terms import n_entries
 from mmlib.engine.crossblock import CrossBlock, level_products
 from mmlib.engine.grouping import Grouping, diagonal_blocks, gather_groupings
 from mmlib.engine.moments import MomentEquations
@@ -53,7 +53,11 @@ class Blocks:
     Attributes
     ----------
     design : Design
-        What they are computed from; a pickle holds nothing else.
+        What they are computed from; a pickle holds nothing else but
+    theta : ndarray or None
+        where residuals have a structure, the θ whose φ the rows are whitened by.
+    weigh : Whitener
+        Applies the weights, and this structure, to rows.
     groupings : list of Grouping
         Largest first; the first is eliminated level by level.
     A11 : ndarray, shape (ℓ, S, S)
@@ -72,20 +76,21 @@ class Blocks:
         A00 within the levels of the first grouping: what its least-squares fit leaves.
     basis : ndarray, shape (n, p)
         Orthonormal basis of the (weighted) columns of X.
+    response : ndarray, shape (n,)
+        The (weighted) response, less what X takes of it.
     Z1t, Z_rest_t : sparse array, shapes (q₁, n) and (q_rest, n)
         Transposes of the (weighted) columns of Z; the second where there are more groupings.
     """
 
-    def __init__(self, design: Design) -> None:
-        self.design = design
+    def __init__(self, design: Design, theta: FloatArray | None = None) -> None:
+        self.design, self.theta = design, theta
         self.n, self.p = design.n, design.p
-        self.root_weights = design.root_weights
-        self.sum_log_weights = design.sum_log_weights
+        self.weigh = design.whitener(theta)
         self.offset = design.offset
-        self.theta_size = sum(n_theta(term) for term in design.terms)
-        self.groupings = gather_groupings(design.terms, self.root_weights)
+        self.theta_size = sum(n_entries(term) for term in design.terms)
+        self.groupings = gather_groupings(design.terms, self.weigh)
 
-        weighted_X = weigh(self.root_weights, design.X)
+        weighted_X = self.weigh(design.X)
         self.R = np.linalg.qr(weighted_X, mode="r")
         self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
         basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
@@ -94,13 +99,17 @@ class Blocks:
         self._refuse_absorbed()
         self._set_response(design.y)
 
-    def __reduce__(self) -> tuple[type[Blocks], tuple[Design]]:
-        return Blocks, (self.design,)
+    def __reduce__(self) -> tuple[type[Blocks], tuple[Design, FloatArray | None]]:
+        return Blocks, (self.design, self.theta)
+
+    def at(self, theta: FloatArray) -> Blocks:
+        """The cross-products at the φ of a θ, which the rows are whitened by, where there is one."""
+        return self if self.design.residual is None else Blocks(self.design, theta)
 
     def _multiply(self) -> None:
         """Everything that does not depend on y."""
         weighted_Z = [
-            weigh(self.root_weights, grouping.model_matrix @ grouping.basis)
+            self.weigh(grouping.model_matrix @ grouping.basis)
             for grouping in self.groupings
         ]
         Z = [
@@ -164,7 +173,7 @@ class Blocks:
 
     def _set_response(self, y: FloatArray) -> None:
         """Everything that depends on y."""
-        y = weigh(self.root_weights, y if self.offset is None else y - self.offset)
+        y = self.weigh(y if self.offset is None else y - self.offset)
         basis = self.basis
         # Two passes: the second takes away what rounding left of the projection.
         coefficients = basis.T @ y
@@ -185,6 +194,7 @@ class Blocks:
         self.ols = self.ols + self._shift
         residual -= basis @ self._shift
         within = self._within_levels(residual[:, None])[:, 0]
+        self.response = residual
         q = self.q_rest
         self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
         self.A00[-1, -1] = residual @ residual

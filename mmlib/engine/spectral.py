@@ -392,7 +392,7 @@ class SpectralModel:
 
 def suits(design: Design) -> bool:
     """Whether a design has at most one scalar random term, and an eigenproblem of modest size."""
-    if sum(term.width for term in design.terms) > 1:
+    if sum(term.width for term in design.terms) > 1 or design.residual is not None:
         return False
     _, counts = _runs(np.sort(_used_levels(design)[1]))
     return int(np.minimum(counts, design.p).sum()) <= MAX_RANK

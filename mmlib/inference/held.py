@@ -150,7 +150,9 @@ class HeldObjective:
         sigma = float(np.exp(rest[0])) if self._sigma is None else values[self._sigma] / self._unit
         parts = list(zip(self._terms, self._factors, frees, strict=True))
         lambdas = {term: factor(free, values) / sigma for term, factor, free in parts}
-        value, slopes, in_log_sigma = objective.at_terms_and_sigma(lambdas, sigma * self._unit)
+        value, slopes, _, in_log_sigma = objective.at_terms_and_sigma(
+            lambdas, np.zeros(0), sigma * self._unit
+        )
         gradient = [f.pull_back(free, values, slopes[term]) / sigma for term, f, free in parts]
         if self._sigma is None:
             through_lambda = sum(float(np.sum(slopes[t] * lam)) for t, lam in lambdas.items())

@@ -77,7 +77,7 @@ class ManyKenwardRoger:
         blocks, grouping = self._blocks, self._grouping
         if blocks.offset is not None:
             responses = responses - blocks.offset
-        y = weigh(blocks.root_weights, np.ascontiguousarray(responses.T))
+        y = blocks.weigh(np.ascontiguousarray(responses.T))
         ols = blocks.basis.T @ y
         residual = y - blocks.basis @ ols
         correction = blocks.basis.T @ residual

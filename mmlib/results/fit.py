@@ -80,7 +80,7 @@ class Fit(Frozen):
                 "rescale the predictors, or simplify the random part.",
                 ConvergenceWarning,
             )
-        return cls(design=design, blocks=blocks, reml=reml, optimum=optimum)
+        return cls(design=design, blocks=optimum.factor.blocks, reml=reml, optimum=optimum)
 
     @cached_property
     def _modes(self) -> Modes:
