@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ from mmlib.design.checks import (
     require_positive,
 )
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
+from mmlib.design.directions import refuse_unidentified_structure
 from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import (
     MixedFormula,
@@ -31,7 +32,6 @@ from mmlib.design.formula import (
     parse_formula,
     parse_with_formulaic,
 )
-from mmlib.design.directions import refuse_unidentified_structure
 from mmlib.design.identify import refuse_unidentified
 from mmlib.design.names import shown, unquoted
 from mmlib.design.residual import Residual, Whitener, build_residual, residual_columns
@@ -172,6 +172,13 @@ class Design(Frozen):
         """What turns rows into those of a model with independent errors of one variance."""
         phi = None if theta is None else self.phi(theta)
         return Whitener(self.root_weights, self.residual, phi)
+
+    def residual_covariance(self, theta: FloatArray, rows: np.ndarray) -> FloatArray:
+        """Covariance of the residuals of a few rows, over σ²."""
+        if self.residual is None:
+            return np.diag(1 / self.row_weights[rows])
+        root = 1 / np.sqrt(self.row_weights[rows])
+        return self.residual.among(self.phi(theta), rows) * root[:, None] * root
 
     def residual_variances(self, theta: FloatArray) -> FloatArray:
         """Variance of the residual of each row, over σ², shape (n,)."""
@@ -368,16 +375,7 @@ def build_design(
     terms = [term for part in formula.random for term in _random_terms(part, frame)]
     terms.sort(key=lambda term: -term.n_levels)
     of_residuals = build_residual(frame, dispersion, residual)
-    for term in terms:
-        check_structure(term)
-        if of_residuals is not None:
-            of_residuals.refuse_crossed(term.codes, str(term.part))
-    structured = of_residuals is not None or any(t.part.structure is not US for t in terms)
-    if not structured:
-        if sigma is None:
-            for term in terms:
-                check_identifiable(term)
-        refuse_unidentified(terms, row_weights)
+    _check_terms(terms, of_residuals)
     design = Design(
         formula=formula,
         y=y,
@@ -396,14 +394,37 @@ def build_design(
         sigma=None if sigma is None else require_positive("sigma", sigma),
         residual=of_residuals,
     )
-    if structured:
-        refuse_unidentified_structure(design)
+    _refuse_unidentified(design)
     if design.n <= design.p and sigma is None:
         raise RankError(
             f"{design.p} fixed effects for {design.n} rows leave nothing to estimate σ from; "
             "use fewer terms or more data."
         )
     return design
+
+
+def _check_terms(terms: Sequence[RandomTerm], residual: Residual | None) -> None:
+    """Refuse terms that cannot have their structure, or not beside that of the residuals."""
+    for term in terms:
+        check_structure(term)
+        if residual is not None:
+            residual.refuse_crossed(term.codes, str(term.part))
+
+
+def _refuse_unidentified(design: Design) -> None:
+    """Refuse variances that the data cannot tell apart."""
+    if design.structured:
+        refuse_unidentified_structure(
+            design.terms,
+            design.residual,
+            design.row_weights,
+            sigma_known=design.sigma is not None,
+        )
+        return
+    if design.sigma is None:
+        for term in design.terms:
+            check_identifiable(term)
+    refuse_unidentified(design.terms, design.weights)
 
 
 def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:

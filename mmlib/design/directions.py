@@ -7,7 +7,7 @@ few random vectors, LᵀGM, tells linear relations between such matrices as well
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from mmlib.arrays import FloatArray, random_matrix
 from mmlib.design.residual import Residual
 from mmlib.design.terms import RandomTerm, n_theta
 from mmlib.errors import RankError
-
-if TYPE_CHECKING:
-    from mmlib.design.build import Design
 
 DEPENDENT = 1e-7
 """Singular values below this share of the largest are zero."""
@@ -29,11 +26,13 @@ MAX_PARAMETERS = 250
 
 
 class Probes:
-    """Random vectors between which matrices of n rows are compared."""
+    """Random vectors between which matrices of n rows, weighted, are compared."""
 
-    def __init__(self, n: int, n_matrices: int) -> None:
+    def __init__(self, row_weights: FloatArray, n_matrices: int) -> None:
         size = 4 + math.isqrt(2 * n_matrices)  # twice as many products as matrices, and more
-        self.left, self.right = np.random.default_rng(0).standard_normal((2, n, size))
+        shape = (2, len(row_weights), size)
+        self.left, self.right = np.random.default_rng(0).standard_normal(shape)
+        self._root = 1 / np.sqrt(row_weights)[:, None]
 
     def of_term(self, term: RandomTerm, covariances: FloatArray) -> FloatArray:
         """LᵀZ(I ⊗ E)ZᵀM of each symmetric E, shapes (k, S, S) and (k, size²)."""
@@ -44,12 +43,9 @@ class Probes:
         )
         return np.einsum("kst,sltm->klm", covariances, pairs).reshape(len(covariances), -1)
 
-    def of_residual(self, design: Design, blocks: list[FloatArray]) -> FloatArray:
+    def of_residual(self, residual: Residual, blocks: list[FloatArray]) -> FloatArray:
         """LᵀW^(−½)BW^(−½)M of block-diagonal matrices B, each batch with shape (k, U, m, m)."""
-        residual = design.residual
-        assert residual is not None
-        root = 1 / np.sqrt(design.row_weights)[:, None]
-        left, right = self.left * root, self.right * root
+        left, right = self.left * self._root, self.right * self._root
         total = np.zeros((len(blocks[0]), left.shape[1], right.shape[1]))
         for batch, slopes in zip(residual.batches, blocks, strict=True):
             L, M = left[batch.rows], right[batch.rows]
@@ -59,26 +55,26 @@ class Probes:
             total += np.tensordot(slopes, pairs, axes=((1, 2, 3), (0, 1, 2)))
         return total.reshape(len(total), -1)
 
-    def of_independent(self, design: Design) -> FloatArray:
+    def of_independent(self) -> FloatArray:
         """LᵀW⁻¹M, shape (1, size²)."""
-        return (self.left.T @ (self.right / design.row_weights[:, None])).reshape(1, -1)
+        return (self.left.T @ (self.right * self._root**2)).reshape(1, -1)
 
 
-def directions(design: Design, theta: FloatArray, probes: Probes) -> FloatArray:
+def directions(
+    terms: Sequence[RandomTerm], residual: Residual | None, theta: FloatArray, probes: Probes
+) -> FloatArray:
     """∂(Var(y)/σ²) in the numbers that a search moves, and last R itself: shape (k + 1, size²)."""
     found, start = [], 0
-    for term in design.terms:
+    for term in terms:
         entries = theta[start : start + n_theta(term)]
         start += len(entries)
         found.append(probes.of_term(term, term_slopes(term, entries)))
-    if design.residual is None:
-        return np.vstack([*found, probes.of_independent(design)])
+    if residual is None:
+        return np.vstack([*found, probes.of_independent()])
     phi = theta[start:]
-    slopes = residual_slopes(design.residual, phi)
-    whole = [C[None] for C in design.residual.covariances(phi)]
-    if design.residual.size:
-        found.append(probes.of_residual(design, slopes))
-    return np.vstack([*found, probes.of_residual(design, whole)])
+    whole = [C[None] for C in residual.covariances(phi)]
+    found.append(probes.of_residual(residual, residual_slopes(residual, phi)))
+    return np.vstack([*found, probes.of_residual(residual, whole)])
 
 
 def term_slopes(term: RandomTerm, theta: FloatArray) -> FloatArray:
@@ -116,7 +112,34 @@ def residual_slopes(residual: Residual, phi: FloatArray) -> list[FloatArray]:
     return found
 
 
-def refuse_unidentified_structure(design: Design) -> None:
+def random_theta(
+    terms: Sequence[RandomTerm], residual: Residual | None, rng: np.random.Generator
+) -> FloatArray:
+    """A θ off every boundary, of the size that the columns of the terms suggest."""
+    found = []
+    for term in terms:
+        structure = term.part.structure
+        entries = rng.uniform(0.5, 1.5, n_theta(term))
+        scale = np.sqrt(np.mean(term.model_matrix**2)) or 1.0
+        if structure.correlation in ("ar1", "exchangeable"):
+            entries[:-1] /= scale
+            entries[-1] = rng.uniform(0.3, 0.6)
+        else:
+            entries /= scale
+        found.append(entries)
+    if residual is not None:
+        ratios = rng.uniform(0.6, 1.4, sum(residual.n_ratios))
+        found.append(np.append(ratios, rng.uniform(0.3, 0.4, residual.n_correlations)))
+    return np.concatenate([np.zeros(0), *found])
+
+
+def refuse_unidentified_structure(
+    terms: Sequence[RandomTerm],
+    residual: Residual | None,
+    row_weights: FloatArray,
+    *,
+    sigma_known: bool,
+) -> None:
     """Refuse parameters of Var(y) that can be traded for others without any change in it.
 
     Raises
@@ -124,31 +147,17 @@ def refuse_unidentified_structure(design: Design) -> None:
     RankError
         If there are any; the message says of which terms.
     """
-    rng = np.random.default_rng(1)
-    theta, owners = [], []
-    for term in design.terms:
-        structure = term.part.structure
-        entries = rng.uniform(0.5, 1.5, n_theta(term))
-        if structure.correlation in ("ar1", "exchangeable"):
-            entries[-1] = rng.uniform(0.3, 0.6)
-        scale = np.sqrt(np.mean(term.model_matrix**2))
-        entries[: len(entries) - (not structure.is_free and structure.correlation != "none")] /= (
-            scale or 1.0
-        )
-        theta.append(entries)
-        owners += [str(term.part)] * len(entries)
-    if design.residual is not None:
-        phi = rng.uniform(0.6, 1.4, design.residual.size)
-        phi[sum(design.residual.n_ratios) :] = rng.uniform(0.3, 0.4, design.residual.n_correlations)
-        theta.append(phi)
-        a, _ = design.residual.n_ratios
-        owners += [f"dispersion={design.residual.dispersion!r}"] * a
-        owners += [f"residual={design.residual.word!r}"] * (len(phi) - a)
+    owners = [str(term.part) for term in terms for _ in range(n_theta(term))]
+    if residual is not None:
+        a = residual.n_ratios[0]
+        owners += [f"dispersion={residual.dispersion!r}"] * a
+        owners += [f"residual={residual.word!r}"] * (residual.size - a)
     owners.append("the residual variance")
     if len(owners) > MAX_PARAMETERS:
         return
-    rows = directions(design, np.concatenate([np.zeros(0), *theta]), Probes(design.n, len(owners)))
-    if design.sigma is not None:
+    theta = random_theta(terms, residual, np.random.default_rng(1))
+    rows = directions(terms, residual, theta, Probes(row_weights, len(owners)))
+    if sigma_known:
         rows = rows[:-1]
     lengths = np.linalg.norm(rows, axis=1)
     if (lengths == 0).any():
@@ -164,4 +173,3 @@ def refuse_unidentified_structure(design: Design) -> None:
         "other without any change in the variance of the data; use fewer of them, or a structure "
         "with fewer parameters."
     )
-

@@ -26,7 +26,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from mmlib.arrays import FloatArray, IntArray, lower_triangle, weigh
-from mmlib.design.checks import did_you_mean, require_columns
+from mmlib.design.checks import did_you_mean
 from mmlib.design.columns import as_floats, kind_of
 from mmlib.design.labels import levels_of
 from mmlib.errors import DataError, FormulaError, RankError
@@ -130,17 +130,6 @@ class Residual(Frozen):
         return f"{self.kind}({self.time} | {self.group})" if self.time else f"cs({self.group})"
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the entries of φ."""
-        of_levels = [f"ratio_{level}|{self.dispersion}" for level in self.levels[1:]]
-        of_visits = [f"ratio_{visit}|{self.time}" for visit in self.visits[1:] if self.kind == "us"]
-        if self.kind in ("us", "symm"):
-            i, j = self.pairs
-            pairs = [f"cor_{self.visits[a]}.{self.visits[b]}|{self.group}" for a, b in zip(i, j)]
-            return (*of_levels, *of_visits, *pairs)
-        return (*of_levels, *of_visits, *[f"cor_{self.kind}|{self.group}"] * bool(self.kind))
-
-    @property
     def lowest_correlation(self) -> float:
         """The lower bound of a correlation."""
         if self.kind == "cs":
@@ -175,10 +164,7 @@ class Residual(Frozen):
 
     def covariances(self, phi: FloatArray) -> list[FloatArray]:
         """D C D of each pattern, shape (U, m, m) for each batch."""
-        found = []
-        for batch, sds, correlations in self.parts(phi):
-            found.append(sds[:, :, None] * sds[:, None] * correlations)
-        return found
+        return [sds[:, :, None] * sds[:, None] * C for _, sds, C in self.parts(phi)]
 
     def parts(self, phi: FloatArray) -> Iterator[tuple[Batch, FloatArray, FloatArray]]:
         """Each batch with the standard deviations, (U, m), and correlations, (U, m, m)."""
@@ -227,7 +213,7 @@ class Residual(Frozen):
                 in_correlation += (in_C * self.correlation_slope(batch, correlations[0])).sum()
         if K:
             i, j = self.pairs
-            in_correlation = (in_pairs[i * K + j] + in_pairs[j * K + i])
+            in_correlation = in_pairs[i * K + j] + in_pairs[j * K + i]
         return np.concatenate([in_level[1:], in_visit[1:], in_correlation])
 
     def correlation_slope(self, batch: Batch, rho: float) -> FloatArray:
@@ -236,6 +222,20 @@ class Residual(Frozen):
             m = batch.times.shape[1]
             return np.broadcast_to(1 - np.eye(m), (len(batch.times), m, m))
         return _power_slope(rho, _lags(batch))
+
+    def among(self, phi: FloatArray, rows: np.ndarray) -> FloatArray:
+        """D C D of a few rows, weights left out."""
+        few = Batch(
+            rows=np.arange(len(rows))[None],
+            pattern=np.zeros(1, dtype=np.intp),
+            times=self.times[rows][None],
+            strata=self.codes[rows][None],
+        )
+        sds = self._sds(few, phi)[0]
+        same = self.subjects[rows][:, None] == self.subjects[rows]
+        if not self.kind:
+            return np.diag(sds**2)
+        return np.where(same, sds[:, None] * sds * self._correlations(few, phi)[0], 0.0)
 
     def refuse_crossed(self, codes: IntArray, term: str) -> None:
         """Refuse a random term whose levels share the rows of a subject.
@@ -267,7 +267,7 @@ class Residual(Frozen):
     def to_smooth(self, phi: FloatArray) -> FloatArray:
         """φ without bounds: logarithms of ratios, and what correlations are functions of."""
         a, b = self.n_ratios
-        if not (self.kind in ("us", "symm")):
+        if self.kind not in ("us", "symm"):
             low = self.lowest_correlation if self.kind else 0.0
             return np.concatenate([np.log(phi[:a]), logit((phi[a:] - low) / (1 - low))])
         triangle = np.linalg.cholesky(self.visit_correlations(phi))
@@ -391,11 +391,11 @@ class Whitener:
         if residual is None or phi is None:
             return
         for batch, C in zip(residual.batches, residual.covariances(phi), strict=True):
-            L = np.linalg.cholesky(C)
+            L = np.asarray(np.linalg.cholesky(C), dtype=np.float64)
             counts = np.bincount(batch.pattern, minlength=len(L))
             logs = np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
             self.log_det += 2 * float(counts @ logs)
-            inverse = np.linalg.solve(L, np.broadcast_to(np.eye(C.shape[1]), C.shape))
+            inverse = np.asarray(np.linalg.inv(L), dtype=np.float64)
             self.blocks.append((batch, L, inverse))
 
     def __call__(self, columns: FloatArray) -> FloatArray:
@@ -413,6 +413,13 @@ class Whitener:
         if self.root_weights is None:
             return coloured
         return weigh(1 / self.root_weights, coloured)
+
+    def precisions(self, n: int) -> FloatArray:
+        """The diagonal of R⁻¹, shape (n,)."""
+        diagonal = np.ones(n)
+        for batch, _, inverse in self.blocks:
+            diagonal[batch.rows] = (inverse**2).sum(axis=1)[batch.pattern]
+        return diagonal if self.root_weights is None else diagonal * self.root_weights**2
 
     def _by_blocks(self, columns: FloatArray, choose: Any) -> FloatArray:
         if not self.blocks:
@@ -444,10 +451,12 @@ def build_residual(
         return None
     n = len(frame)
     kind, time, group = parse_residual(residual) if residual is not None else ("", "", "")
-    codes, levels = np.zeros(n, dtype=np.intp), ()
+    codes: IntArray = np.zeros(n, dtype=np.intp)
+    levels: tuple[str, ...] = ()
+    visits: tuple[str, ...] = ()
     if dispersion is not None:
         codes, levels = _strata(frame[dispersion])
-    subjects, times, visits = np.arange(n), np.zeros(n), ()
+    subjects, times = np.arange(n), np.zeros(n)
     if kind:
         subjects = levels_of(frame[group]).codes.astype(np.intp)
         subjects = np.unique(subjects, return_inverse=True)[1]
@@ -455,10 +464,10 @@ def build_residual(
             times, visits = _times(frame[time], kind)
             _refuse_repeats(frame, subjects, times, time, group)
         counts = np.bincount(subjects)
-        if counts.max() < 2:  # noqa: PLR2004  a pair
+        if counts.max() < 2:
             raise RankError(
-                f"every level of {group!r} has one row: residual={residual!r} is about several rows "
-                "of each; use another column, or leave it out."
+                f"every level of {group!r} has one row: residual={residual!r} is about several "
+                "rows of each; use another column, or leave it out."
             )
         if visits:
             _refuse_unseen_pairs(subjects, times, visits, time, group, kind)
@@ -486,7 +495,7 @@ def residual_columns(dispersion: str | None, residual: str | None) -> set[str]:
     return names
 
 
-def parse_residual(text: str) -> tuple[str, str, str]:
+def parse_residual(text: object) -> tuple[str, str, str]:
     """Word, column of times (or none) and column of subjects of a residual's structure."""
     if not isinstance(text, str):
         raise FormulaError(f"residual must be text, not {text!r:.60}; {HINT}.")
@@ -500,7 +509,11 @@ def parse_residual(text: str) -> tuple[str, str, str]:
             f"{did_you_mean(kind, KINDS)} There are {', '.join(KINDS)}; {HINT}."
         )
     if len(times) != (kind != "cs") or not all([group, *times]):
-        form = "cs(id)" if kind == "cs" else f"{kind}({'visit' if kind in ('us', 'symm') else 'time'} | id)"
+        form = (
+            "cs(id)"
+            if kind == "cs"
+            else f"{kind}({'visit' if kind in ('us', 'symm') else 'time'} | id)"
+        )
         raise FormulaError(
             f"residual={text!r} must look like '{form}': "
             + ("it has no times." if kind == "cs" else "when, and whose, the rows are.")
@@ -512,17 +525,17 @@ def _strata(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
     """Codes and labels of the levels that have a variance each."""
     codes, labels = _occurring(column)
     counts = np.bincount(codes)
-    if len(labels) < 2:  # noqa: PLR2004  a ratio
+    if len(labels) < 2:
         raise DataError(
             f"dispersion={column.name!r} has one level ({labels[0]!r}): there is nothing to "
             "compare; leave it out."
         )
-    if counts.min() < 2:  # noqa: PLR2004  a variance
+    if counts.min() < 2:
         rare = labels[int(np.argmin(counts))]
         numbers = kind_of(column) == "numbers"
         raise RankError(
-            f"dispersion={column.name!r} has a level with one row ({rare!r}), whose variance cannot "
-            "be estimated; join levels"
+            f"dispersion={column.name!r} has a level with one row ({rare!r}), whose variance "
+            "cannot be estimated; join levels"
             + (", or use a factor: each different number is a level here." if numbers else ".")
         )
     return codes, labels
@@ -612,13 +625,13 @@ def _refuse_unseen_pairs(
     seen = np.zeros((int(subjects.max()) + 1, len(visits)))
     seen[subjects, times.astype(int)] = 1
     together = seen.T @ seen
-    rare = np.argwhere(together < 2)  # noqa: PLR2004  a correlation
+    rare = np.argwhere(together < 2)
     if len(rare):
         a, b = rare[0]
         raise RankError(
             f"{kind}({time} | {group}): no two subjects have both {time} = {visits[a]} and "
-            f"{time} = {visits[b]}, so that their correlation cannot be estimated; use ar1 or cs, or "
-            "join visits."
+            f"{time} = {visits[b]}, so that their correlation cannot be estimated; use ar1 or cs, "
+            "or join visits."
         )
     needed = len(visits) * (len(visits) + 1) // 2
     if needed >= len(subjects):

@@ -111,15 +111,20 @@ def n_entries(term: RandomTerm) -> int:
     return term.width * (term.width + 1) // 2
 
 
+def theta_by_term(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray]:
+    """The entries of θ of each term; what θ has beyond them is left out."""
+    ends = np.cumsum([n_theta(term) for term in terms], dtype=int)
+    return np.split(theta, ends)[: len(terms)]
+
+
 def templates(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray]:
     """The template λ of each term, shape (S, S): θ fills the lower triangles, term after term.
 
     That of a term with a structure need not be triangular. What θ has beyond the terms is ignored.
     """
-    ends = np.cumsum([n_theta(term) for term in terms], dtype=int)
     return [
         term.part.structure.template(entries, term.width)
-        for term, entries in zip(terms, np.split(theta, ends)[: len(terms)], strict=True)
+        for term, entries in zip(terms, theta_by_term(terms, theta), strict=True)
     ]
 
 
@@ -183,8 +188,8 @@ def check_structure(term: RandomTerm) -> None:
         )
     raise DataError(
         f"{term.part}: {word} relates the effects of the levels of a factor, but "
-        f"{', '.join(map(repr, term.columns))} {'are' if term.width > 1 else 'is'} not those; write "
-        f"{word}(0 + C({name}) | {term.group}) if {name} is a number, without an intercept."
+        f"{', '.join(map(repr, term.columns))} {'are' if term.width > 1 else 'is'} not those; "
+        f"write {word}(0 + C({name}) | {term.group}) if {name} is a number, without an intercept."
     )
 
 

@@ -103,14 +103,13 @@ class Blocks:
         return Blocks, (self.design, self.theta)
 
     def at(self, theta: FloatArray) -> Blocks:
-        """The cross-products at the φ of a θ, which the rows are whitened by, where there is one."""
+        """The same at a θ: where residuals have a structure, the rows are whitened by its φ."""
         return self if self.design.residual is None else Blocks(self.design, theta)
 
     def _multiply(self) -> None:
         """Everything that does not depend on y."""
         weighted_Z = [
-            self.weigh(grouping.model_matrix @ grouping.basis)
-            for grouping in self.groupings
+            self.weigh(grouping.model_matrix @ grouping.basis) for grouping in self.groupings
         ]
         Z = [
             random_matrix(grouping.codes, values, grouping.n_levels)

@@ -8,15 +8,20 @@ scaled columns of the engine are not: they move with the residuals' covariance.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Protocol
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, lower, lower_triangle
 from mmlib.design.terms import RandomTerm
+from mmlib.engine.factor import Factor
 from mmlib.engine.objective import Objective
 from mmlib.engine.starts import further_starts, uneven
+
+PullBack = Callable[[Mapping[RandomTerm, FloatArray], FloatArray], FloatArray]
 
 STARTS = (0.3, 0.9, -0.3)
 """Correlations that a search starts from: there may be several valleys."""
@@ -41,14 +46,14 @@ class Coordinates(Protocol):
     def start(self) -> FloatArray:
         """Where to start."""
 
-    def further_starts(self, at_zero: bool) -> FloatArray:
-        """Where to start again, shape (number, size)."""
+    def further_starts(self, *, at_zero: bool) -> FloatArray:
+        """Where to start again, shape (number, size); `at_zero` if a column of x vanishes."""
 
     def to_theta(self, x: FloatArray) -> FloatArray:
         """θ."""
 
     def from_theta(self, theta: FloatArray) -> FloatArray:
-        """x at a θ."""
+        """X at a θ."""
 
 
 class PlainCoordinates:
@@ -62,15 +67,18 @@ class PlainCoordinates:
         self.from_theta = self._blocks.to_scaled
 
     def evaluate(self, x: FloatArray) -> tuple[float, FloatArray, float]:
+        """The objective, its gradient, and its rounding."""
         value, slopes, rounding = self._objective.at_scaled(
             [g.template(x) for g in self._blocks.groupings]
         )
         return value, self._blocks.gather(slopes), rounding
 
     def start(self) -> FloatArray:
+        """The moment estimates."""
         return self._blocks.gather(self._blocks.moment_templates())
 
-    def further_starts(self, at_zero: bool) -> FloatArray:
+    def further_starts(self, *, at_zero: bool) -> FloatArray:
+        """Where the objective may have another valley."""
         if at_zero or uneven(self._blocks):
             return further_starts(self._blocks)
         return np.zeros((0, self.size))
@@ -84,7 +92,7 @@ class StructuredCoordinates:
         blocks = objective.blocks
         design = blocks.design
         self._terms, self._residual = design.terms, design.residual
-        basis = {}
+        basis: dict[RandomTerm, FloatArray] = {}
         for grouping in blocks.groupings:
             basis |= grouping.by_term(grouping.basis)
         self._parts = [_TermPart(term, basis[term], design.row_weights) for term in self._terms]
@@ -98,23 +106,42 @@ class StructuredCoordinates:
         ]
 
     def evaluate(self, x: FloatArray) -> tuple[float, FloatArray, float]:
+        """The objective, its gradient, and its rounding."""
+        templates, phi, pull_back = self._parts_at(x)
+        value, slopes, in_phi, rounding = self._objective.at_parts(templates, phi)
+        return value, pull_back(slopes, in_phi), rounding
+
+    def unprofiled(self, x: FloatArray, sigma: float) -> tuple[FloatArray, float, Factor]:
+        """Gradient of the objective at a σ, its slope in log σ, and the factor."""
+        templates, phi, pull_back = self._parts_at(x)
+        objective = self._objective
+        _, slopes, in_phi, in_log_sigma = objective.at_terms_and_sigma(templates, phi, sigma)
+        return pull_back(slopes, in_phi), in_log_sigma, objective.factor_at(templates, phi)
+
+    def _parts_at(self, x: FloatArray) -> tuple[dict[RandomTerm, FloatArray], FloatArray, PullBack]:
+        """Templates and φ, and how the gradient follows from the slopes in them."""
         *own, rest = np.split(x, self._ends) if self._parts else [x]
         found = [part.at(each) for part, each in zip(self._parts, own, strict=True)]
-        templates = {t: T for t, (T, _) in zip(self._terms, found, strict=True)}
         phi, jacobian = self._residual.from_smooth(rest) if self._residual else (rest, None)
-        value, slopes, in_phi, rounding = self._objective.at_parts(templates, phi)
-        gradient = [
-            np.einsum("kst,st->k", change, slopes[term])
-            for term, (_, change) in zip(self._terms, found, strict=True)
-        ]
-        if jacobian is not None:
-            gradient.append(in_phi @ jacobian)
-        return value, np.concatenate([np.zeros(0), *gradient]), rounding
+
+        def pull_back(slopes: Mapping[RandomTerm, FloatArray], in_phi: FloatArray) -> FloatArray:
+            gradient = [
+                np.einsum("kst,st->k", change, slopes[term])
+                for term, (_, change) in zip(self._terms, found, strict=True)
+            ]
+            if jacobian is not None:
+                gradient.append(in_phi @ jacobian)
+            return np.concatenate([np.zeros(0), *gradient])
+
+        return {t: T for t, (T, _) in zip(self._terms, found, strict=True)}, phi, pull_back
 
     def start(self) -> FloatArray:
+        """The moment estimates."""
         return self._from(STARTS[0], RESIDUAL_STARTS[0])
 
-    def further_starts(self, at_zero: bool) -> FloatArray:
+    def further_starts(self, *, at_zero: bool) -> FloatArray:
+        """Where the objective may have another valley."""
+        del at_zero  # valleys of correlations are elsewhere
         correlated = any(part.has_correlation for part in self._parts)
         residual = self._residual is not None and bool(self._residual.kind) and bool(self._parts)
         starts = list(
@@ -133,6 +160,7 @@ class StructuredCoordinates:
         return np.concatenate([np.zeros(0), *x])
 
     def to_theta(self, x: FloatArray) -> FloatArray:
+        """θ."""
         *own, rest = np.split(x, self._ends) if self._parts else [x]
         theta = [part.to_theta(each) for part, each in zip(self._parts, own, strict=True)]
         if self._residual is not None:
@@ -140,6 +168,7 @@ class StructuredCoordinates:
         return np.concatenate([np.zeros(0), *theta])
 
     def from_theta(self, theta: FloatArray) -> FloatArray:
+        """The variables at a θ."""
         x, start = [], 0
         for part in self._parts:
             x.append(part.from_theta(theta[start : start + part.size]))
@@ -198,7 +227,8 @@ class _TermPart:
         if not self._structure.is_free:
             return self._structure.to_smooth(theta, self._width) / self._unit
         T = self._structure.template(theta, self._width)
-        return np.linalg.solve(self._basis, T)[self._rows, self._columns]
+        scaled = solve_triangular(self._basis, T)
+        return scaled[self._rows, self._columns]
 
 
 def coordinates_of(objective: Objective) -> Coordinates:

@@ -120,13 +120,14 @@ class Objective:
         self, templates: Mapping[RandomTerm, FloatArray], phi: FloatArray
     ) -> tuple[float, dict[RandomTerm, FloatArray], FloatArray, float]:
         """The objective at templates of terms and φ, its slopes in each, and its rounding."""
-        factor = self._factor_at(templates, phi)
+        factor = self.factor_at(templates, phi)
         value, slopes = self._value_and_slopes(factor)
         in_phi = self._in_phi(factor, phi, self._rss_weight(factor))
         own = self._by_term(self._own(slopes, factor))
         return value, own, in_phi, self.dof * factor.rounding
 
-    def _factor_at(self, templates: Mapping[RandomTerm, FloatArray], phi: FloatArray) -> Factor:
+    def factor_at(self, templates: Mapping[RandomTerm, FloatArray], phi: FloatArray) -> Factor:
+        """The factor at templates of terms and φ."""
         blocks = self.blocks
         if blocks.design.residual is not None:
             rest = np.zeros(blocks.design.n_theta - len(phi))
@@ -137,9 +138,7 @@ class Objective:
         residual = self.blocks.design.residual
         if residual is None or not len(phi):
             return np.zeros(0)
-        return residual.pull_back(
-            phi, covariance_slopes(factor, reml=self.reml, rss_weight=weight)
-        )
+        return residual.pull_back(phi, covariance_slopes(factor, reml=self.reml, rss_weight=weight))
 
     def _rss_weight(self, factor: Factor) -> float:
         return self.dof / factor.rss if self.sigma is None else 1 / self.sigma**2
@@ -167,7 +166,7 @@ class Objective:
 
         The templates, one (S, S) matrix for each term, need not be triangular.
         """
-        factor = self._factor_at(templates, phi)
+        factor = self.factor_at(templates, phi)
         weight = 1 / sigma**2
         value = self._log_determinants(factor) + self._misfit(factor.rss, sigma)
         slopes = self._own(factor.template_slopes(reml=self.reml, rss_weight=weight), factor)

@@ -97,6 +97,12 @@ class Information:
                 "sptu,rst->rpu", products, patterns(grouping)
             )
 
+    @staticmethod
+    def vcov_of(fit: Fit) -> FloatArray:
+        """Φ alone."""
+        factor, q = fit.optimum.factor, fit.blocks.q_rest
+        return factor.congruence(factor.inverse(q + fit.design.p))[q:, q:]
+
     def slopes_with_scale(self, slopes: FloatArray) -> FloatArray:
         """The slopes of Φ, and that in the scale, which is Φ itself, unless σ is known."""
         return np.concatenate([slopes, self.Phi[None]]) if self.sigma_estimated else slopes

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import chdtrc, fdtrc
 
-from mmlib.arrays import FloatArray, weigh
+from mmlib.arrays import FloatArray
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.information import FLAT, patterns

@@ -20,6 +20,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.information import Information, once_per_fit, pseudo_inverse
 from mmlib.inference.report import HypothesisTest, f_tail
+from mmlib.inference.structured import observed
 from mmlib.results.fit import Fit
 
 BOUNDARY = (
@@ -134,6 +135,11 @@ class _VcovSpread:
 
 @once_per_fit
 def _vcov_spread(fit: Fit) -> _VcovSpread:
+    notes = (BOUNDARY,) if fit.is_singular else ()
+    if fit.design.structured:
+        slopes, hessian = observed(fit)
+        Phi = Information.vcov_of(fit)
+        return _VcovSpread(Phi, slopes, 2 * pseudo_inverse(hessian), notes)
     known = Information(fit)
     jacobian, curvature = _chain(known)
     slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
@@ -141,7 +147,7 @@ def _vcov_spread(fit: Fit) -> _VcovSpread:
         Phi=known.Phi,
         slopes=known.slopes_with_scale(slopes),
         covariance=2 * pseudo_inverse(_hessian(fit, known, jacobian, curvature)),
-        notes=(BOUNDARY,) if fit.is_singular else (),
+        notes=notes,
     )
 
 

@@ -33,7 +33,7 @@ from mmlib.results.simulate import (
     responses_to,
     truth_of,
 )
-from mmlib.results.varcorr import VarCorr, covariances
+from mmlib.results.varcorr import ResidualCovariance, VarCorr, covariances
 
 SINGULAR_TOLERANCE = 1e-5
 """A relative standard deviation at or below this is on the boundary."""
@@ -167,7 +167,12 @@ class Fit(Frozen):
         >>> round(fit.varcorr().sd("operator"), 4)
         0.2609
         """
-        return VarCorr(covariances(self.design.terms, self.theta, self.sigma), self.sigma)
+        design = self.design
+        residual = None
+        if design.residual is not None:
+            phi = design.phi(self.theta)
+            residual = ResidualCovariance(design.residual, phi, self.sigma)
+        return VarCorr(covariances(design.terms, self.theta, self.sigma), self.sigma, residual)
 
     # ---- criteria --------------------------------------------------------------------------
 
@@ -477,7 +482,7 @@ class Fit(Frozen):
             )
         if conditional:
             spherical = rng.standard_normal((nsim, self.nobs))
-            return self._fitted + errors_of(self.design, truth.sigma, spherical)
+            return self._fitted + errors_of(self.design, truth, spherical)
         return responses_to(self.design, truth, rng.standard_normal((nsim, self.n_spherical)))
 
     @property

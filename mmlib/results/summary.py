@@ -50,8 +50,8 @@ def _criterion(fit: Fit) -> str | Table:
 
 def _scaled_residuals(fit: Fit) -> Table:
     scaled = fit.resid.to_numpy() / fit.sigma
-    if fit.design.weights is not None:
-        scaled = scaled * np.sqrt(fit.design.weights)
+    if fit.design.weights is not None or fit.design.residual is not None:
+        scaled = scaled / np.sqrt(fit.design.residual_variances(fit.theta))
     quantiles = np.quantile(scaled, [0, 0.25, 0.5, 0.75, 1])
     most = int(DIGITS + 1.5 - np.log10(np.abs(quantiles).max()))  # R's zapsmall
     cells = tuple(fixed_point(quantiles, min(decimals_for(quantiles), most)))
