@@ -459,14 +459,12 @@ def _positive(weights: FloatArray | None) -> FloatArray | None:
 
 def _complete_rows(frame: pd.DataFrame, **arguments: FloatArray | None) -> np.ndarray:
     """Positions of the rows that miss nothing."""
-    missing = {name: frame[name].isna().to_numpy() for name in frame.columns}
-    missing |= {name: np.isnan(v) for name, v in arguments.items() if v is not None}
-    complete = np.ones(len(frame), dtype=bool)
-    for mask in missing.values():
-        complete &= ~mask
+    given = {name: np.isnan(values) for name, values in arguments.items() if values is not None}
+    missing = np.column_stack([frame.isna().to_numpy(), *given.values()])
+    complete = ~missing.any(axis=1)
     if not complete.any():
-        names = ", ".join(str(name) for name, mask in missing.items() if mask.any())
-        raise DataError(f"every row has a missing value; look at {names}.")
+        names = np.array([*map(str, frame.columns), *given])[missing.any(axis=0)]
+        raise DataError(f"every row has a missing value; look at {', '.join(names)}.")
     return np.flatnonzero(complete)
 
 

@@ -91,9 +91,8 @@ def _usable(column: pd.Series, kind: Kind) -> pd.Series:
         column = as_category(column)
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return column if is_object_dtype(dtype) else column.astype(object)
-    used = column.cat.remove_unused_categories()
-    same = len(used.cat.categories) == len(column.cat.categories)
-    return column if same else used
+    all_used = len(np.unique(column.array.codes)) == len(column.array.categories)
+    return column if all_used else column.cat.remove_unused_categories()
 
 
 def as_category(column: pd.Series) -> pd.Series:
@@ -106,6 +105,8 @@ def as_floats(column: pd.Series) -> np.ndarray:
     """The values of numbers or flags as floats of 64 bits; a missing value becomes nan."""
     if is_object_dtype(column.dtype):
         column = column.where(column.notna(), np.nan)
+    if isinstance(column.dtype, np.dtype):
+        return column.to_numpy(dtype=float)
     return column.to_numpy(dtype=float, na_value=np.nan)
 
 

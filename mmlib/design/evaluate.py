@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulaic import ModelSpec
+from formulaic import Formula, ModelSpec
 from formulaic.errors import DataMismatchWarning, FormulaicError
 from formulaic.materializers import PandasMaterializer
 from formulaic.utils.stateful_transforms import stateful_eval
@@ -75,12 +77,14 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, ModelSpe
     DataError
         If new data have a level, or a value, that the specification does not know.
     """
+    if not isinstance(expression, ModelSpec):
+        products = _products(tuple(expression))
+        if products is not None and all(frame[n].dtype.kind in "iuf" for n in products.names):
+            return products.of(frame), products.spec
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("error", DataMismatchWarning)
-            matrix = _Materializer(frame).get_model_matrix(
-                expression, output="numpy", na_action="ignore"
-            )
+            matrix = _materialized(expression, frame)
     except DataMismatchWarning:
         raise DataError(_unseen_levels(expression, frame)) from None
     except (FormulaicError, LookupError, TypeError, ValueError, NotImplementedError) as error:
@@ -89,6 +93,45 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, ModelSpe
         reason = as_written(str(error)).split("[", 1)[-1].rstrip("]")
         raise FormulaError(f"Cannot evaluate {as_written(str(expression))}: {reason}") from None
     return np.asarray(matrix, dtype=float).reshape(len(frame), -1), matrix.model_spec
+
+
+def _materialized(expression: Any, frame: pd.DataFrame) -> Any:
+    return _Materializer(frame).get_model_matrix(expression, output="numpy", na_action="ignore")
+
+
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """An expression that only multiplies columns: where they hold numbers, one column a term.
+
+    Its specification is the same for all such data, so that formulaic, which takes as long as the
+    fit of a small data set, is asked once.
+    """
+
+    factors: tuple[tuple[str, ...], ...]
+    names: frozenset[str]
+    spec: ModelSpec
+
+    def of(self, frame: pd.DataFrame) -> FloatArray:
+        columns = {name: frame[name].to_numpy(dtype=float) for name in self.names}
+        matrix = np.ones((len(frame), len(self.factors)))
+        with np.errstate(all="ignore"):
+            for column, factors in zip(matrix.T, self.factors, strict=True):
+                for name in factors:
+                    column *= columns[name]
+        return matrix
+
+
+@lru_cache(maxsize=256)
+def _products(terms: tuple[Any, ...]) -> _Products | None:
+    """The terms, if all that they do is to multiply columns."""
+    factors = [[f for f in term.factors if f.expr != "1"] for term in terms]
+    if not terms or any(f.eval_method.value != "lookup" for each in factors for f in each):
+        return None
+    by_term = tuple(tuple(name_of(f.expr) for f in each) for each in factors)
+    names = frozenset(name for each in by_term for name in each)
+    row = pd.DataFrame(1.0, index=[0], columns=list(names))
+    spec = _materialized(Formula(list(terms), _ordering="none"), row).model_spec
+    return _Products(by_term, names, spec)
 
 
 def factors_of(expression: Iterable[Any]) -> Iterator[tuple[str, Code]]:

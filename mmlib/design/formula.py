@@ -109,6 +109,11 @@ def parse_formula(formula: str) -> MixedFormula:
     """
     if not isinstance(formula, str):
         raise FormulaError(f"The formula must be a string, not {type(formula).__name__}; {_HINT}.")
+    return _parsed(formula)
+
+
+@lru_cache(maxsize=256)
+def _parsed(formula: str) -> MixedFormula:
     sides = [side.strip() for _, side in _split(formula, "~")]
     if len(sides) != 2 or not all(sides):
         raise FormulaError(

@@ -178,6 +178,12 @@ def test_missing_weights_and_offsets_of_an_array_count_too(data):
         assert mm.build_design("y ~ (1 | g)", data, **{argument: holes}).n_missing == 1
 
 
+def test_a_column_called_like_an_argument_loses_no_missing_value(data):
+    holed = data.assign(weights=data["x"].where(data.index != 7))
+    design = mm.build_design("y ~ weights + (1 | g)", holed, weights=np.ones(N))
+    assert design.n_missing == 1
+
+
 def test_missing_values_of_unused_columns_do_not_matter(data):
     assert mm.build_design("y ~ (1 | g)", data.assign(x=np.nan)).n_missing == 0
 
