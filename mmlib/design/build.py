@@ -130,6 +130,16 @@ class Design(Frozen):
         return shown(self._spec.column_names)
 
     @property
+    def description(self) -> str:
+        """The formula, and the structure of the residuals where they have one."""
+        residual = self.residual
+        parts = [str(self.formula)]
+        if residual is not None:
+            parts += [f"dispersion={residual.dispersion!r}"] * (residual.dispersion is not None)
+            parts += [f"residual={residual.word!r}"] * bool(residual.kind)
+        return ", ".join(parts)
+
+    @property
     def n(self) -> int:
         """Number of rows used."""
         return len(self.y)

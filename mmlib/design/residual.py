@@ -264,17 +264,24 @@ class Residual(Frozen):
 
     # ---- numbers that a search moves ---------------------------------------------------------
 
-    def to_smooth(self, phi: FloatArray) -> FloatArray:
-        """φ without bounds: logarithms of ratios, and what correlations are functions of."""
+    def to_smooth(self, phi: FloatArray, order: IntArray | None = None) -> FloatArray:
+        """φ without bounds: logarithms of ratios, and what correlations are functions of.
+
+        That of a correlation of visits depends on the `order` in which they are taken; of the first
+        two visits it is ρ/√(1 − ρ²) alone.
+        """
         a, b = self.n_ratios
         if self.kind not in ("us", "symm"):
             low = self.lowest_correlation if self.kind else 0.0
             return np.concatenate([np.log(phi[:a]), logit((phi[a:] - low) / (1 - low))])
-        triangle = np.linalg.cholesky(self.visit_correlations(phi))
+        order = np.arange(len(self.visits)) if order is None else order
+        triangle = np.linalg.cholesky(self.visit_correlations(phi)[np.ix_(order, order)])
         i, j = self.pairs
         return np.concatenate([np.log(phi[: a + b]), triangle[i, j] / triangle[i, i]])
 
-    def from_smooth(self, smooth: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def from_smooth(
+        self, smooth: FloatArray, order: IntArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """φ and its Jacobian ∂φ/∂smooth."""
         a, b = self.n_ratios
         ratios = np.exp(smooth[: a + b])
@@ -282,7 +289,7 @@ class Residual(Frozen):
         jacobian[: a + b, : a + b] = np.diag(ratios)
         rest = smooth[a + b :]
         if self.kind in ("us", "symm"):
-            correlations, jacobian[a + b :, a + b :] = self._from_triangle(rest)
+            correlations, jacobian[a + b :, a + b :] = self._from_triangle(rest, order)
         else:
             low = self.lowest_correlation if self.kind else 0.0
             share = expit(rest)
@@ -290,7 +297,9 @@ class Residual(Frozen):
             jacobian[a:, a:] = np.diag((1 - low) * share * (1 - share))
         return np.concatenate([ratios, correlations]), jacobian
 
-    def _from_triangle(self, rest: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _from_triangle(
+        self, rest: FloatArray, order: IntArray | None
+    ) -> tuple[FloatArray, FloatArray]:
         """Correlations of the rows of a unit lower triangle, and their derivatives."""
         i, j = self.pairs
         triangle = np.eye(len(self.visits))
@@ -299,12 +308,14 @@ class Residual(Frozen):
         unit = triangle / lengths[:, None]
         C = unit @ unit.T
         # Entry (r, c) moves row r only: ∂C_rk = (unit_kc − C_rk unit_rc) / length_r.
+        rank = np.arange(len(C)) if order is None else np.argsort(order)
+        a, b = rank[i], rank[j]  # the places of the visits of each correlation
         slope = np.zeros((len(i), len(i)))
         for number, (r, c) in enumerate(zip(i, j, strict=True)):
             change = (unit[:, c] - C[r] * unit[r, c]) / lengths[r]
-            slope[i == r, number] = change[j[i == r]]
-            slope[j == r, number] = change[i[j == r]]
-        return C[i, j], slope
+            slope[a == r, number] = change[b[a == r]]
+            slope[b == r, number] = change[a[b == r]]
+        return C[a, b], slope
 
     def start(self, residual: FloatArray) -> FloatArray:
         """φ from the moments of independent residuals, weighted, shape (n,)."""

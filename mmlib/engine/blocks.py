@@ -25,7 +25,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, lower, random_matrix
+from mmlib.arrays import FloatArray, IntArray, lower, random_matrix, weigh
 from mmlib.design.build import Design
 from mmlib.design.terms import n_entries
 from mmlib.engine.crossblock import CrossBlock, level_products
@@ -226,6 +226,14 @@ class Blocks:
         if g == 0 and self.cross is not None:
             return sparse.csr_array(self.cross.matrix[:, columns])
         return sparse.csr_array(self.A00[self.spans[g - 1][1], columns])
+
+    @cached_property
+    def log_det_X(self) -> float:
+        """Half of log|XᵀWX|, whatever structure residuals have: what two fits of one X share."""
+        if self.design.residual is None:
+            return self.log_det_R
+        R = np.linalg.qr(weigh(self.design.root_weights, self.design.X), mode="r")
+        return float(np.log(np.abs(np.diag(R))).sum())
 
     @cached_property
     def spans(self) -> list[tuple[Grouping, slice]]:

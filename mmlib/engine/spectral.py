@@ -271,6 +271,12 @@ class SpectralModel:
     """
 
     def __init__(self, design: Design) -> None:
+        if design.residual is not None:
+            raise RankError(
+                f"{design.description} has residuals with a structure: the spectral engine, and "
+                "the exact test of a variance, take independent ones. Use lrt or "
+                "parametric_bootstrap."
+            )
         if not suits(design):
             raise RankError(
                 f"the spectral engine takes one scalar random term, such as (1 | group), of at "

@@ -25,7 +25,7 @@ MAX_NUMBERS = 10**4
 
 def suits(blocks: Blocks) -> bool:
     """Whether a design has one grouping, and few enough levels and columns."""
-    if len(blocks.groupings) != 1:
+    if len(blocks.groupings) != 1 or blocks.design.structured:
         return False
     grouping = blocks.groupings[0]
     size = grouping.n_levels * grouping.width * blocks.p * blocks.theta_size

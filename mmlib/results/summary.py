@@ -37,7 +37,7 @@ def summarize(fit: Fit, coefficients: pd.DataFrame, ddf: str | None) -> Summary:
 def _header(fit: Fit) -> str:
     kind = "Linear mixed model" if fit.design.terms else "Linear model (no random term)"
     method = "REML" if fit.reml else "maximum likelihood"
-    return f"{kind} fit by {method}\nFormula: {fit.design.formula}"
+    return f"{kind} fit by {method}\nFormula: {fit.design.description}"
 
 
 def _criterion(fit: Fit) -> str | Table:
@@ -61,6 +61,9 @@ def _scaled_residuals(fit: Fit) -> Table:
 def _counts(fit: Fit) -> str:
     counts = [f"Number of obs: {fit.nobs}"]
     levels = {term.group: term.n_levels for term in fit.design.terms}
+    residual = fit.design.residual
+    if residual is not None and residual.kind:
+        levels.setdefault(residual.group, int(residual.subjects.max()) + 1)
     if levels:
         groups = "; ".join(f"{group}, {count}" for group, count in levels.items())
         counts.append(f"groups: {groups}")
