@@ -12,6 +12,7 @@ from mmlib.design.build import Design, build_design
 from mmlib.design.formula import MixedFormula, RandomPart, parse_formula
 from mmlib.design.planned import plan
 from mmlib.design.terms import RandomTerm
+from mmlib.design.words import no_name
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum
@@ -22,6 +23,7 @@ from mmlib.errors import (
     FormulaError,
     MMError,
     RankError,
+    UnknownAttributeError,
 )
 from mmlib.inference.anova import AnovaTable, anova
 from mmlib.inference.bootstrap import (
@@ -43,6 +45,7 @@ from mmlib.inference.power import PowerResult, power
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
 from mmlib.inference.report import HypothesisTest
+from mmlib.inference.robust import wald_test
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm
 from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
@@ -96,6 +99,7 @@ __all__ = [
     "RankError",
     "Summary",
     "TermCovariance",
+    "UnknownAttributeError",
     "VarCorr",
     "VarianceComponents",
     "adjusted_vcov",
@@ -126,6 +130,7 @@ __all__ = [
     "satterthwaite",
     "save",
     "simulate",
+    "wald_test",
 ]
 
 
@@ -133,7 +138,7 @@ def __getattr__(name: str) -> ModuleType:
     """Import the figures when they are first asked for: matplotlib is slow to load."""
     if name == "plots":
         return import_module("mmlib.plots")
-    raise AttributeError(f"module 'mmlib' has no attribute {name!r}")
+    raise no_name(name, __all__)
 
 
 def __dir__() -> list[str]:

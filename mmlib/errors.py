@@ -27,6 +27,10 @@ class DatasetError(MMError):
     """The named data set is unknown, or its file has been altered."""
 
 
+class UnknownAttributeError(MMError, AttributeError):
+    """A fit, or the library, has no such name; the message has ours, if it is another package's."""
+
+
 class DataWarning(UserWarning):
     """Rows of the data, or columns of the model matrix, were left out of a fit."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Unpack, overload
+from typing import Literal, NoReturn, Unpack, overload
 
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.design.build import build_design
 from mmlib.design.formula import MixedFormula
-from mmlib.design.words import by_our_words
+from mmlib.design.words import by_our_words, no_attribute
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, DataWarning, warn
@@ -700,6 +700,10 @@ class LMMResult(Fit):
          treat[T.D]    2.000      2.745 12.00   0.729    0.4802
         """
         return summarize(self, self.coef_table(ddf=ddf, level=level), ddf)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Answer what other packages call an attribute with its name here."""
+        raise no_attribute(name, (own for own in dir(type(self)) if own[0] != "_"))
 
     def __repr__(self) -> str:
         return str(self.summary())

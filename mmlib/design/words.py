@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from mmlib.errors import DataError, FormulaError
+from mmlib.design.checks import did_you_mean
+from mmlib.errors import DataError, FormulaError, UnknownAttributeError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +49,118 @@ ARGUMENTS = {
     "typ": "write type=1, 2 or 3",
 }
 """Arguments of other packages."""
+
+ATTRIBUTES = {
+    "params": "fit.fixef()",
+    "fe_params": "fit.fixef()",
+    "coefs": "fit.coef_table()",
+    "coef_": "fit.fixef()",
+    "intercept_": "fit.fixef()['Intercept']",
+    "fixed_effects": "fit.fixef()",
+    "bse": "fit.coef_table()['Std. Error']",
+    "bse_fe": "fit.coef_table()['Std. Error']",
+    "tvalues": "fit.coef_table()['t value']",
+    "pvalues": "fit.coef_table(ddf='satterthwaite')['Pr(>|t|)']",
+    "conf_int": "fit.coef_table(level=0.95), or fit.confint() for the variances too",
+    "cov_params": "fit.vcov()",
+    "vcov_": "fit.vcov()",
+    "random_effects": "fit.ranef()",
+    "random_effects_cov": "fit.cond_var()",
+    "ranefs": "fit.ranef()",
+    "cov_re": "fit.varcorr()",
+    "vcomp": "fit.varcorr()",
+    "VarCorr": "fit.varcorr()",
+    "ranef_var": "fit.varcorr()",
+    "scale": "fit.sigma ** 2",
+    "llf": "fit.loglik",
+    "logLik": "fit.loglik",
+    "loglike": "fit.loglik",
+    "AIC": "fit.aic",
+    "BIC": "fit.bic",
+    "deviance": "fit.objective",
+    "REMLcrit": "fit.objective",
+    "fittedvalues": "fit.fitted",
+    "fits": "fit.fitted",
+    "get_prediction": "fit.predict(interval='confidence')",
+    "df_residual": "fit.df_resid",
+    "n": "fit.nobs",
+    "isSingular": "fit.is_singular",
+    "singular": "fit.is_singular",
+    "rsquared": "fit.r2()",
+    "coefficients": "fit.coef()",
+    "model": "fit.design",
+    "data": "fit.design.frame",
+    "formula": "fit.design.formula",
+    "weights": "fit.design.weights",
+    "model_matrix": "fit.design.X",
+    "exog": "fit.design.X",
+    "endog": "fit.design.y",
+    "getME": "fit.design or fit.blocks",
+    "method": "fit.reml",
+    "t_test": "mm.satterthwaite(fit, 'x = 0')",
+    "f_test": "mm.satterthwaite(fit, 'x = 0')",
+    "wald_test": "mm.satterthwaite(fit, 'x = 0')",
+    "anova": "mm.anova(fit)",
+    "anova_lm": "mm.anova(fit)",
+    "emmeans": "mm.emmeans(fit, 'f')",
+    "bootstrap": "mm.bootstrap(fit, lambda refit: refit.sigma)",
+    "profile": "mm.profile(fit)",
+    "profile_re": "mm.profile(fit)",
+    "save": "mm.save(fit, 'fit.npz')",
+    "plot": "mm.plots.residuals_vs_fitted(fit)",
+}
+"""Attributes of a fit in other packages, with what is written here."""
+
+NAMES = {
+    **dict.fromkeys(("lmer", "lme", "mixedlm", "MixedLM", "Lmer"), "lmm(formula, data)"),
+    **dict.fromkeys(
+        ("glmer", "GLMM", "glmmTMB", "nlmer"), "lmm(formula, data): there are linear models only"
+    ),
+    **dict.fromkeys(("fixef", "ranef", "coef", "vcov", "confint", "predict", "summary"), ""),
+    **dict.fromkeys(("r2", "icc", "tidy", "glance", "refit", "residuals", "influence"), ""),
+    "fixed_effects": "fit.fixef()",
+    "logLik": "fit.loglik",
+    "AIC": "fit.aic",
+    "BIC": "fit.bic",
+    "deviance": "fit.objective",
+    "isSingular": "fit.is_singular",
+    "sigma": "fit.sigma",
+    "fitted": "fit.fitted",
+    "resid": "fit.resid",
+    "nobs": "fit.nobs",
+    "getME": "fit.design or fit.blocks",
+    "bootMer": "bootstrap(fit, lambda refit: refit.sigma)",
+    "PBmodcomp": "parametric_bootstrap(small, large)",
+    "KRmodcomp": "kenward_roger(fit, 'f')",
+    "SATmodcomp": "satterthwaite(fit, 'f')",
+    "vcovAdj": "adjusted_vcov(fit)",
+    "vcovCR": "fit.vcov('CR2')",
+    "Anova": "anova(fit, type=2)",
+    "drop1": "anova(fit, type=2)",
+    "exactLRT": "exact_lrt(small, large)",
+    "exactRLRT": "exact_rlrt(fit)",
+    "lsmeans": "emmeans(fit, 'f')",
+    "ls_means": "emmeans(fit, 'f')",
+    "contrast": "emmeans(fit, 'f').contrasts()",
+    "pairs": "emmeans(fit, 'f').contrasts()",
+    "powerSim": "power(design, test)",
+}
+"""Functions of other packages, with what is written here; of no text, a method of that name."""
+
+
+def no_attribute(name: str, known: Iterable[str]) -> UnknownAttributeError:
+    """The error for an attribute that a fit does not have."""
+    hint = f": write {ATTRIBUTES[name]}" if name in ATTRIBUTES else ""
+    offer = "" if hint or name.startswith("_") else did_you_mean(name, known)
+    return UnknownAttributeError(f"a fit has no attribute {name!r}{hint}.{offer}")
+
+
+def no_name(name: str, known: Iterable[str]) -> UnknownAttributeError:
+    """The error for a name that the library does not have."""
+    hint = f": write {NAMES[name] or f'fit.{name}()'}" if name in NAMES else ""
+    offer = "" if hint or name.startswith("_") else did_you_mean(name, known)
+    return UnknownAttributeError(f"mmlib has no {name!r}{hint}.{offer}")
+
 
 _AS_FACTOR = "write C({0}); its levels are in the order of code points, not of a locale"
 _TERM = "a structure stands around a random term: ar1(0 + f | group), f being a factor"

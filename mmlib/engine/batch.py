@@ -25,7 +25,7 @@ from mmlib.engine.optimize import (
     small_parts,
     without,
 )
-from mmlib.engine.quasi_newton import DIFFERENCE_STEP, DOWNWARD, LEAST_CURVATURE, PRECISE
+from mmlib.engine.quasi_newton import DIFFERENCE_STEP, DOWNWARD, PRECISE
 from mmlib.engine.starts import further_starts
 
 MAX_COLUMNS = 60
@@ -33,6 +33,9 @@ MAX_COLUMNS = 60
 
 MAX_PRODUCTS = 4 * 10**6
 """Numbers stored in the products C_g up to which they are."""
+
+LEAST_CURVATURE = 1e-6
+"""Smallest curvature, relative to the largest, that a step believes in."""
 
 MAX_STEPS = 40
 SMALLEST_START = 0.1
@@ -65,7 +68,7 @@ def suits(blocks: Blocks) -> bool:
     """Whether the design is small enough to take its responses together."""
     if not blocks.groupings or blocks.design.structured:
         return False
-    first, columns = blocks.groupings[0], blocks.q_rest + blocks.p
+    first, columns = blocks.groupings[0], blocks.plan.q + blocks.p
     pairs = first.width * (first.width + 1) // 2
     return columns <= MAX_COLUMNS and first.n_levels * pairs * columns**2 <= MAX_PRODUCTS
 
@@ -92,12 +95,12 @@ class BatchModel:
 
     def _add_products(self) -> None:
         """Everything that depends neither on θ nor on y."""
-        first, S, A11 = self._first, self._first.width, self._blocks.A11
-        self._q = self._blocks.q_rest
-        rest = [self._blocks.Z_rest_t.toarray().T] if self._q else []
+        first, S, A11 = self._first, self._first.width, self._blocks.own[0]
+        self._q = self._blocks.plan.q
+        rest = [Zt.toarray().T for Zt in self._blocks.Zt[1:]]
         self._dense = np.hstack([*rest, self._blocks.basis])
         self._T0 = self._dense.T @ self._dense
-        self._A10 = (self._blocks.Z1t @ self._dense).reshape(first.n_levels, S, len(self._T0))
+        self._A10 = (self._blocks.Zt[0] @ self._dense).reshape(first.n_levels, S, len(self._T0))
         scale = np.abs(A11).max()
         _, chosen, self._type = np.unique(
             np.round(A11 / scale, 10).reshape(first.n_levels, -1),
@@ -155,7 +158,7 @@ class BatchModel:
         for _ in range(2):  # the second pass takes away what rounding left of the first
             residual = residual - basis @ (basis.T @ residual)
         first, B = self._first, len(responses)
-        z = (self._blocks.Z1t @ residual).reshape(first.n_levels, first.width, B)
+        z = (self._blocks.Zt[0] @ residual).reshape(first.n_levels, first.width, B)
         m = len(self._T0)
         mixed = np.zeros((len(self._A11), len(self._pairs), m, B))
         square = np.zeros((len(self._A11), len(self._pairs), B))

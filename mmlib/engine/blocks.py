@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from scipy import sparse
@@ -28,9 +29,11 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, IntArray, lower, random_matrix, weigh
 from mmlib.design.build import Design
 from mmlib.design.terms import n_entries
-from mmlib.engine.crossblock import CrossBlock, level_products
-from mmlib.engine.grouping import Grouping, diagonal_blocks, gather_groupings
+from mmlib.engine.crossblock import CrossBlock
+from mmlib.engine.elimination import Plan, meet
+from mmlib.engine.grouping import gather_groupings, level_products
 from mmlib.engine.moments import MomentEquations
+from mmlib.engine.reflections import MAX_NUMBERS, Columns
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import close
 
@@ -60,26 +63,29 @@ class Blocks:
         Applies the weights, and this structure, to rows.
     groupings : list of Grouping
         Largest first; the first is eliminated level by level.
-    A11 : ndarray, shape (ℓ, S, S)
-        Diagonal blocks of Z₁ᵀZ₁, Z in scaled columns here and below.
-    A10 : ndarray, shape (ℓ, S, p+1)
-        Z₁ᵀ[X y].
+    own : list of ndarray, shape (ℓ, S, S)
+        Diagonal blocks of ZᵀZ of each grouping, Z in scaled columns here and below.
+    dense : list of ndarray, shape (ℓ, S, p+1)
+        Zᵀ[X y] of each grouping.
+    meetings : dict of (int, int) to Meeting
+        ZᵀZ of every two groupings, where their levels meet.
+    plan : Plan
+        In which order the groupings after the first are eliminated.
     cross : CrossBlock or None
         Z₁ᵀZ_rest, where there is a second grouping.
-    A00 : ndarray, shape (m, m)
-        Cross-products of [Z_rest X y], m = q_rest + p + 1.
     root, inverse_root : ndarray, shape (ℓ, S, S)
-        R_j with A_j = R_jᵀR_j, and its pseudo-inverse.
+        R_j with R_jᵀR_j the diagonal blocks of the first grouping, and its pseudo-inverse.
     total_ss : float
         Residual sum of squares without random effects.
-    within : ndarray, shape (m, m)
-        A00 within the levels of the first grouping: what its least-squares fit leaves.
+    within : ndarray
+        Cross-products of [Z_rest X y] within the levels of the first grouping, what its
+        least-squares fit leaves: a flat vector (see `Plan`).
     basis : ndarray, shape (n, p)
         Orthonormal basis of the (weighted) columns of X.
     response : ndarray, shape (n,)
         The (weighted) response, less what X takes of it.
-    Z1t, Z_rest_t : sparse array, shapes (q₁, n) and (q_rest, n)
-        Transposes of the (weighted) columns of Z; the second where there are more groupings.
+    Zt : list of sparse array, shape (ℓ·S, n)
+        Transposes of the (weighted) columns of Z.
     """
 
     def __init__(self, design: Design, theta: FloatArray | None = None) -> None:
@@ -108,56 +114,70 @@ class Blocks:
 
     def _multiply(self) -> None:
         """Everything that does not depend on y."""
-        weighted_Z = [
-            self.weigh(grouping.model_matrix @ grouping.basis) for grouping in self.groupings
+        groupings = self.groupings
+        Z = [self.weigh(grouping.model_matrix @ grouping.basis) for grouping in groupings]
+        self.Zt = [
+            random_matrix(grouping.codes, values, grouping.n_levels).T
+            for grouping, values in zip(groupings, Z, strict=True)
         ]
-        Z = [
-            random_matrix(grouping.codes, values, grouping.n_levels)
-            for grouping, values in zip(self.groupings, weighted_Z, strict=True)
+        self.own = [
+            level_products(grouping.codes, values, grouping.n_levels)
+            for grouping, values in zip(groupings, Z, strict=True)
         ]
-        q = self.q_rest = sum(grouping.n_effects for grouping in self.groupings[1:])
-        m = q + self.p + 1
-        self.A00 = np.zeros((m, m))
-        self.A00[q:-1, q:-1] = self.basis.T @ self.basis
-        self.cross = None
-        if self.groupings:
-            first = self.groupings[0]
-            self.Z1t = Z[0].T
-            self.A11 = level_products(first.codes, weighted_Z[0], weighted_Z[0], first.n_levels)
-            self.A10 = np.zeros((first.n_levels, first.width, self.p + 1))
-            self.A10[:, :, :-1] = (self.Z1t @ self.basis).reshape(*self.A10.shape[:2], -1)
-            self.root, self.inverse_root = _roots(self.A11)
-        if q:
-            rest = sparse.hstack(Z[1:], format="csr")
-            self.Z_rest_t = rest.T
-            self.A00[:q, :q] = (rest.T @ rest).toarray()
-            self.A00[:q, q:-1] = rest.T @ self.basis
-            self.A00[q:-1, :q] = self.A00[:q, q:-1].T
-            self.cross = CrossBlock(first, weighted_Z[0], rest)
+        self.dense = [np.zeros((g.n_levels, g.width, self.p + 1)) for g in groupings]
+        for dense, Zt in zip(self.dense, self.Zt, strict=True):
+            dense[:, :, :-1] = (Zt @ self.basis).reshape(dense[:, :, :-1].shape)
+        self.meetings = {
+            (g, h): meet(groupings[g], Z[g], groupings[h], Z[h])
+            for g, h in combinations(range(len(groupings)), 2)
+        }
+        with_first = [self.meetings[0, h] for h in range(1, len(groupings))]
+        self.plan = Plan(groupings, with_first, self.p + 1)
+        self.cross = CrossBlock(groupings[0], with_first, self.plan) if with_first else None
+        if groupings:
+            self.root, self.inverse_root = _roots(self.own[0])
         self._within_basis = self._within_levels(self.basis)
-        self.within = self.A00.copy()
-        products = self.within[q:-1, q:-1] = self._within_basis.T @ self._within_basis
+        products = self._within_basis.T @ self._within_basis
         shares, axes = np.linalg.eigh(products)
         self._within_inverse = (
             axes * np.where(shares > SHIFTED, 1 / np.maximum(shares, SHIFTED), 0.0) @ axes.T
         )
+        self.within = np.zeros(self.plan.size)
+        self.plan.corner(self.within)[:-1, :-1] = products
+        self._fill_rest()
+
+    def _fill_rest(self) -> None:
+        """What the levels of the first grouping leave of Z_restᵀ[Z_rest X]."""
+        plan, later = self.plan, enumerate(self.groupings[1:], start=1)
+        for (g, grouping), places in zip(later, plan.columns, strict=True):
+            row, column = np.triu_indices(grouping.width)
+            self._place(places[:, row], places[:, column], self.own[g][:, row, column])
+            borders = plan.border_positions(places.ravel())
+            self.within[borders[:, :-1]] = self.Zt[g] @ self._within_basis
+        for (g, h), meeting in self.meetings.items():
+            if g:
+                one = plan.columns[g - 1][meeting.level][:, :, None]
+                two = plan.columns[h - 1][meeting.other][:, None, :]
+                self._place(np.minimum(one, two), np.maximum(one, two), meeting.blocks)
         if self.cross is not None:
             squares = self.inverse_root @ self.inverse_root.transpose(0, 2, 1)
-            self.within[:q, :q] -= self.cross.gram(squares)
-            self.within[:q, q:-1] = self.Z_rest_t @ self._within_basis
-            self.within[q:-1, :q] = self.within[:q, q:-1].T
+            self.cross.add_gram(self.within, squares, -1.0)
+
+    def _place(self, one: IntArray, two: IntArray, values: FloatArray) -> None:
+        self.within[self.plan.positions(one.ravel(), two.ravel())] = values.ravel()
 
     def _within_levels(self, columns: FloatArray) -> FloatArray:
         """What is left of the columns beside the first grouping."""
         if not self.groupings:
             return columns
-        sums = (self.Z1t @ columns).reshape(*self.A11.shape[:2], columns.shape[1])
+        Zt = self.Zt[0]
+        sums = (Zt @ columns).reshape(*self.own[0].shape[:2], columns.shape[1])
         fitted = self.inverse_root @ (self.inverse_root.transpose(0, 2, 1) @ sums)
-        return columns - self.Z1t.T @ fitted.reshape(self.Z1t.shape[0], columns.shape[1])
+        return columns - Zt.T @ fitted.reshape(Zt.shape[0], columns.shape[1])
 
     def _refuse_absorbed(self) -> None:
         """Refuse random effects that the fixed effects already hold, level by level."""
-        products = zip(self.groupings, self.own_products(), self.dense_products(), strict=True)
+        products = zip(self.groupings, self.own, self.dense, strict=True)
         for grouping, own, dense in products:
             columns = [(term, name) for term in grouping.terms for name in term.columns]
             totals = np.einsum("lss->s", own)
@@ -194,38 +214,25 @@ class Blocks:
         residual -= basis @ self._shift
         within = self._within_levels(residual[:, None])[:, 0]
         self.response = residual
-        q = self.q_rest
-        self.A00[q:-1, -1] = self.A00[-1, q:-1] = basis.T @ residual
-        self.A00[-1, -1] = residual @ residual
-        self.within[q:-1, -1] = self.within[-1, q:-1] = self._within_basis.T @ within
-        self.within[-1, -1] = within @ within
-        if q:
-            self.A00[:q, -1] = self.A00[-1, :q] = self.Z_rest_t @ residual
-            self.within[:q, -1] = self.within[-1, :q] = self.Z_rest_t @ within
-        if self.groupings:
-            self.A10[:, :, -1] = (self.Z1t @ residual).reshape(self.A10.shape[:2])
+        corner = self.plan.corner(self.within)
+        corner[:-1, -1] = corner[-1, :-1] = self._within_basis.T @ within
+        corner[-1, -1] = within @ within
+        for dense, Zt in zip(self.dense, self.Zt, strict=True):
+            dense[:, :, -1] = (Zt @ residual).reshape(dense.shape[:2])
+        for places, Zt in zip(self.plan.columns, self.Zt[1:], strict=True):
+            self.within[self.plan.border[places.ravel()] + self.p] = Zt @ within
         close(self)
-
-    def own_products(self) -> list[FloatArray]:
-        """The diagonal blocks of ZᵀZ of each grouping, shape (ℓ, S, S)."""
-        later = [diagonal_blocks(self.A00[span, span], g) for g, span in self.spans]
-        return [self.A11, *later] if self.groupings else []
-
-    def dense_products(self) -> list[FloatArray]:
-        """Zᵀ[X y] of each grouping, shape (ℓ, S, p+1)."""
-        later = [
-            self.A00[span, self.q_rest :].reshape(g.n_levels, g.width, -1) for g, span in self.spans
-        ]
-        return [self.A10, *later] if self.groupings else []
 
     def cross_products(self, g: int, h: int) -> sparse.csr_array:
         """Z_gᵀZ_h of two groupings, shape (ℓ_g·S_g, ℓ_h·S_h)."""
-        if h == 0:
+        if h < g:
             return sparse.csr_array(self.cross_products(h, g).T)
-        columns = self.spans[h - 1][1]
-        if g == 0 and self.cross is not None:
-            return sparse.csr_array(self.cross.matrix[:, columns])
-        return sparse.csr_array(self.A00[self.spans[g - 1][1], columns])
+        meeting, one, other = self.meetings[g, h], self.groupings[g], self.groupings[h]
+        counts = np.bincount(meeting.level, minlength=one.n_levels)
+        pointers = np.concatenate([[0], np.cumsum(counts)])
+        return sparse.bsr_array(
+            (meeting.blocks, meeting.other, pointers), shape=(one.n_effects, other.n_effects)
+        ).tocsr()
 
     @cached_property
     def log_det_X(self) -> float:
@@ -236,47 +243,48 @@ class Blocks:
         return float(np.log(np.abs(np.diag(R))).sum())
 
     @cached_property
-    def spans(self) -> list[tuple[Grouping, slice]]:
-        """The groupings after the first, each with its rows in A00."""
-        later = self.groupings[1:]
-        ends = np.cumsum([0, *(grouping.n_effects for grouping in later)]).tolist()
-        return [(g, slice(*ends[k : k + 2])) for k, g in enumerate(later)]
+    def _moment_equations(self) -> MomentEquations:
+        fixed = [products[:, :, :-1] for products in self.dense]
+        return MomentEquations(self.own, fixed, self.cross_products, self.n - self.p)
 
     @cached_property
-    def _moment_equations(self) -> MomentEquations:
-        fixed = [products[:, :, :-1] for products in self.dense_products()]
-        return MomentEquations(self.own_products(), fixed, self.cross_products, self.n - self.p)
+    def columns(self) -> Columns | None:
+        """[Z_rest X y] themselves, where they are few: their cross-products may be too rough."""
+        few = self.n * self.plan.m_tail <= MAX_NUMBERS
+        if not self.groupings or self.plan.rounds or not few:
+            return None
+        y = self.design.y if self.offset is None else self.design.y - self.offset
+        residual = self.weigh(y) - self.basis @ self.ols
+        rest = [Zt.toarray().T for Zt in self.Zt[1:]]
+        columns = np.column_stack([*rest, self.basis, residual])
+        levels = (self.Zt[0] @ columns).reshape(*self.own[0].shape[:2], -1)
+        return Columns(self.root, self.inverse_root, self._within_levels(columns), levels)
 
     def moment_templates(self) -> list[FloatArray]:
         """Moment estimates of the scaled templates; their equations serve every response."""
-        scores = [
-            products[:, :, -1] + products[:, :, :-1] @ self._shift
-            for products in self.dense_products()
-        ]
+        scores = [products[:, :, -1] + products[:, :, :-1] @ self._shift for products in self.dense]
         return self._moment_equations.templates(scores, self.total_ss)
 
     def with_response(self, y: FloatArray) -> Blocks:
         """The same design with another response."""
         other = object.__new__(Blocks)
         vars(other).update(vars(self), design=self.design.with_response(y))
-        other.A00, other.within = self.A00.copy(), self.within.copy()
-        if self.groupings:
-            other.A10 = self.A10.copy()
+        vars(other).pop("columns", None)
+        other.within = self.within.copy()
+        other.dense = [products.copy() for products in self.dense]
         other._set_response(other.design.y)
         return other
 
-    def gram(self, weights: FloatArray) -> FloatArray:
-        """Σ_j A_j0ᵀ W_j A_j0 for symmetric weights W_j, shape (ℓ, S, S): shape of A00."""
-        q = self.q_rest
-        weighted = weights @ self.A10
-        gram = np.empty_like(self.A00)
-        rows = self.A10.reshape(-1, self.p + 1)
-        gram[q:, q:] = rows.T @ weighted.reshape(rows.shape)
+    def add_gram(self, flat: FloatArray, weights: FloatArray) -> None:
+        """Add Σ_j A_j0ᵀ W_j A_j0 for weights W_j ≥ 0 of the first grouping, shape (ℓ, S, S)."""
+        dense = self.dense[0]
+        weighted = weights @ dense
+        rows = dense.reshape(-1, self.p + 1)
+        self.plan.corner(flat)[...] += rows.T @ weighted.reshape(rows.shape)
         if self.cross is not None:
-            gram[:q, :q] = self.cross.gram(weights)
-            gram[:q, q:] = self.cross.project(weighted)
-            gram[q:, :q] = gram[:q, q:].T
-        return gram
+            self.cross.add_gram(flat, weights)
+            every = self.plan.border[:, None] + np.arange(self.p + 1)
+            flat[every] += self.cross.project(weighted)
 
     def gather(self, templates: Sequence[FloatArray]) -> FloatArray:
         """The entries of θ, shape (…, k), out of one (…, S, S) matrix for each grouping."""
@@ -323,18 +331,21 @@ class Blocks:
         """
         names = [grouping.name for grouping in self.groupings] + ["fixed, y"]
         sizes = [grouping.n_effects for grouping in self.groupings] + [self.p + 1]
-        rows = []
-        for i, (name, size) in enumerate(zip(names, sizes, strict=True)):
-            kinds = [
-                "diagonal" if i == j == 0 and self.groupings else "dense" for j in range(i + 1)
-            ]
-            if self.cross is not None and 0 < i < len(self.groupings):
-                kinds[0] = "sparse"
-            if self.groupings and i == 0 and self.groupings[0].width > 1:
-                kinds[0] = "block-diagonal"
-            rows.append([f"{name} ({size})", *kinds])
+        rows = [
+            [f"{name} ({size})", *(self._kind(i, j) for j in range(i + 1))]
+            for i, (name, size) in enumerate(zip(names, sizes, strict=True))
+        ]
         width = max(len(cell) for row in rows for cell in row)
         return "\n".join("  ".join(cell.ljust(width) for cell in row).rstrip() for row in rows)
+
+    def _kind(self, i: int, j: int) -> str:
+        """The kind of the block of groupings i ≥ j in the factor."""
+        in_tail = {len(self.groupings), *(g for g, _, _ in self.plan.tail_spans)}
+        if i == len(self.groupings) or {i, j} <= in_tail:
+            return "dense"
+        if i != j or i in in_tail or sum(each.grouping == i for each in self.plan.rounds) > 1:
+            return "sparse"
+        return "diagonal" if self.groupings[i].width == 1 else "block-diagonal"
 
 
 def _lower(templates: FloatArray) -> FloatArray:

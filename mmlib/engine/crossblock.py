@@ -1,47 +1,43 @@
-"""Where two groupings meet: Z₁ᵀZ of the others, and what eliminating the first does to the rest."""
+"""Where the first grouping meets the others, and what eliminating it does to the rest."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import blas
 
 from mmlib.arrays import FloatArray, IntArray
+from mmlib.engine.elimination import Meeting, Plan, pairs_within
 from mmlib.engine.grouping import Grouping
 
 MAX_PAIRS = 3 * 10**7
 """Above this many stored products, the Schur complement is left to dense BLAS."""
 
 
-def level_products(
-    codes: IntArray, left: FloatArray, right: FloatArray, n_levels: int
-) -> FloatArray:
-    """Sum of ``left[i]ᵀ right[i]`` over the rows of each level, shape (ℓ, S, T)."""
-    products = np.empty((n_levels, left.shape[1], right.shape[1]))
-    for s in range(left.shape[1]):
-        for t in range(right.shape[1]):
-            products[:, s, t] = np.bincount(codes, left[:, s] * right[:, t], n_levels)
-    return products
-
-
 class CrossBlock:
-    """Z₁ᵀZ_rest, stored where a level of the first grouping meets a column of the others.
+    """Z₁ᵀZ_rest, stored where a level of the first grouping meets a place of the others.
 
     Eliminating the first grouping subtracts ``G(W) = Σ_j A_jᵀ W_j A_j`` from the rest. G is linear
     in the small matrices W_j, and which products it adds up never changes: they are multiplied
     once and kept as one sparse matrix, so that each new θ costs a sparse matrix times a vector.
     """
 
-    def __init__(self, first: Grouping, values: FloatArray, rest: sparse.csr_array) -> None:
-        self.n_levels, self.width, self.q = first.n_levels, first.width, rest.shape[1]
-        entries = rest.tocoo()
-        cells, inverse = np.unique(
-            first.codes[entries.row] * self.q + entries.col, return_inverse=True
-        )
-        self.level, self.column = np.divmod(cells, self.q)
-        left, ones = values[entries.row] * entries.data[:, None], np.ones((len(inverse), 1))
-        self.cells = level_products(inverse, left, ones, len(cells))[:, :, 0]
+    def __init__(self, first: Grouping, meetings: Sequence[Meeting], plan: Plan) -> None:
+        self.plan = plan
+        self.n_levels, self.width, self.q = first.n_levels, first.width, plan.q
+        levels, columns, cells = [], [], []
+        for meeting, places in zip(meetings, plan.columns, strict=True):
+            breadth = places.shape[1]
+            levels.append(np.repeat(meeting.level, breadth))
+            columns.append(places[meeting.other].ravel())
+            cells.append(meeting.blocks.transpose(0, 2, 1).reshape(-1, self.width))
+        level, column = np.concatenate(levels), np.concatenate(columns)
+        order = np.lexsort((column, level))
+        self.level, self.column = level[order], column[order]
+        self.cells: FloatArray = np.concatenate(cells)[order]
         rows = self.level[:, None] * self.width + np.arange(self.width)
         self.matrix = sparse.coo_array(
             (self.cells.ravel(), (rows.ravel(), np.repeat(self.column, self.width))),
@@ -50,51 +46,58 @@ class CrossBlock:
         self.pairs = list(combinations_with_replacement(range(self.width), 2))
         counts = np.bincount(self.level, minlength=self.n_levels)
         n_products = int((counts * (counts + 1) // 2).sum()) * len(self.pairs)
-        self._products = self._pair_products(counts) if n_products <= MAX_PAIRS else None
+        self._products: sparse.csr_array | None = None
+        if n_products <= MAX_PAIRS or plan.rounds:
+            self._multiply_pairs(counts)
 
-    def _pair_products(self, counts: IntArray) -> sparse.csr_array:
-        """Matrix from the W_j (upper triangles, pair after pair) to the upper triangle of G."""
-        last = np.cumsum(counts)[self.level]
-        partners = last - np.arange(len(self.level))
-        one = np.repeat(np.arange(len(self.level)), partners)
-        starts = np.cumsum(partners) - partners
-        two = one + np.arange(len(one)) - np.repeat(starts, partners)
-        cell = self.column[one] * self.q + self.column[two]
-        occurs = np.zeros(self.q * self.q, dtype=bool)
-        occurs[cell] = True
-        place = np.flatnonzero(occurs)
-        position = (np.cumsum(occurs, dtype=np.int32) - 1)[cell]  # np.unique would sort
-        self._upper = place
-        self._lower = (place % self.q) * self.q + place // self.q
+    def _multiply_pairs(self, counts: IntArray) -> None:
+        """Matrix from the W_j (upper triangles, pair after pair) to the numbers that change."""
+        one, two = pairs_within(counts)
+        position = self.plan.positions(self.column[one], self.column[two])
+        occurs = np.zeros(self.plan.size, dtype=bool)
+        occurs[position] = True
+        self._targets = np.flatnonzero(occurs)
+        row = (np.cumsum(occurs, dtype=np.intp) - 1)[position]  # np.unique would sort
+        diagonal = np.zeros(self.plan.size, dtype=bool)
+        diagonal[position[one == two]] = True
+        self._twice = np.where(diagonal[self._targets], 1.0, 2.0)
         blocks = []
         for s, t in self.pairs:
             products = self.cells[one, s] * self.cells[two, t]
             if s != t:
                 products += self.cells[one, t] * self.cells[two, s]
-            shape = (len(place), self.n_levels)
-            blocks.append(sparse.csr_array((products, (position, self.level[one])), shape=shape))
-        return blocks[0] if len(blocks) == 1 else sparse.csr_array(sparse.hstack(blocks))
+            shape = (len(self._targets), self.n_levels)
+            blocks.append(sparse.csr_array((products, (row, self.level[one])), shape=shape))
+        self._products = blocks[0] if len(blocks) == 1 else sparse.csr_array(sparse.hstack(blocks))
 
-    def gram(self, W: FloatArray) -> FloatArray:
-        """G(W) = Σ_j A_jᵀ W_j A_j, shape (q_rest, q_rest)."""
-        if self._products is None:
-            dense = self.matrix.toarray()
-            weighted = (W @ dense.reshape(self.n_levels, self.width, self.q)).reshape(dense.shape)
-            return dense.T @ weighted
-        total = self._products @ np.concatenate([W[:, s, t] for s, t in self.pairs])
-        gram = np.zeros(self.q * self.q)
-        gram[self._upper] = total
-        gram[self._lower] = total
-        return gram.reshape(self.q, self.q)
+    def add_gram(self, flat: FloatArray, W: FloatArray, sign: float = 1.0) -> None:
+        """Add ±G(W) to a flat vector."""
+        if self._products is not None:
+            total = self._products @ np.concatenate([W[:, s, t] for s, t in self.pairs])
+            flat[self._targets] += sign * total
+            return
+        sizes, vectors = np.linalg.eigh(W)
+        half = vectors * np.sqrt(np.abs(sizes))[:, None]
+        for direction in (1.0, -1.0):
+            part = half * (direction * sizes > 0)[:, None]
+            if part.any():
+                self._add_squares(flat, part, sign * direction)
 
-    def gram_adjoint(self, K: FloatArray) -> FloatArray:
-        """The A_j K A_jᵀ, shape (ℓ, S, S): the derivative of ⟨K, G(W)⟩ for a symmetric K."""
+    def _add_squares(self, flat: FloatArray, half: FloatArray, sign: float) -> None:
+        """Add ±G(half·halfᵀ) by the symmetric kernel of BLAS, to the upper triangle."""
+        dense = self.matrix.toarray().reshape(self.n_levels, self.width, self.q)
+        rows = (half.transpose(0, 2, 1) @ dense).reshape(self.matrix.shape)
+        gram = blas.dsyrk(sign, rows.T, lower=1)  # lower in Fortran's order is upper in ours
+        self.plan.tail(flat)[: self.q, : self.q] += gram.T
+
+    def gram_adjoint(self, flat: FloatArray) -> FloatArray:
+        """The A_j K A_jᵀ, shape (ℓ, S, S), for K in a flat vector: the derivative of ⟨K, G(W)⟩."""
         if self._products is None:
             dense = self.matrix.toarray()
             shape = (self.n_levels, self.width, self.q)
+            K = self.plan.tail(flat)[: self.q, : self.q]
             return (dense @ K).reshape(shape) @ dense.reshape(shape).transpose(0, 2, 1)
-        weights = K.ravel()[self._upper]
-        weights[self._upper != self._lower] *= 2
+        weights = flat[self._targets] * self._twice
         packed = (self._products.T @ weights).reshape(len(self.pairs), self.n_levels)
         adjoint = np.empty((self.n_levels, self.width, self.width))
         for (s, t), values in zip(self.pairs, packed, strict=True):

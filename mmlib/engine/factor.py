@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import lapack
@@ -10,12 +12,19 @@ from scipy.linalg import lapack
 from mmlib.arrays import FloatArray
 from mmlib.design.terms import templates
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.grouping import Grouping, diagonal_blocks
+from mmlib.engine.elimination import Plan, Round
+from mmlib.engine.reflections import Reduced
 from mmlib.errors import DataError
 from mmlib.frozen import close
 
 NOTHING_LEFT = 1e-8
-"""Residuals below this share of those of the fixed effects alone are lost in rounding."""
+"""Residuals below this share of those of the fixed effects alone are lost in cross-products,"""
+
+NOTHING_AT_ALL = 1e-12
+"""and below this one in the columns themselves."""
+
+ROUGH = 1e-11
+"""Beyond this rounding the factor comes from the columns, if they are few."""
 
 LARGE = 1e3
 """Templates with entries above this are factored by singular values, which takes longer."""
@@ -40,111 +49,202 @@ class Modes:
     b: list[FloatArray]
 
 
+@dataclass(frozen=True, eq=False)
+class Eliminated:
+    """A round that is gone: what it was, and what it has become.
+
+    Attributes
+    ----------
+    D, A, B : ndarray, shapes (n, S, S), (cells, S), (n, S, p+1)
+        Its diagonal blocks, cells and border when it went.
+    W, N, shrink : ndarray, shape (n, S, S)
+        λF⁻¹λᵀ, λF⁻¹ and I − DW, with F = λᵀDλ + I.
+    log_det : float
+        Σ log|F|.
+    """
+
+    D: FloatArray
+    A: FloatArray
+    B: FloatArray
+    W: FloatArray
+    N: FloatArray
+    shrink: FloatArray
+    log_det: float
+
+
+@dataclass(frozen=True, eq=False)
+class Covariances:
+    """Var(b | y)/σ², or Var(b̂ − b, β̂)/σ², where the engine needs it (Takahashi et al. 1973).
+
+    Attributes
+    ----------
+    flat : ndarray
+        As `Plan` keeps numbers; zeros for y, and for X where β is taken as known.
+    spreads : list of ndarray, shape (n, S, S)
+        A_j K A_jᵀ of the levels of each round, K being the covariance of what they meet.
+    tail_slopes : list of ndarray, shape (S, S)
+        Derivative of the log-determinant in the template of each grouping of the tail.
+    """
+
+    flat: FloatArray
+    spreads: list[FloatArray]
+    tail_slopes: list[FloatArray]
+
+
+class Solution(NamedTuple):
+    """What the back-solves give.
+
+    Attributes
+    ----------
+    negative : ndarray, shape (q_rest + p + 1,)
+        (−b, −β̃, 1), with the effects after the first grouping by their places.
+    scores : list of ndarray, shape (n, S)
+        For the first grouping and each round A_j(−b, −β̃, 1), of which its modes are W_j times.
+    tail : ndarray
+        (u, β̃) of the tail, b = Bu.
+    """
+
+    negative: FloatArray
+    scores: list[FloatArray]
+    tail: FloatArray
+
+
 class Factor:
     """Blocked Cholesky factor of Ω(θ): log-determinants, residual sum of squares, back-solves.
 
     With λ, A_j the template and cross-products of level j of the first grouping,
 
-        F_j = λᵀA_jλ + I,   W_j = λ F_j⁻¹ λᵀ,   T = A00 − Σ_j A_j0ᵀ W_j A_j0,   S = BᵀTB + I,
+        F_j = λᵀA_jλ + I,   W_j = λ F_j⁻¹ λᵀ,   T = A00 − Σ_j A_j0ᵀ W_j A_j0.
 
-    where B applies the templates of the other groupings and leaves X and y as they are. All of it,
-    the templates included, is for the scaled columns of Z. The difference in T would lose digits
-    where λ is large; with A_j = R_jᵀR_j, and `within` what each level leaves of A00, it is the sum
+    T is what is left for the other groupings, X and y. It has the form of A00, so that further
+    groupings go in the same way, round after round (see `mmlib.engine.elimination`). Of the tail
+    S = BᵀTB + I is factored, where B applies the templates and leaves X and y as they are. All of
+    it, the templates included, is for the scaled columns of Z. The difference in T would lose
+    digits where λ is large; with A_j = R_jᵀR_j, and `within` what each level leaves of A00, it is
 
         T = within + Σ_j A_j0ᵀ U_j A_j0,   U_j = A_j⁺ − W_j = R_j⁺ (R_jλλᵀR_jᵀ + I)⁻¹ R_j⁺ᵀ.
 
     Attributes
     ----------
+    rounds : list of (Round, Eliminated)
+    flat : ndarray
+        Each round as it was when it went, and the tail (see `mmlib.engine.elimination.Plan`).
+    T : ndarray, shape (m, m)
+        The tail before it is factored.
+    L : ndarray, shape (m, m)
+        Its factor, lower triangular.
     rounding : float
         How well the residual sum of squares is known, relative to it.
     """
 
     def __init__(self, blocks: Blocks, templates: list[FloatArray]) -> None:
-        self.blocks = blocks
+        self.blocks, self.plan = blocks, blocks.plan
         self.templates = templates
-        q, p = blocks.q_rest, blocks.p
-        T = blocks.within.copy()
+        p, q = blocks.p, self.plan.q_tail
+        flat = self.flat = blocks.within.copy()
         self.log_det_Z = 0.0
         if blocks.groupings:
             self.log_det_Z, self.N, self.U = _eliminate(blocks, self.templates[0])
             self.W = self.N @ self.templates[0].T
-            T += blocks.gram(self.U)
-        self.TB = self._columns_times(T)
-        S = self._times_rows(self.TB)
+            blocks.add_gram(flat, self.U)
+        before = np.diag(self.plan.corner(flat)).copy()
+        self.rounds: list[tuple[Round, Eliminated]] = []
+        for each in self.plan.rounds:
+            gone = _eliminate_round(each, self.plan, flat, self.templates[each.grouping])
+            self.rounds.append((each, gone))
+            self.log_det_Z += gone.log_det
+        self.T = mirror_upper(self.plan.tail(flat))
+        S = self._times_rows(self._columns_times(self.T.copy()))
         S.flat[: q * len(S) : len(S) + 1] += 1.0
-        before = np.diag(S)[q:].copy()
         self.L, info = lapack.dpotrf(S.T, lower=1, overwrite_a=1)  # S is symmetric: no copy
-        diagonal = np.diag(self.L)
-        if info > 0 or diagonal[-1] <= NOTHING_LEFT * np.sqrt(blocks.total_ss):
+        diagonal, least = np.diag(self.L), NOTHING_LEFT
+        broken = info > 0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss)
+        self.rounding = 1.0 if broken else EPSILON * float((before / diagonal[q:] ** 2).max())
+        self.reduced = self._reduced() if self.rounding > ROUGH else None
+        if self.reduced is not None:
+            self.L, self.rounding = self.reduced.L, self.reduced.rounding
+            diagonal, least = np.diag(self.L), NOTHING_AT_ALL
+        if self.rounding == 1.0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss):
             raise BreakdownError(BREAKDOWN)
-        self.rounding = EPSILON * float((before / diagonal[q:] ** 2).max())
         self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
         close(self)
 
+    def _reduced(self) -> Reduced | None:
+        """The same factor by reflections of the columns, where they are few."""
+        if self.blocks.columns is None:
+            return None
+        reduced = Reduced(self.blocks.columns, self.templates[0])
+        reduced.reduce(self._columns_times(reduced.root.copy()), self.plan.q_tail)
+        return reduced
+
     def __reduce__(self) -> tuple[type[Factor], tuple[Blocks, list[FloatArray]]]:
         return Factor, (self.blocks, self.templates)
 
     def _columns_times(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
-        """`matrix` times B (or Bᵀ): each column block of a later grouping times its template."""
-        product = matrix.copy()
-        for grouping, lam, span in self.later():
-            if grouping.width == 1:
-                product[:, span] *= lam[0, 0]
+        """`matrix` times B (or Bᵀ), in place: the columns of the tail times their templates."""
+        for g, _, span in self.plan.tail_spans:
+            lam, width = self.templates[g], len(self.templates[g])
+            if width == 1:
+                matrix[:, span] *= lam[0, 0]
             else:
-                blocks = matrix[:, span].reshape(len(matrix), grouping.n_levels, grouping.width)
-                product[:, span] = (blocks @ (lam.T if transposed else lam)).reshape(
-                    len(matrix), -1
-                )
-        return product
+                blocks = matrix[:, span].reshape(len(matrix), -1, width)
+                matrix[:, span] = (blocks @ (lam.T if transposed else lam)).reshape(len(matrix), -1)
+        return matrix
 
     def _times_rows(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
-        """Bᵀ (or B) times `matrix`: the same for its row blocks."""
-        product = matrix.copy()
-        for grouping, lam, span in self.later():
-            if grouping.width == 1:
-                product[span] *= lam[0, 0]
+        """Bᵀ (or B) times `matrix`, in place: the same for its rows."""
+        for g, _, span in self.plan.tail_spans:
+            lam, width = self.templates[g], len(self.templates[g])
+            if width == 1:
+                matrix[span] *= lam[0, 0]
             else:
-                blocks = matrix[span].reshape(grouping.n_levels, grouping.width, -1)
-                product[span] = ((lam if transposed else lam.T) @ blocks).reshape(
-                    grouping.n_effects, -1
+                blocks = matrix[span].reshape(-1, width, matrix.shape[1])
+                matrix[span] = ((lam if transposed else lam.T) @ blocks).reshape(
+                    -1, matrix.shape[1]
                 )
-        return product
-
-    def later(self) -> list[tuple[Grouping, FloatArray, slice]]:
-        """The groupings after the first, each with its template and its columns in S."""
-        return [
-            (grouping, lam, span)
-            for (grouping, span), lam in zip(self.blocks.spans, self.templates[1:], strict=True)
-        ]
+        return matrix
 
     def fixed_factor(self) -> FloatArray:
         """L_X in the orthonormal basis of X, lower triangular, shape (p, p)."""
-        q, p = self.blocks.q_rest, self.blocks.p
+        q, p = self.plan.q_tail, self.blocks.p
         return self.L[q : q + p, q : q + p]
 
-    def coefficients(self) -> FloatArray:
-        """Solution (u_rest, β̃) of the penalized least-squares problem, from the last row of L."""
-        return _solve_lower_transposed(self.L[:-1, :-1], self.L[-1, :-1])
+    @cached_property
+    def solution(self) -> Solution:
+        """The solution of the penalized least-squares problem, from the last row of L."""
+        blocks, plan, q = self.blocks, self.plan, self.plan.q_tail
+        tail = _solve_lower_transposed(self.L[:-1, :-1], self.L[-1, :-1])
+        negative = np.empty(plan.q + blocks.p + 1)
+        negative[plan.q :] = np.append(-tail[q:], 1.0)
+        b = self._times_rows(tail[:q, None].copy(), transposed=True)
+        negative[plan.q - q : plan.q] = -b[:, 0]
+        scores: list[FloatArray] = []
+        for each, gone in reversed(self.rounds):
+            score = gone.B @ negative[plan.q :]
+            if len(gone.A):
+                score += each.by_level @ (gone.A * negative[each.column, None])
+            negative[each.start : each.stop] = -np.einsum("lst,lt->ls", gone.W, score).ravel()
+            scores.insert(0, score)
+        if blocks.groupings:
+            score = blocks.dense[0] @ negative[plan.q :]
+            if blocks.cross is not None:
+                score += blocks.cross.lift(negative[: plan.q, None])[:, :, 0]
+            scores.insert(0, score)
+        return Solution(negative, scores, tail)
 
     def modes(self) -> Modes:
         """Fixed effects (in the orthonormal basis) and conditional modes of the random effects."""
-        blocks = self.blocks
-        solution = self.coefficients()
-        beta = solution[blocks.q_rest :]
-        b = [
-            solution[span].reshape(grouping.n_levels, grouping.width) @ lam.T
-            for grouping, lam, span in self.later()
-        ]
-        if blocks.groupings:
-            score = blocks.A10 @ np.append(-beta, 1.0)
-            if blocks.cross is not None:
-                b_rest = np.concatenate([modes.ravel() for modes in b])
-                score -= blocks.cross.lift(b_rest[:, None])[:, :, 0]
-            b.insert(0, np.einsum("lst,lt->ls", self.W, score))
-        bases = [grouping.basis for grouping in blocks.groupings]
-        return Modes(beta, [scaled @ basis.T for scaled, basis in zip(b, bases, strict=True)])
+        negative, scores, _ = self.solution
+        b = [-negative[places] for places in self.plan.columns]
+        if self.blocks.groupings:
+            b.insert(0, np.einsum("lst,lt->ls", self.W, scores[0]))
+        bases = [grouping.basis for grouping in self.blocks.groupings]
+        return Modes(
+            -negative[self.plan.q : -1],
+            [scaled @ basis.T for scaled, basis in zip(b, bases, strict=True)],
+        )
 
     def conditional_variances(self, *, beta_estimated: bool) -> list[FloatArray]:
         """Diagonal blocks, shape (ℓ, S, S), of the variance of each grouping's effects, over σ².
@@ -152,64 +252,112 @@ class Factor:
         With `beta_estimated` the uncertainty of β̂ is added: the prediction-error variance
         (Henderson 1975) instead of the variance given y and β.
         """
-        blocks = self.blocks
-        size = blocks.q_rest + (blocks.p if beta_estimated else 0)
-        K = self.congruence(self.inverse(size))
-        variances = []
-        for grouping, _, span in self.later():
-            variances.append(diagonal_blocks(K[span, span], grouping))
-        if blocks.groupings:
-            spread = self.level_adjoint(K) if size else np.zeros_like(self.W)
-            variances.insert(0, self.W + self.W @ spread @ self.W)
-        bases = [grouping.basis for grouping in blocks.groupings]
+        known = self.covariances(beta_estimated=beta_estimated)
+        groupings = self.blocks.groupings
+        variances = [np.empty((g.n_levels, g.width, g.width)) for g in groupings]
+        if groupings:
+            variances[0] = self.W + self.W @ known.spreads[0] @ self.W
+        for each in self.plan.rounds:
+            variances[each.grouping][each.levels] = each.views(known.flat)[0]
+        tail = self.plan.tail(known.flat)
+        for g, levels, span in self.plan.tail_spans:
+            shape = (len(levels), groupings[g].width)
+            variances[g][levels] = np.einsum("isit->ist", tail[span, span].reshape(shape * 2))
+        bases = [grouping.basis for grouping in groupings]
         return [basis @ V @ basis.T for V, basis in zip(variances, bases, strict=True)]
 
-    def congruence(self, matrix: FloatArray) -> FloatArray:
-        """B times a symmetric `matrix` times Bᵀ."""
-        return self._times_rows(self._columns_times(matrix, transposed=True), transposed=True)
+    def covariances(self, *, beta_estimated: bool) -> Covariances:
+        """The covariances that the engine needs, from the tail back to the first grouping."""
+        blocks, plan = self.blocks, self.plan
+        p = blocks.p if beta_estimated else 0
+        flat = np.zeros(plan.size)
+        tail_slopes = self._invert_tail(flat, plan.q_tail + p)
+        spreads = [_recover(each, plan, gone, flat, p) for each, gone in reversed(self.rounds)]
+        spreads.reverse()
+        if blocks.groupings:
+            spreads.insert(0, self.first_spread(flat, p))
+        return Covariances(flat, spreads, tail_slopes)
 
-    def level_adjoint(self, K: FloatArray) -> FloatArray:
-        """A_j0 K A_j0ᵀ for each level j of the first grouping; K covers the leading rows of A00."""
-        blocks = self.blocks
-        q = blocks.q_rest
-        dense = blocks.A10[:, :, : len(K) - q]
-        adjoint = dense @ K[q:, q:] @ dense.transpose(0, 2, 1)
-        if blocks.cross is not None:
-            adjoint += blocks.cross.gram_adjoint(K[:q, :q])
-            mixed = blocks.cross.lift(K[:q, q:]) @ dense.transpose(0, 2, 1)
-            adjoint += mixed + mixed.transpose(0, 2, 1)
-        return adjoint
-
-    def inverse(self, size: int) -> FloatArray:
-        """Inverse of the leading `size` rows and columns of S."""
+    def _invert_tail(self, flat: FloatArray, size: int) -> list[FloatArray]:
+        """Put B S⁻¹ Bᵀ, of the leading `size` columns, into a flat vector; slopes of log|S|."""
+        K = self.plan.tail(flat)
         if size == 0:
-            return np.zeros((0, 0))
+            return []
         leading = np.array(self.L[:size, :size], order="F")
         inverse, _ = lapack.dpotri(leading, lower=1, overwrite_c=1)
-        return _mirror_lower(inverse)
+        K[:size, :size] = inverse.T
+        mirror_upper(K)
+        half = self._columns_times(K, transposed=True)
+        slopes = []
+        for g, levels, span in self.plan.tail_spans:
+            shape = (len(levels), self.blocks.groupings[g].width, size)
+            left, right = self.T[span, :size].reshape(shape), half[span, :size].reshape(shape)
+            slopes.append(2 * np.einsum("lsm,ltm->st", left, right))
+        self._times_rows(half, transposed=True)
+        return slopes
+
+    def tail_root(self, size: int) -> FloatArray:
+        """B L⁻ᵀ of the leading columns of the tail: their covariance is it times its transpose."""
+        leading = np.array(self.L[:size, :size], order="F")
+        if size:
+            leading, _ = lapack.dtrtri(leading, lower=1, overwrite_c=1)
+        return self._times_rows(np.ascontiguousarray(leading.T), transposed=True)
+
+    def first_spread(self, flat: FloatArray, p: int) -> FloatArray:
+        """A_j0 K A_j0ᵀ for each level j of the first grouping."""
+        blocks, plan = self.blocks, self.plan
+        dense = blocks.dense[0][:, :, :p]
+        spread = dense @ plan.corner(flat)[:p, :p] @ dense.transpose(0, 2, 1)
+        if blocks.cross is not None:
+            spread += blocks.cross.gram_adjoint(flat)
+            if p:
+                borders = flat[plan.border[:, None] + np.arange(p)]
+                mixed = blocks.cross.lift(borders) @ dense.transpose(0, 2, 1)
+                spread += mixed + mixed.transpose(0, 2, 1)
+        return spread
 
     def template_slopes(self, *, reml: bool, rss_weight: float) -> list[FloatArray]:
         """Derivative of ``log|Ω_Z| [+ log|Ω_X·Z|] + rss_weight·rss`` in each template, (S, S).
 
-        Each log-determinant is differentiated through S: with S̄ the derivative in S,
-        the derivative in T is K = B S̄ Bᵀ, in W_j it is −A_j0 K A_j0ᵀ, and the rest is the
-        product rule.
+        The derivative in T is K + rss_weight·rrᵀ, with K the covariances and r = (−b, −β, 1); so
+        that in W_j is −A_j(K + rss_weight·rrᵀ)A_jᵀ, and the rest is the product rule.
         """
-        blocks = self.blocks
-        m, q = len(self.L), blocks.q_rest
-        residual = np.append(-self.coefficients(), 1.0)
-        S_bar = np.outer(residual, residual) * rss_weight
-        size = q + (blocks.p if reml else 0)
-        S_bar[:size, :size] += self.inverse(size)
-
-        slopes = []
+        blocks, plan = self.blocks, self.plan
+        negative, scores, tail = self.solution
+        if self.reduced is not None:
+            size = plan.q_tail + (blocks.p if reml else 0)
+            residual = np.append(-tail, 1.0) * np.sqrt(rss_weight)
+            return self._slopes_by_reflections(self.reduced, size, residual)
+        slopes = [np.zeros((g.width, g.width)) for g in blocks.groupings]
+        known = self.covariances(beta_estimated=reml)
+        W_bars = [
+            -spread - rss_weight * score[:, :, None] * score[:, None, :]
+            for spread, score in zip(known.spreads, scores, strict=True)
+        ]
         if blocks.groupings:
-            W_bar = -self.level_adjoint(self.congruence(S_bar))
-            slopes.append(2 * (blocks.A11 @ (self.N + self.U @ (W_bar @ self.N))).sum(axis=0))
-        for grouping, _, span in self.later():
-            shape = (grouping.n_levels, grouping.width, m)
-            left, right = self.TB[span].reshape(shape), S_bar[span].reshape(shape)
-            slopes.append(2 * np.einsum("lsm,ltm->st", left, right))
+            N, W_bar = self.N, W_bars.pop(0)
+            slopes[0] += 2 * (blocks.own[0] @ (N + self.U @ (W_bar @ N))).sum(axis=0)
+        for (each, gone), W_bar in zip(self.rounds, W_bars, strict=True):
+            both = gone.D @ gone.N + gone.shrink @ (W_bar @ gone.N)
+            slopes[each.grouping] += 2 * both.sum(axis=0)
+        if plan.tail_spans:
+            pulled = self.T @ negative[plan.q - plan.q_tail :]
+        for (g, _, span), slope in zip(plan.tail_spans, known.tail_slopes, strict=True):
+            width = blocks.groupings[g].width
+            pull, push = pulled[span].reshape(-1, width), tail[span].reshape(-1, width)
+            slopes[g] += slope - 2 * rss_weight * pull.T @ push
+        return slopes
+
+    def _slopes_by_reflections(
+        self, reduced: Reduced, size: int, residual: FloatArray
+    ) -> list[FloatArray]:
+        """The same, from roots of S̄ and T: large numbers are not subtracted from each other."""
+        rows, fitted = reduced.slope_roots(size, residual)
+        slopes = [reduced.first_slope(fitted)]
+        for g, levels, span in self.plan.tail_spans:  # where there are columns, all are there
+            shape = (len(levels), self.blocks.groupings[g].width, -1)
+            left = (reduced.root[:, span].T @ fitted).reshape(shape)
+            slopes.append(2 * np.einsum("lsc,ltc->st", left, rows[:, span].T.reshape(shape)))
         return slopes
 
 
@@ -221,10 +369,63 @@ def factorize(blocks: Blocks, theta: FloatArray) -> Factor:
     return Factor(blocks, [g.to_scaled(g.assemble(by_term)) for g in blocks.groupings])
 
 
+def _eliminate_round(each: Round, plan: Plan, flat: FloatArray, lam: FloatArray) -> Eliminated:
+    """Take a round out of the flat vector, and its part out of what stays."""
+    D, A, B = each.views(flat)
+    for s, t in zip(*np.triu_indices(each.width, 1), strict=True):
+        D[:, t, s] = D[:, s, t]
+    F = lam.T @ D @ lam + np.eye(len(lam))
+    if len(lam) == 1:
+        log_det, shrink = float(np.log(F).sum()), 1 / F
+        N = lam / F
+        W = N @ lam.T
+    else:
+        log_det = float(np.linalg.slogdet(F)[1].sum())
+        N = lam @ np.linalg.inv(F)
+        W = N @ lam.T
+        shrink = np.eye(len(lam)) - D @ W
+    WB = W @ B
+    if len(A):
+        WA = np.einsum("kst,kt->ks", W[each.level], A)
+        products = np.einsum("ks,ks->k", A[each.one], WA[each.two])
+        flat[each.targets] -= np.bincount(each.label, products, len(each.targets))
+        border = np.einsum("ks,ksd->kd", A, WB[each.level])
+        flat[each.place_borders] -= each.by_place @ border
+    rows = B.reshape(-1, plan.n_dense)
+    plan.corner(flat)[...] -= rows.T @ WB.reshape(rows.shape)
+    return Eliminated(D, A, B, W, N, shrink, log_det)
+
+
+def _recover(each: Round, plan: Plan, gone: Eliminated, flat: FloatArray, p: int) -> FloatArray:
+    """Put the covariances of a round into a flat vector, from those of what goes later.
+
+    Returns A_j K A_jᵀ of its levels, shape (n, S, S).
+    """
+    A, B, W = gone.A, gone.B[:, :, :p], gone.W
+    diagonal, cells, border = each.views(flat)
+    with_beta = plan.corner(flat)[:p, :p] @ B.transpose(0, 2, 1)
+    spread = B @ with_beta
+    if len(A):
+        met = each.partners_times(flat, A)
+        if p:
+            borders = flat[each.cell_borders[:, None] + np.arange(p)]
+            met += np.einsum("kp,ksp->ks", borders, B[each.level])
+            reached = each.by_level @ (borders[:, :, None] * A[:, None, :]).reshape(len(A), -1)
+            through = reached.reshape(with_beta.shape)
+            with_beta += through
+            spread += B @ through
+        products = (A[:, :, None] * met[:, None, :]).reshape(len(A), -1)
+        spread += (each.by_level @ products).reshape(spread.shape)
+        cells[...] = -np.einsum("kst,kt->ks", W[each.level], met)
+    border[:, :, :p] = -W @ with_beta.transpose(0, 2, 1)
+    diagonal[...] = W + W @ spread @ W
+    return spread
+
+
 def _eliminate(blocks: Blocks, lam: FloatArray) -> tuple[float, FloatArray, FloatArray]:
     """Σ log|F_j|, N_j = λF_j⁻¹ and U_j of the first grouping."""
     if len(lam) == 1:
-        G = 1 + blocks.A11 * lam**2
+        G = 1 + blocks.own[0] * lam**2
         return float(np.log(G).sum()), lam / G, blocks.inverse_root**2 / G
     spread, half = blocks.root @ lam, blocks.inverse_root
     if np.abs(lam).max() > LARGE:  # sizes too different for an inverse
@@ -240,14 +441,13 @@ def _eliminate(blocks: Blocks, lam: FloatArray) -> tuple[float, FloatArray, Floa
     return log_det, N, half @ np.linalg.inv(G) @ half.transpose(0, 2, 1)
 
 
-def _mirror_lower(matrix: FloatArray, width: int = 128) -> FloatArray:
-    """Copy the lower triangle to the upper one, in place, a panel that fits the cache at a time."""
+def mirror_upper(matrix: FloatArray, width: int = 128) -> FloatArray:
+    """Copy the upper triangle to the lower one, in place, a panel that fits the cache at a time."""
     for start in range(0, len(matrix), width):
         panel = slice(start, start + width)
-        matrix[:start, panel] = matrix[panel, :start].T
-        corner = matrix[panel, panel] + matrix[panel, panel].T  # above the diagonal are zeros
-        corner.flat[:: len(corner) + 1] /= 2
-        matrix[panel, panel] = corner
+        matrix[panel, :start] = matrix[:start, panel].T
+        corner = matrix[panel, panel]
+        matrix[panel, panel] = np.triu(corner) + np.triu(corner, 1).T
     return matrix
 
 

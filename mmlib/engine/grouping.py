@@ -127,6 +127,11 @@ def _scaling(term: RandomTerm, weigh: Callable[[FloatArray], FloatArray]) -> Flo
     return triangle
 
 
-def diagonal_blocks(matrix: FloatArray, grouping: Grouping) -> FloatArray:
-    """The diagonal blocks, shape (ℓ, S, S), of a matrix with a row for each effect."""
-    return np.einsum("isit->ist", matrix.reshape((grouping.n_levels, grouping.width) * 2))
+def level_products(codes: IntArray, values: FloatArray, n_levels: int) -> FloatArray:
+    """Sum of ``values[i]ᵀ values[i]`` over the rows of each level, shape (ℓ, S, S)."""
+    width = values.shape[1]
+    products = np.empty((n_levels, width, width))
+    for s, t in zip(*np.tril_indices(width), strict=True):
+        sums = np.bincount(codes, values[:, s] * values[:, t], n_levels)
+        products[:, s, t] = products[:, t, s] = sums
+    return products

@@ -27,12 +27,13 @@ def scan(objective: Objective, *, ratio: float = RATIO) -> tuple[FloatArray, Flo
     is one matrix product (see `mmlib.engine.factor`).
     """
     blocks = objective.blocks
-    a, counts, products = _by_size(blocks.A11[:, 0, 0], blocks.A10[:, 0])
+    a, counts, products = _by_size(blocks.own[0][:, 0, 0], blocks.dense[0][:, 0])
     m = products.shape[1]
+    within = blocks.plan.corner(blocks.within)
 
     def values_at(lam: FloatArray) -> FloatArray:
         growth = 1 + lam[:, None] * a
-        T = blocks.within + ((1 / (a * growth)) @ products.reshape(len(a), -1)).reshape(-1, m, m)
+        T = within + ((1 / (a * growth)) @ products.reshape(len(a), -1)).reshape(-1, m, m)
         diagonals = np.diagonal(np.linalg.cholesky(T), axis1=1, axis2=2)
         log_det_X = 2 * np.log(diagonals[:, :-1]).sum(axis=1)
         return objective.compose(np.log(growth) @ counts, log_det_X, diagonals[:, -1] ** 2)

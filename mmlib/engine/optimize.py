@@ -46,6 +46,9 @@ MAX_HESSIANS = 3
 DISTINCT = 1e-6
 """Minima whose values differ by more than this share are two."""
 
+OUTGROWN = 30.0
+"""Size of an entry in which it is time to measure it in another unit."""
+
 FAR = 10.0
 """A start at which the objective cannot be computed is brought nearer to zero by this factor; a
 search is at the edge of what can be computed if that many times its θ is beyond."""
@@ -193,9 +196,7 @@ class _Search:
             point = self.at(point.x / FAR)
         restarts, tolerance = 0, COARSE
         for _ in range(MAX_ROUNDS):
-            point = self.in_its_units(point)
-            begun, origin = self.model_at(point), point
-            point, _ = descend(self.at, point, begun, tolerance=tolerance)
+            origin, begun, point = self.fall(point, tolerance)
             if above <= point.value < np.inf and tolerance == COARSE:
                 return _Valley(replace(point, x=point.x * self.unit), 0, np.nan, np.nan, False)
             point = self.snap(self.rectify(point))
@@ -216,6 +217,15 @@ class _Search:
         point = self.snap(self.rectify(point))
         point = replace(point, x=point.x * self.unit)
         return _Valley(point, restarts, gain, model.smallest_curvature, converged)
+
+    def fall(self, point: Point, tolerance: float) -> tuple[Point, QuadraticModel, Point]:
+        """Descend, in new units whenever entries outgrow theirs: last start, its model, the end."""
+        while True:
+            origin = self.in_its_units(point)
+            begun = self.model_at(origin)
+            point, _ = descend(self.at, origin, begun, tolerance=tolerance, outgrown=OUTGROWN)
+            if largest(point.x) <= OUTGROWN:
+                return origin, begun, point
 
     def in_its_units(self, point: Point) -> Point:
         """The same point, its large entries measured by themselves."""

@@ -26,7 +26,7 @@ DIFFERENCE_STEP = 1e-5
 LONGEST_STEP = 0.8
 """Longest step, relative to the largest variable (and that at least ½)."""
 
-LEAST_CURVATURE = 1e-6
+LEAST_CURVATURE = 1e-12
 """Smallest curvature, relative to the largest, that a step of the descent believes in."""
 
 FLAT = 1e-9
@@ -53,6 +53,7 @@ class QuadraticModel:
     """A Hessian in its eigenvectors, and the steps that follow from it."""
 
     def __init__(self, hessian: FloatArray) -> None:
+        self._hessian = hessian
         self._curvatures, self._directions = np.linalg.eigh(hessian)
         self._scale = max(abs(self._curvatures[0]), abs(self._curvatures[-1]), 1e-300)
 
@@ -72,9 +73,17 @@ class QuadraticModel:
         return float(self._curvatures[0] / self._scale)
 
     def descent_step(self, gradient: FloatArray) -> FloatArray:
-        """Newton step with every curvature taken as positive, so that it always goes down."""
-        curvatures = np.maximum(np.abs(self._curvatures), LEAST_CURVATURE * self._scale)
-        return -self._directions @ ((self._directions.T @ gradient) / curvatures)
+        """Newton step with every curvature taken as positive, so that it always goes down.
+
+        Each variable is measured by its own curvature, so that a search whose variables have grown
+        apart does not take the smaller curvatures for rounding.
+        """
+        own = np.abs(np.diag(self._hessian))
+        unit = 1 / np.sqrt(np.maximum(own, 1e-30 * self._scale))
+        curvatures, directions = np.linalg.eigh(self._hessian * np.outer(unit, unit))
+        curvatures = np.abs(curvatures)
+        curvatures = np.maximum(curvatures, LEAST_CURVATURE * curvatures.max())
+        return -unit * (directions @ ((directions.T @ (unit * gradient)) / curvatures))
 
     def newton_step(self, gradient: FloatArray) -> FloatArray:
         """Newton step in the directions that curve upwards."""
@@ -113,10 +122,20 @@ class QuadraticModel:
 
 
 def descend(
-    at: Evaluate, point: Point, model: QuadraticModel, *, tolerance: float
+    at: Evaluate,
+    point: Point,
+    model: QuadraticModel,
+    *,
+    tolerance: float,
+    outgrown: float = np.inf,
 ) -> tuple[Point, QuadraticModel]:
-    """Go down from `point` until a step promises less than `tolerance` of the function's size."""
+    """Go down from `point` until a step promises less than `tolerance` of the function's size.
+
+    Or until a variable is larger than `outgrown`.
+    """
     for _ in range(MAX_STEPS):
+        if largest(point.x) > outgrown:
+            break
         step = model.descent_step(point.gradient)
         step *= min(1.0, LONGEST_STEP * max(0.5, largest(point.x)) / max(largest(step), 1e-300))
         expected = -float(point.gradient @ step)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from mmlib.arrays import FloatArray
+from mmlib.arrays import FloatArray, IntArray
+from mmlib.engine.effects_covariance import EffectsCovariance
 from mmlib.engine.factor import Factor
 
 CHUNK = 2 * 10**6
@@ -23,13 +24,8 @@ def residuals(factor: Factor) -> FloatArray:
     """e, shape (n,): the conditional residuals of the whitened rows, in units of y."""
     blocks, modes = factor.blocks, factor.modes()
     left = blocks.response - blocks.basis @ modes.beta
-    if blocks.groupings:
-        scaled = [
-            (b @ g.inverse_basis.T).ravel() for g, b in zip(blocks.groupings, modes.b, strict=True)
-        ]
-        left = left - blocks.Z1t.T @ scaled[0]
-        if len(scaled) > 1:
-            left -= blocks.Z_rest_t.T @ np.concatenate(scaled[1:])
+    for grouping, Zt, b in zip(blocks.groupings, blocks.Zt, modes.b, strict=True):
+        left -= Zt.T @ (b @ grouping.inverse_basis.T).ravel()
     return left
 
 
@@ -38,53 +34,28 @@ def covariance_slopes(factor: Factor, *, reml: bool, rss_weight: float) -> list[
 
     As `Factor.template_slopes`, ``log|V| [+ log|XᵀV⁻¹X|] + rss_weight·rss`` is differentiated.
     """
-    left, right, through, K = _kernel(factor, reml=reml)
+    known = EffectsCovariance(factor, beta_estimated=reml)
+    part, dense = known.root(known.own_rows())
     e = residuals(factor)
     slopes = []
     for batch, _, inverse in factor.blocks.weigh.blocks:
         m = batch.rows.shape[1]
         sums = np.zeros((len(inverse), m, m))
-        step = max(1, CHUNK // max(1, m * max(through.shape[1], left.shape[1], m)))
+        step = max(1, CHUNK // (m * max(dense.shape[1], m)))
         for start in range(0, len(batch.rows), step):
             rows = batch.rows[start : start + step]
-            inner = np.eye(m) - left[rows] @ right[rows].transpose(0, 2, 1)
-            inner -= rss_weight * e[rows][:, :, None] * e[rows][:, None]
-            if len(K):
-                T = _dense(through, rows)
-                inner -= (T @ K) @ T.transpose(0, 2, 1)
+            inner = np.eye(m) - rss_weight * e[rows][:, :, None] * e[rows][:, None]
+            inner -= dense[rows] @ dense[rows].transpose(0, 2, 1)
+            if part.shape[1]:
+                inner -= _products(part, rows)
             np.add.at(sums, batch.pattern[start : start + step], inner)
         slopes.append(inverse.transpose(0, 2, 1) @ sums @ inverse)
     return slopes
 
 
-def _dense(matrix: FloatArray | sparse.csr_array, rows: np.ndarray) -> FloatArray:
-    if isinstance(matrix, np.ndarray):
-        return matrix[rows]
-    return matrix[rows.ravel()].toarray().reshape(*rows.shape, -1)
-
-
-def _kernel(
-    factor: Factor, *, reml: bool
-) -> tuple[FloatArray, FloatArray, FloatArray | sparse.csr_array, FloatArray]:
-    """G, z, T and K with ACAᵀ = Gzᵀ + TKTᵀ for rows of one level of the first grouping."""
-    blocks = factor.blocks
-    q, p = blocks.q_rest, blocks.p * reml
-    K = factor.congruence(factor.inverse(q + p))
-    T: FloatArray | sparse.csr_array = blocks.basis[:, :p]
-    if not blocks.groupings:
-        nothing = np.zeros((blocks.n, 0))
-        return nothing, nothing, T, K
-    first = blocks.groupings[0]
-    z = blocks.Z1t.T.tocsr().data.reshape(blocks.n, first.width)
-    G = np.einsum("ns,nst->nt", z, factor.W[first.codes])
-    T = T - np.einsum("nt,ntp->np", G, blocks.A10[:, :, :p][first.codes])
-    if q:
-        pointers = np.arange(0, G.size + 1, first.width)
-        columns = first.codes[:, None] * first.width + np.arange(first.width)
-        own = sparse.csr_array(
-            (G.ravel(), columns.ravel(), pointers), shape=(blocks.n, first.n_effects)
-        )
-        assert blocks.cross is not None
-        T = sparse.hstack([blocks.Z_rest_t.T - own @ blocks.cross.matrix, sparse.csr_array(T)])
-        T = sparse.csr_array(T)
-    return G, z, T, K
+def _products(part: sparse.csr_array, rows: IntArray) -> FloatArray:
+    """Products of the rows of a sparse matrix with each other, within each block of them."""
+    m = rows.shape[1]
+    one = part[np.repeat(rows, m, axis=1).ravel()]
+    other = part[np.tile(rows, (1, m)).ravel()]
+    return np.asarray(one.multiply(other).sum(axis=1)).reshape(len(rows), m, m)

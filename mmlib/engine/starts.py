@@ -28,7 +28,7 @@ ONE_VALLEY = 3
 
 def uneven(blocks: Blocks) -> bool:
     """Whether a random effect of the design rests on a few of its levels."""
-    for own in blocks.own_products():
+    for own in blocks.own:
         sums = np.einsum("lss->sl", own)
         effective = sums.sum(axis=1) ** 2 / (sums**2).sum(axis=1)
         if (effective < min(FEW, UNEVEN * own.shape[0])).any():

@@ -48,7 +48,7 @@ class ManyKenwardRoger:
         [grouping] = blocks.groupings
         self._grouping = grouping
         self._E = patterns(grouping)
-        self._A = np.ascontiguousarray(blocks.A10[:, :, :-1])
+        self._A = np.ascontiguousarray(blocks.dense[0][:, :, :-1])
         self._dof = blocks.n - blocks.p
 
     def __call__(self, responses: FloatArray, theta: FloatArray) -> FloatArray:
@@ -82,7 +82,7 @@ class ManyKenwardRoger:
         residual = y - blocks.basis @ ols
         correction = blocks.basis.T @ residual
         residual -= blocks.basis @ correction
-        z = (blocks.Z1t @ residual).reshape(grouping.n_levels, grouping.width, -1)
+        z = (blocks.Zt[0] @ residual).reshape(grouping.n_levels, grouping.width, -1)
         weighted = np.einsum("blst,ltb->bls", known.W, z)
         score = -np.einsum("lsp,bls->bp", self._A, weighted)
         gained = np.einsum("bpq,bq->bp", known.Phi, score)
@@ -140,7 +140,7 @@ class _Information:
     @classmethod
     def at(cls, model: ManyKenwardRoger, theta: FloatArray) -> _Information:
         """At each θ of shape (B, k)."""
-        A, A11, E = model._A, model._blocks.A11, model._E
+        A, A11, E = model._A, model._blocks.own[0], model._E
         lam = model.templates(theta)
         lam_t = np.swapaxes(lam, -1, -2)
         S, p, k = A.shape[1], A.shape[2], len(E)

@@ -28,8 +28,9 @@ NUMBERS_AT_ONCE = 2 * 10**6
 class Refitter:
     """Refits of one design, by the fastest engine that takes it.
 
-    One scalar term: the spectral engine. Other small designs: Newton's method for all responses
-    together. Large designs, and responses on which Newton's method gets stuck: one by one.
+    One scalar term: the spectral engine, or, where its eigenproblem is too large, a search of the
+    whole half-line for each response, as a fit does it. Other small designs: Newton's method for
+    all responses together. Large designs, and responses on which it gets stuck: one by one.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class Refitter:
         self._blocks: Blocks = fit.blocks
         self._spectral = SpectralModel(fit.design) if spectral.suits(fit.design) else None
         self._batch = None
-        if self._spectral is None and batch.suits(fit.blocks):
+        if len(self._start) > 1 and batch.suits(fit.blocks):
             self._batch = BatchModel(fit.blocks, reml=fit.reml)
 
     @property

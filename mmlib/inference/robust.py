@@ -14,12 +14,13 @@ models, Journal of Business & Economic Statistics 36, 672–683, doi:10.1080/073
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.checks import did_you_mean, require_choice
@@ -27,6 +28,8 @@ from mmlib.design.terms import RandomTerm, group_codes, templates
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
+from mmlib.inference.hypothesis import hypothesis_matrix
+from mmlib.inference.report import HypothesisTest, f_tail
 from mmlib.results.fit import Fit
 
 Robust = Literal["CR0", "CR1", "CR1p", "CR2", "CR3"]
@@ -57,17 +60,35 @@ class RobustCovariance(Frozen):
     def df(self, combination: FloatArray) -> float:
         """Satterthwaite's degrees of freedom of the variance of one combination of β̂.
 
-        The variance is a quadratic form in the residuals, the sum of squares of m variables of
-        covariance P; if V is right, the degrees of freedom are (tr P)²/tr(P²).
+        Twice the square of its expectation over its variance, if V is right.
         """
-        own = np.einsum("i,kij,j->k", combination, self._own, combination)
-        through = self._through @ combination
+        means, variances = self.moments(combination[None])
+        return 2 * float(means[0, 0]) ** 2 / float(variances[0, 0])
+
+    def moments(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Expectation and variance, if V is right, of each entry of the covariance of Cβ̂.
+
+        Its entry (s, t) is the sum over clusters of e_sᵢe_tᵢ, of normal variables with the
+        covariances P_st = D_st − X_sMX_tᵀ, D diagonal: so the expectation is tr P_st, and the
+        variance Σ_ij (P_ss∘P_tt + P_st∘P_ts)_ij, in which nothing is m×m.
+        """
+        own = np.einsum("ai,kij,bj->abk", rows, self._own, rows)
+        through = np.einsum("kpj,aj->akp", self._through, rows)
         crossed = through @ self._M
-        back = through.T @ crossed
-        diagonal = np.einsum("kp,kp->k", through, crossed)
-        trace = float(np.sum(own - diagonal))
-        squares = float(np.sum(own**2) - 2 * np.sum(own * diagonal) + np.sum(back * back.T))
-        return trace**2 / squares
+        diagonal = np.einsum("akp,bkp->abk", crossed, through)
+        back = np.einsum("akp,bkq->abpq", through, crossed)
+        singles = own - 2 * diagonal
+
+        def summed(s: int, t: int, u: int, v: int) -> float:
+            """Σ_ij of P_st∘P_uv."""
+            mixed = own[s, t] @ singles[u, v] + singles[s, t] @ own[u, v]
+            return float(mixed / 2 + np.sum(back[s, u] * back[v, t].T))
+
+        q = len(rows)
+        variances = np.empty((q, q))
+        for s, t in np.ndindex(q, q):
+            variances[s, t] = summed(s, s, t, t) + summed(s, t, t, s)
+        return (own - diagonal).sum(axis=2), variances
 
 
 def robust_covariance(fit: Fit, kind: Robust, cluster: str | None = None) -> RobustCovariance:
@@ -193,6 +214,81 @@ def _nested(inner: IntArray, outer: IntArray) -> bool:
     """Whether every level of `inner` lies in one level of `outer`."""
     pairs = np.unique(np.column_stack([inner, outer]), axis=0)
     return len(pairs) == len(np.unique(inner))
+
+
+def wald_test(
+    fit: Fit,
+    L: str | Sequence[str] | ArrayLike,
+    *,
+    rhs: ArrayLike | None = None,
+    robust: Robust = "CR2",
+    cluster: str | None = None,
+) -> HypothesisTest:
+    """Test Lβ = β_H by a cluster-robust F test that holds with few clusters (HTZ).
+
+    Wald's statistic Q with the robust covariance D of Lβ̂ is taken as Hotelling's T²: D, scaled by
+    its expectation under the fitted model, has the mean and the total variance of a Wishart matrix
+    with η degrees of freedom over η, so that (η − ℓ + 1)/(ηℓ) Q has an F distribution on ℓ and
+    η − ℓ + 1 degrees of freedom. For one row it is the t test of ``coef_table(robust=...)``.
+
+    Parameters
+    ----------
+    fit : LMMResult
+    L : str, sequence of str, or array of shape (p,) or (ℓ, p)
+        A term's name, equations, or the hypothesis matrix; see `hypothesis_matrix`.
+    rhs : float or array, shape (ℓ,), optional
+        Right-hand sides β_H for a matrix, by default 0.
+    robust : {"CR0", "CR1", "CR1p", "CR2", "CR3"}
+        The kind of covariance.
+    cluster : str, optional
+        Which rows belong together: as for `LMMResult.vcov`.
+
+    Returns
+    -------
+    HypothesisTest
+
+    Raises
+    ------
+    FormulaError, DataError, RankError
+        As `hypothesis_matrix`, or where the clusters are too few for so many rows at once.
+
+    References
+    ----------
+    Tipton & Pustejovsky (2015), Journal of Educational and Behavioral Statistics 40, 604–634,
+    doi:10.3102/1076998615606099.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+    >>> test = mm.wald_test(fit, "treat")
+    >>> round(test.statistic, 4), [round(df, 4) for df in test.df]
+    (3.5767, [3, 2.0])
+    """
+    hypothesis = hypothesis_matrix(fit, L, rhs=rhs)
+    known = robust_covariance(fit, robust, cluster)
+    rows, q = hypothesis.L, len(hypothesis.L)
+    expected, _ = known.moments(rows)
+    sizes, axes = np.linalg.eigh(expected)
+    standard = (axes / np.sqrt(sizes)).T @ rows
+    eta = q * (q + 1) / float(known.moments(standard)[1].sum())
+    if eta <= q - 1:
+        raise DataError(
+            f"{known.n_clusters} clusters of {known.cluster!r} are too few to test {q} rows at "
+            f"once ({eta:.1f} degrees of freedom): test fewer, or use a parametric bootstrap."
+        )
+    distance = rows @ fit.beta - hypothesis.rhs
+    wald = float(distance @ np.linalg.solve(rows @ known.vcov @ rows.T, distance))
+    statistic, df = (eta - q + 1) / (eta * q) * wald, eta - q + 1
+    return HypothesisTest(
+        method=f"Cluster-robust F test ({robust}, HTZ)",
+        hypothesis=hypothesis.description,
+        statistic_name="F",
+        statistic=statistic,
+        df=(q, df),
+        pvalue=f_tail(q, df, statistic),
+        notes=(f"Clusters: {known.n_clusters} levels of {known.cluster}.",),
+    )
 
 
 def vcov(fit: Fit, kind: Robust, cluster: str | None) -> pd.DataFrame:

@@ -16,13 +16,14 @@ from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, as_response, require_count, require_own_rows
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.effects_covariance import EffectsCovariance
 from mmlib.engine.factor import Modes
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum, minimize_objective
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, warn
 from mmlib.frozen import Frozen, read_only
-from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
+from mmlib.results.effects import as_tables, standard_deviations
 from mmlib.results.simulate import (
     Beta,
     Correlations,

@@ -1,11 +1,15 @@
 """Words of R, lme4 and statsmodels: the answer says what to write, and that is right."""
 
+import copy
+import pickle
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mmlib as mm
+from mmlib.design.words import ATTRIBUTES, NAMES
 from tests.helpers import oracle
 
 ROWS = [0, 60, 100, 130, 150, 170]
@@ -141,3 +145,54 @@ def test_weights_are_one_column():
 def test_what_is_answered_is_still_a_plain_function():
     assert mm.lmm.__name__ == "lmm"
     assert mm.lmm.__doc__.startswith("Fit a linear mixed model")
+
+
+# --- attributes of fits, and names of the library, in other packages -----------------------------
+
+
+@pytest.fixture(scope="module")
+def small():
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"x": rng.standard_normal(40), "f": rng.choice(list("abc"), 40)})
+    data["g"] = rng.integers(0, 8, 40)
+    data["y"] = data["x"] + rng.standard_normal(8)[data["g"]] + rng.standard_normal(40)
+    return mm.lmm("y ~ x + f + (1 | g)", data)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_an_attribute_of_another_package_has_its_translation(small, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(mm.UnknownAttributeError, match=re.escape(ATTRIBUTES[name])) as caught:
+        getattr(small, name)
+    assert isinstance(caught.value, AttributeError)
+    assert not hasattr(small, name)
+    code = re.split(r", or | or ", ATTRIBUTES[name])[0]
+    eval(code, {"mm": mm, "fit": small})  # noqa: S307
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_function_of_another_package_has_its_translation(small, name):
+    with pytest.raises(mm.UnknownAttributeError, match=f"mmlib has no '{name}'") as caught:
+        getattr(mm, name)
+    code = re.search(r"write (.*?)(: |$|\.$| or )", str(caught.value))[1]
+    if "fit" in code:
+        eval(f"mm.{code}" if code[:4] != "fit." else code, {"mm": mm, "fit": small})  # noqa: S307
+    else:
+        assert hasattr(mm, code.split("(")[0])
+
+
+def test_what_statsmodels_calls_by_another_name_is_the_same_number(small):
+    code = ATTRIBUTES["bse"]
+    wanted = np.sqrt(np.diag(small.vcov()))
+    np.testing.assert_allclose(eval(code, {"fit": small}), wanted)  # noqa: S307
+
+
+def test_other_attributes_are_missing_in_the_ordinary_way(small):
+    with pytest.raises(AttributeError, match=r"has no attribute 'thet'. Did you mean 'theta'"):
+        small.thet  # noqa: B018
+    assert getattr(small, "parms", 1) == 1
+    assert copy.copy(small).sigma == small.sigma
+    assert copy.deepcopy(small).sigma == small.sigma
+    assert pickle.loads(pickle.dumps(small)).sigma == pytest.approx(small.sigma)
+    with pytest.raises(AttributeError, match="Did you mean 'bootstrap'"):
+        mm.boostrap  # noqa: B018

@@ -7,12 +7,13 @@ from mmlib.engine import crossblock
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
 from tests.helpers.dense import Dense, positions
+from tests.helpers.elimination import take_all_in_rounds
 from tests.helpers.structures import POINTS, STRUCTURES, simulated, thetas
 
 WITH_CROSSING = [name for name, s in STRUCTURES.items() if Blocks(s.design()).cross is not None]
 TIGHT = {"rtol": 1e-9, "atol": 1e-11}
 
-STRATEGIES = {"stored": crossblock.MAX_PAIRS, "dense": 0}
+STRATEGIES = ("stored", "dense", "rounds")
 # Where nothing is crossed, there is nothing to store.
 at_every_point = pytest.mark.parametrize(
     ("name", "kind", "strategy"),
@@ -29,8 +30,12 @@ either_way = pytest.mark.parametrize("strategy", STRATEGIES, indirect=True)
 
 @pytest.fixture
 def strategy(request, monkeypatch):
-    """Eliminate the first grouping by stored products, or by dense ones."""
-    monkeypatch.setattr(crossblock, "MAX_PAIRS", STRATEGIES[request.param])
+    """Eliminate the first grouping by stored products, or by dense ones, or all in rounds."""
+    if request.param == "dense":
+        monkeypatch.setattr(crossblock, "MAX_PAIRS", 0)
+    if request.param == "rounds":
+        take_all_in_rounds(monkeypatch)
+    return request.param
 
 
 def prepare(name, kind):
@@ -87,9 +92,11 @@ def test_variances_of_the_random_effects_are_those_of_brute_force(name, kind, be
 @either_way
 @pytest.mark.parametrize("reml", [True, False])
 @pytest.mark.parametrize("name", WITH_CROSSING)
-def test_both_strategies_give_the_same_gradient(name, reml, monkeypatch):
+def test_every_strategy_gives_the_same_gradient(name, reml, strategy, monkeypatch):
     design, blocks, theta, _ = prepare(name, "inside")
-    assert (blocks.cross._products is None) == (crossblock.MAX_PAIRS == 0)
+    assert (blocks.cross._products is None) == (strategy == "dense")
+    assert bool(blocks.plan.rounds) == (strategy == "rounds")
+    assert bool(blocks.plan.q_tail) == (strategy != "rounds")
     monkeypatch.undo()
     usual = Objective(design, reml=reml).value_and_gradient(theta)[1]
     found = Objective(blocks, reml=reml).value_and_gradient(theta)[1]
@@ -97,7 +104,7 @@ def test_both_strategies_give_the_same_gradient(name, reml, monkeypatch):
 
 
 @pytest.mark.usefixtures("strategy")
-@either_way
+@pytest.mark.parametrize("strategy", ["stored", "dense"], indirect=True)
 @pytest.mark.parametrize("name", WITH_CROSSING)
 def test_elimination_adds_up_over_the_levels(name):
     cross = Blocks(STRUCTURES[name].design()).cross
@@ -108,8 +115,13 @@ def test_elimination_adds_up_over_the_levels(name):
     K = rng.normal(size=(cross.q, cross.q))
     K = K + K.T
     columns = rng.normal(size=(cross.q, 2))
-    np.testing.assert_allclose(cross.gram(W), sum(a.T @ w @ a for a, w in zip(A, W, strict=True)))
-    np.testing.assert_allclose(cross.gram_adjoint(K), [a @ K @ a.T for a in A])
+    flat = np.zeros(cross.plan.size)
+    cross.add_gram(flat, W)
+    gram = np.triu(cross.plan.tail(flat)[: cross.q, : cross.q])
+    wanted = sum(a.T @ w @ a for a, w in zip(A, W, strict=True))
+    np.testing.assert_allclose(gram, np.triu(wanted), atol=1e-12)
+    cross.plan.tail(flat)[: cross.q, : cross.q] = K
+    np.testing.assert_allclose(cross.gram_adjoint(flat), [a @ K @ a.T for a in A])
     np.testing.assert_allclose(cross.lift(columns), A @ columns)
     np.testing.assert_allclose(
         cross.project(W), sum(a.T @ w for a, w in zip(A, W, strict=True)), atol=1e-12
@@ -122,12 +134,12 @@ def test_another_response_is_another_design(name):
     other = data.assign(y=data["z"] * 3 + data["y"] ** 2)
     structure = STRUCTURES[name]
     blocks, wanted = Blocks(structure.on(data)), Blocks(structure.on(other))
-    before = blocks.A00.copy()
+    before = blocks.within.copy()
     found = blocks.with_response(structure.on(other).y)
     theta = thetas(structure)["identity"]
     np.testing.assert_allclose(squares(found, theta), squares(wanted, theta), rtol=1e-12)
-    np.testing.assert_array_equal(found.A00, wanted.A00)
-    np.testing.assert_array_equal(blocks.A00, before)
+    np.testing.assert_array_equal(found.within, wanted.within)
+    np.testing.assert_array_equal(blocks.within, before)
 
 
 def test_terms_on_one_factor_share_a_block_and_the_largest_comes_first():

@@ -1,6 +1,9 @@
 """Refits by the fastest engine: those of a fit, whichever engine makes them."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import mmlib as mm
@@ -8,6 +11,8 @@ from mmlib.engine import batch, spectral
 from mmlib.inference import refits
 from mmlib.inference.bootstrap import parametric_bootstrap
 from mmlib.inference.refits import Refitter, refitted
+
+VALLEYS = Path(__file__).parents[1] / "oracle" / "valleys"
 
 
 @pytest.mark.parametrize("engine", ["batch", "one by one"])
@@ -55,3 +60,15 @@ def test_a_seed_gives_the_same_test_whatever_engine_and_chunk(engine, chunk, mon
     np.testing.assert_allclose(found.sample, expected.sample, atol=1e-6)
     assert np.array_equal(found.sample == 0, expected.sample == 0)
     assert found.pvalue == expected.pvalue
+
+
+def test_one_variance_is_searched_over_the_whole_half_line_by_every_engine(monkeypatch):
+    """Where the eigenproblem is too large too: the bootstrap and the fit have one statistic."""
+    data = pd.read_csv(VALLEYS / "one_variance_1118.csv")
+    fit = mm.lmm("y ~ x + (1 | g)", data, weights="w")
+    responses = np.vstack([fit.design.y, fit.simulate(20, rng=1)])
+    spectral = Refitter(fit)(responses).objective
+    monkeypatch.setattr("mmlib.engine.spectral.MAX_RANK", 0)
+    single = Refitter(fit)(responses).objective
+    np.testing.assert_allclose(single, spectral, rtol=1e-9)
+    assert single[0] == pytest.approx(fit.objective, rel=1e-10)

@@ -25,6 +25,56 @@ def test_errors_and_degrees_of_freedom_are_those_of_r(name, kind):
     np.testing.assert_allclose(table["Pr(>|t|)"], numbers["p_satterthwaite"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", CASES)
+def test_the_joint_test_is_that_of_r(name, kind):
+    fit, numbers = fit_case("clubsandwich", name), CASES[name]["types"][kind]["wald_HTZ"]
+    test = mm.wald_test(fit, np.array(numbers["L"]), robust=kind, cluster=CASES[name]["cluster"])
+    np.testing.assert_allclose(test.statistic, numbers["Fstat"], rtol=1e-6)
+    np.testing.assert_allclose(test.df, [numbers["df_num"], numbers["df_denom"]], rtol=1e-6)
+    np.testing.assert_allclose(test.pvalue, numbers["p"], rtol=1e-4)
+
+
+def test_moments_of_a_robust_covariance_by_definition():
+    """Clusters of different sizes and weights: the covariances P_st of their parts, m×m each."""
+    fit = fit_weighted()
+    known = robust_covariance(fit, "CR2")
+    rows = np.random.default_rng(0).standard_normal((3, fit.design.p))
+    own = np.einsum("ai,kij,bj->abk", rows, known._own, rows)
+    through = np.einsum("kpj,aj->akp", known._through, rows)
+    P = np.einsum("abk,kl->abkl", own, np.eye(own.shape[2]))
+    P -= np.einsum("akp,pq,blq->abkl", through, known._M, through)
+    means, variances = known.moments(rows)
+    np.testing.assert_allclose(means, np.einsum("stkk->st", P), rtol=1e-10)
+    single = np.einsum("sskl,ttkl->st", P, P)
+    np.testing.assert_allclose(variances, single + np.einsum("stkl,tskl->st", P, P), rtol=1e-8)
+
+
+def test_a_joint_test_of_one_row_is_the_t_test():
+    fit = fit_weighted()
+    table = fit.coef_table(robust="CR2").loc["x"]
+    test = mm.wald_test(fit, "x")
+    assert test.statistic == pytest.approx(table["t value"] ** 2)
+    assert test.df == (1, pytest.approx(table["df"]))
+    assert test.pvalue == pytest.approx(table["Pr(>|t|)"])
+
+
+def test_a_joint_test_does_not_depend_on_how_the_rows_are_written():
+    fit = fit_weighted()
+    rows = np.eye(fit.design.p)[1:]
+    mixed = np.random.default_rng(1).standard_normal((len(rows), len(rows))) @ rows
+    one, other = (mm.wald_test(fit, L, robust="CR0") for L in (rows, mixed))
+    assert other.statistic == pytest.approx(one.statistic, rel=1e-8)
+    assert other.df == pytest.approx(one.df, rel=1e-8)
+
+
+def test_more_rows_than_the_clusters_allow_are_refused():
+    data = mm.load_dataset("penicillin").query("blend in ['Blend1', 'Blend2', 'Blend3']")
+    fit = mm.lmm("yield ~ treat + (1 | blend)", data)
+    with pytest.raises(mm.DataError, match="3 clusters of 'blend' are too few to test 4 rows"):
+        mm.wald_test(fit, np.eye(4))
+
+
 def fit_weighted():
     data = simulated().assign(half=lambda d: d["g"].isin(["a", "b", "c"]))
     return mm.lmm("y ~ x + f + (1 + x | g)", data, weights="w", offset="shift")
