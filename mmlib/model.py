@@ -13,6 +13,7 @@ from mmlib.design.build import build_design
 from mmlib.design.formula import MixedFormula
 from mmlib.design.words import by_our_words, no_attribute
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, DataWarning, warn
 from mmlib.inference.anova import Ddf, coef_table
@@ -42,6 +43,7 @@ def lmm(
     sigma: float | None = None,
     dispersion: str | None = None,
     residual: str | None = None,
+    progress: Progress = None,
 ) -> LMMResult:
     """Fit a linear mixed model by REML or maximum likelihood.
 
@@ -64,6 +66,10 @@ def lmm(
     sigma : float, optional
         The residual standard deviation, if it is known. With ``sigma=1`` and weights 1/se² the
         model is that of a meta-analysis: ``y`` has known standard errors.
+    progress : bool, callable or None
+        None shows a counter when stderr is a terminal and the search takes more than a few
+        seconds; True and False always and never do; a callable gets the number of evaluations so
+        far, and the last objective.
 
     Returns
     -------
@@ -114,7 +120,7 @@ def lmm(
     for loss in design.losses:
         warn(loss, DataWarning)
     with single_threaded():
-        return LMMResult.of(design, Blocks(design), reml=reml)
+        return LMMResult.of(design, Blocks(design), reml=reml, progress=progress)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

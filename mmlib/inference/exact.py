@@ -357,6 +357,7 @@ def _test(
     notes: tuple[str, ...] = (),
 ) -> ExactTest:
     kind = "restricted likelihood-ratio" if name == "RLRT" else "likelihood-ratio"
+    title = "Approximate" if notes else "Exact"
     sample, mcse = np.zeros(0), None
     if distribution.closed_form:
         pvalue = distribution.tail(statistic)
@@ -369,7 +370,7 @@ def _test(
         if len(sample) < nsim:
             notes += (f"Stopped early: {nsim} draws had been asked for.",)
     return ExactTest(
-        method=f"Exact {kind} test",
+        method=f"{title} {kind} test",
         hypothesis=hypothesis,
         statistic_name=name,
         statistic=statistic,

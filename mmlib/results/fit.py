@@ -20,6 +20,7 @@ from mmlib.engine.effects_covariance import EffectsCovariance
 from mmlib.engine.factor import Modes
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum, minimize_objective
+from mmlib.engine.progress import Progress, watching
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, warn
 from mmlib.frozen import Frozen, read_only
@@ -66,7 +67,7 @@ class Fit(Frozen):
     optimum: Optimum
 
     @classmethod
-    def of(cls, design: Design, blocks: Blocks, *, reml: bool) -> Self:
+    def of(cls, design: Design, blocks: Blocks, *, reml: bool, progress: Progress = False) -> Self:
         """Fit a design, whose cross-products are known, by REML or maximum likelihood."""
         if not isinstance(reml, (bool, np.bool_)):
             raise DataError(f"reml must be True or False (maximum likelihood), not {reml!r}.")
@@ -74,7 +75,8 @@ class Fit(Frozen):
         start = None
         if design.sigma is not None:
             start = blocks.gather([lower(grouping.basis) for grouping in blocks.groupings])
-        optimum = minimize_objective(Objective(blocks, reml=reml), start)
+        with watching(progress) as watch:
+            optimum = minimize_objective(Objective(blocks, reml=reml), start, watch=watch)
         if not optimum.converged:
             warn(
                 f"the fit of {design.formula} has not converged: {optimum.shortfall}; centre and "

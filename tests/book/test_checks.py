@@ -131,3 +131,16 @@ def test_macros_that_mathjax_does_not_know():
         r"cell 1: \bm is not defined in MathJax, write \boldsymbol"
     ]
     assert checks.unportable_maths(right) == []
+
+
+def test_a_shown_cell_may_not_use_what_only_a_hidden_one_defines():
+    hidden = new_code_cell("import math\nroot = math.sqrt(2)", metadata={"tags": ["remove-cell"]})
+    shown = new_code_cell("def f(x):\n    return x + root\n\n\nf(1)")
+    book = new_notebook(cells=[hidden, shown])
+    assert checks.names_of_hidden_cells(book) == [
+        "code cell 2: root is defined only in a hidden cell, so readers lack it"
+    ]
+    earlier = new_code_cell("root = 1.4")
+    assert checks.names_of_hidden_cells(new_notebook(cells=[hidden, earlier, shown])) == []
+    solved = new_code_cell("assert root", metadata={"tags": ["remove-cell"]})
+    assert checks.names_of_hidden_cells(new_notebook(cells=[hidden, solved])) == []

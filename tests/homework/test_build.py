@@ -273,5 +273,5 @@ def test_each_student_gets_notebooks_and_data(chapters, tmp_path):
         assert names == {"01-pulp.ipynb", "penicillin.csv", "pulp.csv"}
     notebook = (tmp_path / "students" / "anna" / "01-pulp.ipynb").read_text(encoding="utf-8")
     assert 'pd.read_csv(\\"pulp.csv\\"' in notebook
-    assert "load_dataset" not in notebook
+    assert 'load_dataset(\\"pulp' not in notebook
     assert (tmp_path / "course" / "source" / "01-pulp" / "01-pulp.ipynb").is_file()

@@ -204,6 +204,7 @@ def test_one_of_several_variances_agrees_with_rlrsim(name):
     assert test.statistic == pytest.approx(case["stat"], rel=1e-5, abs=1e-6)
     assert within(test.pvalue, case["p"], NSIM, case["nsim"])
     assert "approximation" in test.notes[0]
+    assert test.method == "Approximate restricted likelihood-ratio test"
 
 
 def test_fixed_effects_can_be_tested_along():

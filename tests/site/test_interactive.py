@@ -20,6 +20,7 @@ PAGES = {
     "shrinkage": "05-random-effects.html",
     "likelihood": "03-estimation.html",
     "null-distribution": "04-inference.html",
+    "mill": "06-prediction.html",
 }
 PULP = mm.load_dataset("pulp")
 LAYOUT = mm.oneway("bright ~ operator", PULP)
@@ -35,9 +36,12 @@ def open_figure(site: Path, browser: Chrome, name: str) -> Chrome:
         settle(browser)
         browser.execute_script(WITHOUT_REPETITION)
     browser.execute_script(
+        "for (const host of document.querySelectorAll('.interactive'))"
+        "  if (host.dataset.interactive !== arguments[0]) host.remove();"
         "const host = document.querySelector('.interactive');"
         "host.querySelector('button').click();"
-        "host.scrollIntoView({block: 'center'})"
+        "host.scrollIntoView({block: 'center'})",
+        name,
     )
     return browser
 
@@ -241,6 +245,96 @@ class TestNullDistribution:
     def test_a_statistic_of_zero_is_no_evidence(self, null_distribution):
         move(null_distribution, 2, Keys.HOME)
         assert "For T = 0.0000 the exact p is 1.0000" in words(null_distribution)
+
+
+@pytest.fixture
+def mill(site, browser) -> Chrome:
+    return open_figure(site, browser, "mill")
+
+
+def analysed(browser: Chrome, sheets: np.ndarray) -> dict:
+    """Return what the mill makes of the sheets of operators, one row each."""
+    return browser.execute_script("return Interactive.analyseMill(arguments[0])", sheets.tolist())
+
+
+MILLS = {
+    "pulp": PULP["bright"].to_numpy().reshape(4, 5) - 60.4,
+    "alike": PULP["bright"].to_numpy().reshape(4, 5).T - 60.4,
+    "eight": np.random.default_rng(8).normal(size=(8, 3)) + np.arange(8)[:, None],
+}
+
+
+class TestMill:
+    pytestmark = browser_test
+
+    @pytest.mark.parametrize("sheets", MILLS.values(), ids=MILLS)
+    def test_its_analyses_are_those_of_mmlib(self, mill, sheets):
+        groups, size = sheets.shape
+        frame = PULP.sample(groups * size, replace=True, random_state=1).assign(
+            operator=np.repeat(np.arange(groups), size), bright=sheets.ravel()
+        )
+        layout = mm.oneway("bright ~ operator", frame)
+        found = analysed(mill, sheets)
+        assert [found["f"], found["pF"]] == pytest.approx([layout.f, layout.pvalue])
+        for method in ("anova", "ml", "reml"):
+            expected = layout.variance_components(method).sigma2_group
+            assert found[method] == pytest.approx(expected, abs=1e-12)
+        exact = layout.exact_lrt()
+        assert found["lrt"] == pytest.approx(exact.statistic, abs=1e-9)
+        assert found["tests"][2] == pytest.approx(exact.pvalue, abs=1e-9)
+        fit = mm.lmm("bright ~ 1 + (1 | operator)", frame)
+        effects = fit.ranef()["operator"]["Intercept"]
+        assert found["blups"] == pytest.approx(effects.tolist(), abs=1e-5)
+        rows = PULP[["operator"]].head(2).assign(operator=[0, 99])
+        for kind, which in [("confidence", (1, 0)), ("prediction", (2, 4))]:
+            table = fit.predict(rows, new_levels="population", interval=kind)
+            for row, number in zip(table.itertuples(), which, strict=True):
+                centre, reach = found["intervals"][number]
+                assert centre - reach == pytest.approx(row.lower, abs=1e-4)
+                assert centre + reach == pytest.approx(row.upper, abs=1e-4)
+
+    def test_a_thousand_experiments_are_what_theory_says(self, mill):
+        alike = {"groups": 4, "size": 5, "between": 0, "within": 1}
+        run = "return Interactive.tallyMill(arguments[0], 1, 4000)"
+        tally = mill.execute_script(run, alike)
+        error = np.sqrt(0.05 * 0.95 / 4000)
+        assert abs(tally["significant"][2] - 0.05) < 4 * error
+        assert abs(tally["zeros"][1] - LAYOUT.exact_lrt().mass_at_zero) < 4 * np.sqrt(0.21 / 4000)
+        assert abs(tally["estimates"][0]) < 4 * np.sqrt(2 / 3 / 25 / 4000) * 1.5
+        differing = {"groups": 10, "size": 5, "between": 0.5, "within": 1}
+        tally = mill.execute_script(run, differing)
+        assert abs(tally["estimates"][0] - 0.25) < 0.02
+        assert tally["squares"][1] < tally["squares"][0]
+        assert all(0.85 < share < 0.96 for share in tally["hits"])
+
+    def test_the_same_seed_gives_the_same_experiment_and_the_next_another(self, mill):
+        first = words(mill)
+        buttons = mill.find_elements(By.CSS_SELECTOR, ".interactive button")
+        assert [button.text for button in buttons][1:] == ["Run the experiment", "Run 1,000"]
+        mill.execute_script("arguments[0].click()", buttons[1])
+        assert "Experiment 2" in words(mill)
+        mill.execute_script("arguments[0].click()", buttons[2])
+        assert "Coverage in 1000 experiments" in words(mill)
+        mill.execute_script("arguments[0].click()", buttons[0])
+        assert words(mill) == first
+
+    @pytest.mark.parametrize("pane", ["anova", "estimates", "tests", "blups", "intervals"])
+    def test_every_pane_draws_and_says_what_it_shows(self, mill, pane):
+        said, drawn = mill.execute_script(
+            "const host = document.createElement('div');"
+            "host.className = 'interactive';"
+            "Object.assign(host.dataset, {interactive: 'mill', panes: `sheets ${arguments[0]}`,"
+            "  groups: 4, size: 5, mu: 60.4, between: 0.26, within: 0.33});"
+            "document.querySelector('article').append(host);"
+            "Interactive.show(host, Interactive.figures.mill(host.dataset));"
+            "host.querySelectorAll('button')[2].click();"
+            "const result = ['.words', 'svg'].map(part => host.querySelector(part).innerHTML);"
+            "host.remove();"
+            "return result",
+            pane,
+        )
+        assert "1000 experiments" in said
+        assert not re.search("NaN|undefined", said + drawn)
 
 
 @pytest.fixture(params=PAGES, scope="module")

@@ -7,6 +7,7 @@ of the book run the same checks on what is committed.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ _MEMORY_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _EMPTY_ALT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]*\S[^\"]*\")[^>]*>")
 _NBVAL_MARKER = re.compile(r"#\s*(?:NBVAL_|PYTEST_VALIDATE_)\w+")
 _UNCHECKED_TAG = re.compile(r"nbval-\S+|raises-exception|skip-execution")
+_HIDDEN = {"remove-cell", "remove-input"}
 _UNDEFINED_MACRO = re.compile(r"\\bm\b")
 
 
@@ -101,6 +103,48 @@ def unportable_maths(notebook: NotebookNode) -> list[str]:
     ]
 
 
+def names_of_hidden_cells(notebook: NotebookNode) -> list[str]:
+    """Find names that a shown cell takes from hidden ones only: a reader cannot run that cell."""
+    complaints, hidden, shown = [], set[str](), set[str]()
+    for number, cell in enumerate(_code_cells(notebook), start=1):
+        code = _without_magics(cell.source)
+        if _HIDDEN & set(cell.metadata.get("tags", [])):
+            hidden |= _given(code)
+            continue
+        shown |= _given(code)
+        complaints += [
+            f"code cell {number}: {name} is defined only in a hidden cell, so readers lack it"
+            for name in sorted((_taken(code) & hidden) - shown)
+        ]
+    return complaints
+
+
+def _given(code: str) -> set[str]:
+    """Name all that code gives a value: variables, parameters, imports, functions."""
+    given = set()
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                given.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                given.add(name)
+            case ast.alias(name=name, asname=other):
+                given.add((other or name).split(".")[0])
+    return given
+
+
+def _taken(code: str) -> set[str]:
+    return {
+        node.id
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+
+
+def _without_magics(code: str) -> str:
+    return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!")))
+
+
 def all_complaints(source: NotebookNode, executed: NotebookNode, page: str = "") -> list[str]:
     """Run every check on one chapter; its name says which R scripts and exceptions are its own."""
     return [
@@ -110,6 +154,7 @@ def all_complaints(source: NotebookNode, executed: NotebookNode, page: str = "")
         *unwanted_outputs(executed),
         *undescribed_figures(executed),
         *unportable_maths(executed),
+        *names_of_hidden_cells(executed),
         *unknown_citations(executed),
         *typed_blocks(page, executed),
         *unheld(executed, allowed_phrases(page)),

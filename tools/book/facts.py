@@ -83,8 +83,9 @@ def complaints(page: str, text: str, phrases: list[str]) -> list[str]:
 
 
 def contents(toc: dict[str, Any]) -> list[str]:
-    """Return the names of the chapters in the order of the table of contents."""
-    return [Path(entry["file"]).stem for entry in toc["parts"][0]["chapters"]]
+    """Return the names of the numbered chapters in the order of the table of contents."""
+    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    return [Path(file).stem for file in files if re.match(r"book/(?!00)\d\d-", file)]
 
 
 def listed_chapters(index: str) -> list[tuple[int, str]]:

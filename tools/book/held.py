@@ -263,6 +263,7 @@ def _significant(value: Decimal) -> int:
 def _covers(phrase: str, number: Number) -> bool:
     """Tell whether an allowed phrase stands around the number in its sentence."""
     place = " ".join(f"{number.before}{number.text.lstrip('-−')}{number.after}".split())
+    phrase, place = phrase.replace(" %", "%"), place.replace(" %", "%")
     return phrase in place and number.text.lstrip("-−") in phrase
 
 

@@ -129,7 +129,8 @@ def read_book(book: Path = ROOT / "book", homework: Path = ROOT / "homework") ->
     HomeworkError
         If a chapter or its table cannot be read; the message names the place.
     """
-    notebooks = {path: _read_notebook(path) for path in sorted(book.glob(Path(CHAPTERS).name))}
+    paths = [path for path in sorted(book.glob(Path(CHAPTERS).name)) if path.stem[:2] != "00"]
+    notebooks = {path: _read_notebook(path) for path in paths}
     references = _references(book, notebooks)
     chapters = []
     for path, notebook in notebooks.items():

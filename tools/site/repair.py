@@ -18,6 +18,10 @@ from textwrap import shorten
 
 from bs4 import BeautifulSoup, Tag
 
+from tools import ROOT
+from tools.book.execute import read_chapter
+from tools.book.length import minutes
+
 BOOK = "Mixed Models in Python"
 PREVIEW = "_static/preview.png"
 _PX_PER_PT = 4 / 3
@@ -143,6 +147,25 @@ def _unwrap_links(title: Tag) -> None:
         link.unwrap()
 
 
+def tell_reading_time(html: BeautifulSoup, page: Page) -> None:
+    """Say below a chapter's title how long it takes to read."""
+    chapter = ROOT / "book" / f"{page.path.stem}.md"
+    title = html.select_one("article h1")
+    numbered = chapter.match("book/[0-9][0-9]-*.md") and not page.path.stem.startswith("00")
+    if title is None or not numbered or not chapter.is_file():
+        return
+    note = html.new_tag("p", attrs={"class": "reading-time"})
+    note.string = f"About {minutes(read_chapter(chapter))} minutes to read, exercises apart."
+    title.insert_after(note)
+
+
+def empty_corners(html: BeautifulSoup, _: Page) -> None:
+    """Make the empty header cells of pandas' tables ordinary cells (empty-table-header)."""
+    for header in html.select("table.dataframe th"):
+        if not header.get_text(strip=True):
+            header.name = "td"
+
+
 # --- Weight and layout ---------------------------------------------------------------------------
 
 
@@ -228,6 +251,8 @@ _REPAIRS = (
     mark_regions,
     make_citations_a_list,
     open_solutions_natively,
+    tell_reading_time,
+    empty_corners,
     load_only_what_is_used,
     size_images,
     bind_numbers,

@@ -1,6 +1,6 @@
 "use strict";
 
-// What all interactive figures share: sliders, a drawing, and its numbers in words.
+// What all interactive figures share: sliders, a drawing, its numbers in words, and distributions.
 //
 // A page says <div data-interactive="name" data-…="numbers">; the script name.js defines
 // Interactive.figures.name, which takes those numbers and returns what `show` needs. Without
@@ -71,9 +71,54 @@ Interactive.MARKERS = {
   diamond: "M0,-7L6,0L0,7L-6,0z",
 };
 
+// log Γ(x) for x > 0: Stirling's series from 10 on, and x Γ(x) = Γ(x + 1) below.
+Interactive.logGamma = x => {
+  if (x < 10) return Interactive.logGamma(x + 1) - Math.log(x);
+  const series = 1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - 1 / (1188 * x * x)) / (x * x)) / (x * x)) / (x * x);
+  return (x - 0.5) * Math.log(x) - x + 0.5 * Math.log(2 * Math.PI) + series / x;
+};
+
+// The incomplete beta ratio I_x(p, q), by its continued fraction (DLMF 8.17.22) from the far end.
+Interactive.betaRatio = (x, p, q) => {
+  if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
+  if (x > (p + 1) / (p + q + 2)) return 1 - Interactive.betaRatio(1 - x, q, p);
+  let fraction = 1;
+  for (let m = 300; m >= 1; m -= 1) {
+    const even = (m * (q - m) * x) / ((p + 2 * m - 1) * (p + 2 * m));
+    const odd = (-(p + m - 1) * (p + q + m - 1) * x) / ((p + 2 * m - 2) * (p + 2 * m - 1));
+    fraction = 1 + odd / (1 + even / fraction);
+  }
+  const { logGamma } = Interactive;
+  const front = logGamma(p + q) - logGamma(p) - logGamma(q) + p * Math.log(x) + q * Math.log1p(-x);
+  return Math.exp(front) / (p * fraction);
+};
+
+// P(F ≥ f), by way of SSE / (SSA + SSE), which has a beta distribution.
+Interactive.fTail = (f, df1, df2) => Interactive.betaRatio(df2 / (df2 + df1 * f), df2 / 2, df1 / 2);
+
+Interactive.fDensity = (f, df1, df2) => {
+  const { logGamma } = Interactive;
+  const constant = logGamma((df1 + df2) / 2) - logGamma(df1 / 2) - logGamma(df2 / 2) + (df1 / 2) * Math.log(df1 / df2);
+  return Math.exp(constant + (df1 / 2 - 1) * Math.log(f) - ((df1 + df2) / 2) * Math.log1p((df1 * f) / df2));
+};
+
+// P(χ² ≥ t) with 1 df: twice the upper tail of the normal, by its series.
+Interactive.chi2Tail = t => {
+  const z = Math.sqrt(t);
+  let [term, sum] = [z, z];
+  for (let i = 1; i < 100; i += 1) {
+    term *= t / (2 * i + 1);
+    sum += term;
+  }
+  return 1 - Math.sqrt(2 / Math.PI) * Math.exp(-t / 2) * sum;
+};
+
+Interactive.chi2Density = t => Math.exp(-t / 2) / Math.sqrt(2 * Math.PI * t);
+
 // Builds one figure: `sliders` say what can be moved, `draw(values, width)` returns {height, svg},
-// and `describe(values)` says in words what the drawing shows.
-Interactive.show = (host, { title, alt, sliders, draw, describe }) => {
+// and `describe(values)` says in words what the drawing shows. `actions` are further buttons, and
+// `changed(back)` hears that a slider was moved, or everything put back.
+Interactive.show = (host, { title, alt, sliders, draw, describe, actions = [], changed = () => {} }) => {
   const id = name => `${host.dataset.interactive}-${name}`;
   host.setAttribute("role", "group");
   host.setAttribute("aria-label", title);
@@ -81,7 +126,8 @@ Interactive.show = (host, { title, alt, sliders, draw, describe }) => {
     <div class="controls">${sliders.map(({ name, label, min, max, start }) => `
       <div><label for="${id(name)}">${label}</label> <b aria-hidden="true"></b>
       <input type="range" id="${id(name)}" min="${min}" max="${max}" step="1" value="${start}"></div>`).join("")}
-      <button type="button">Back to the pulp</button></div>
+      <div class="buttons"><button type="button">Back to the pulp</button>
+      ${actions.map(({ label }) => `<button type="button">${label}</button>`).join("")}</div></div>
     <svg role="img"></svg>
     <p class="words" aria-live="polite"></p>`;
   const inputs = [...host.querySelectorAll("input")];
@@ -109,11 +155,23 @@ Interactive.show = (host, { title, alt, sliders, draw, describe }) => {
     if (box.textContent !== words) box.textContent = words;
   };
 
-  for (const input of inputs) input.addEventListener("input", update);
-  host.querySelector("button").addEventListener("click", () => {
+  for (const input of inputs) {
+    input.addEventListener("input", () => {
+      changed(false);
+      update();
+    });
+  }
+  const [back, ...others] = host.querySelectorAll("button");
+  back.addEventListener("click", () => {
     inputs.forEach((input, i) => { input.value = sliders[i].start; });
+    changed(true);
     update();
   });
+  others.forEach((button, i) => button.addEventListener("click", () => {
+    const values = inputs.map((input, k) => [sliders[k].name, sliders[k].value(Number(input.value))]);
+    actions[i].act(Object.fromEntries(values));
+    update();
+  }));
   addEventListener("resize", update);
   update();
 };

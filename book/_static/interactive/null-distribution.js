@@ -4,50 +4,6 @@
 // likelihood-ratio statistic T in a balanced layout, χ² with 1 df, and the mixture.
 // data-groups, data-size: the design; data-statistic: the observed T.
 
-// log Γ(x) for x > 0: Stirling's series from 10 on, and x Γ(x) = Γ(x + 1) below.
-Interactive.logGamma = x => {
-  if (x < 10) return Interactive.logGamma(x + 1) - Math.log(x);
-  const series = 1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - 1 / (1188 * x * x)) / (x * x)) / (x * x)) / (x * x);
-  return (x - 0.5) * Math.log(x) - x + 0.5 * Math.log(2 * Math.PI) + series / x;
-};
-
-// The incomplete beta ratio I_x(p, q), by its continued fraction (DLMF 8.17.22) from the far end.
-Interactive.betaRatio = (x, p, q) => {
-  if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
-  if (x > (p + 1) / (p + q + 2)) return 1 - Interactive.betaRatio(1 - x, q, p);
-  let fraction = 1;
-  for (let m = 300; m >= 1; m -= 1) {
-    const even = (m * (q - m) * x) / ((p + 2 * m - 1) * (p + 2 * m));
-    const odd = (-(p + m - 1) * (p + q + m - 1) * x) / ((p + 2 * m - 2) * (p + 2 * m - 1));
-    fraction = 1 + odd / (1 + even / fraction);
-  }
-  const { logGamma } = Interactive;
-  const front = logGamma(p + q) - logGamma(p) - logGamma(q) + p * Math.log(x) + q * Math.log1p(-x);
-  return Math.exp(front) / (p * fraction);
-};
-
-// P(F ≥ f), by way of SSE / (SSA + SSE), which has a beta distribution.
-Interactive.fTail = (f, df1, df2) => Interactive.betaRatio(df2 / (df2 + df1 * f), df2 / 2, df1 / 2);
-
-Interactive.fDensity = (f, df1, df2) => {
-  const { logGamma } = Interactive;
-  const constant = logGamma((df1 + df2) / 2) - logGamma(df1 / 2) - logGamma(df2 / 2) + (df1 / 2) * Math.log(df1 / df2);
-  return Math.exp(constant + (df1 / 2 - 1) * Math.log(f) - ((df1 + df2) / 2) * Math.log1p((df1 * f) / df2));
-};
-
-// P(χ² ≥ t) with 1 df: twice the upper tail of the normal, by its series.
-Interactive.chi2Tail = t => {
-  const z = Math.sqrt(t);
-  let [term, sum] = [z, z];
-  for (let i = 1; i < 100; i += 1) {
-    term *= t / (2 * i + 1);
-    sum += term;
-  }
-  return 1 - Math.sqrt(2 / Math.PI) * Math.exp(-t / 2) * sum;
-};
-
-Interactive.chi2Density = t => Math.exp(-t / 2) / Math.sqrt(2 * Math.PI * t);
-
 // The null distribution of T: T rises with F from F = a / (a − 1) on and is zero below.
 Interactive.nullDistribution = (groups, size) => {
   const total = groups * size;

@@ -1,9 +1,22 @@
 library(faraway)
 library(lme4)
-library(pbkrtest)
-large <- lmer(yield ~ treat + (1 | blend), penicillin)
-small <- lmer(yield ~ 1 + (1 | blend), penicillin)
-anova(refitML(small), refitML(large))[2, c("Chisq", "Df", "Pr(>Chisq)")]
-KRmodcomp(large, small)$test["Ftest", 1:5]
-set.seed(7)
-PBmodcomp(refitML(large), refitML(small), nsim = 20000)$test
+library(RLRsim)
+nullmod <- lm(bright ~ 1, pulp)
+smod <- lmer(bright ~ 1 + (1 | operator), pulp, REML = FALSE)
+mmod <- lmer(bright ~ 1 + (1 | operator), pulp)
+lrt <- function(large, small) as.numeric(2 * (logLik(large) - logLik(small)))
+(observed <- lrt(smod, nullmod))
+pchisq(observed, 1, lower.tail = FALSE)
+
+set.seed(123)
+drawn <- replicate(1000, {
+  y <- unlist(simulate(nullmod))
+  large <- suppressMessages(lmer(y ~ 1 + (1 | operator), pulp, REML = FALSE))
+  lrt(large, lm(y ~ 1))
+})
+(p <- mean(drawn > observed))
+sqrt(p * (1 - p) / 1000)
+
+set.seed(123)
+exactLRT(smod, nullmod)
+exactRLRT(mmod)
