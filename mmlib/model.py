@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Unpack, overload
+from typing import Any, Literal, NoReturn, Unpack, overload
 
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.design.build import build_design
 from mmlib.design.formula import MixedFormula
+from mmlib.design.parts import Parts, design_of_parts, refuse_structure
 from mmlib.design.words import by_our_words, no_attribute
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.parts import BlocksOfParts
 from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, DataWarning, warn
@@ -58,7 +60,10 @@ def lmm(
         One row for each observation. Text, categories and flags (true or false) are factors, the
         levels of text in the order of code points. Rows with missing values are left out, and
         columns of the fixed part that depend on those before them; both with a `DataWarning`.
-        Frames of polars and Arrow, and dicts of columns, are converted.
+        Frames of polars and Arrow, and dicts of columns, are converted. More rows than the memory
+        holds come in parts: a list of frames, an iterator, a function that makes an iterator, an
+        Arrow data set, or partitions of Dask, which are summed where they are. The fit is the
+        same; it keeps no rows, and refuses by name what needs them.
     reml : bool, default True
         Restricted maximum likelihood; ``False`` for maximum likelihood.
     weights, offset : column name or array, shape (rows of `data`,), optional
@@ -108,19 +113,18 @@ def lmm(
     >>> round(fit.sigma**2, 5)
     0.10625
     """
-    design = build_design(
-        formula,
-        data,
-        weights=weights,
-        offset=offset,
-        sigma=sigma,
-        dispersion=dispersion,
-        residual=residual,
-    )
+    options: dict[str, Any] = {"weights": weights, "offset": offset, "sigma": sigma}
+    structure: dict[str, Any] = {"dispersion": dispersion, "residual": residual}
+    blocks: Blocks | None = None
+    if Parts.can_be(data):
+        refuse_structure(formula, **structure)
+        with Parts(data) as parts, single_threaded():
+            blocks = BlocksOfParts(design_of_parts(formula, parts, **options), parts)
+    design = blocks.design if blocks else build_design(formula, data, **options, **structure)
     for loss in design.losses:
         warn(loss, DataWarning)
     with single_threaded():
-        return LMMResult.of(design, Blocks(design), reml=reml, progress=progress)
+        return LMMResult.of(design, blocks or Blocks(design), reml=reml, progress=progress)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -13,7 +13,7 @@ import pandas as pd
 from formulaic import ModelSpec
 from numpy.typing import ArrayLike
 
-from mmlib.arrays import FloatArray
+from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.checks import (
     as_numbers,
     as_response,
@@ -145,6 +145,11 @@ class Design(Frozen):
         return len(self.y)
 
     @property
+    def has_rows(self) -> bool:
+        """Whether the rows are kept, as they are unless the data came in parts."""
+        return True
+
+    @property
     def p(self) -> int:
         """Number of fixed effects."""
         return len(self.fixed_names)
@@ -181,7 +186,7 @@ class Design(Frozen):
     def whitener(self, theta: FloatArray | None = None) -> Whitener:
         """What turns rows into those of a model with independent errors of one variance."""
         phi = None if theta is None else self.phi(theta)
-        return Whitener(self.root_weights, self.residual, phi)
+        return Whitener(self.root_weights, self.sum_log_weights, self.residual, phi)
 
     def residual_covariance(self, theta: FloatArray, rows: np.ndarray) -> FloatArray:
         """Covariance of the residuals of a few rows, over σ²."""
@@ -369,20 +374,24 @@ def build_design(
     grouping |= residual_columns(dispersion, residual)
     require_columns(data, sorted(coded | grouping))
 
-    row_weights = _positive(_numbers("weights", weights, data))
-    row_offset = _numbers("offset", offset, data)
+    row_weights = as_positive(numbers_of("weights", weights, data))
+    row_offset = numbers_of("offset", offset, data)
     frame = data[[name for name in data.columns if name in coded | grouping]]
-    rows = _complete_rows(frame, weights=row_weights, offset=row_offset)
+    rows = complete_rows(frame, weights=row_weights, offset=row_offset)
     if len(rows) < len(data):
         frame = frame.iloc[rows]
         row_weights = None if row_weights is None else row_weights[rows]
         row_offset = None if row_offset is None else row_offset[rows]
-    frame = usable_columns(frame, coded - {_only_column(response)})
+    frame = usable_columns(frame, coded - {only_column(response)})
 
     y = _response(response, frame, formula.response)
-    X, names, spec = _model_matrix(fixed, frame, "fixed part", formula.fixed)
-    kept = _independent_columns(X, row_weights)
-    terms = [term for part in formula.random for term in _random_terms(part, frame)]
+    X, names, spec = model_matrix(fixed, frame, "fixed part", formula.fixed)
+    kept = independent_columns(X, row_weights)
+    terms = [
+        term
+        for part in formula.random
+        for term in random_terms(part, frame, *group_codes(frame, part.factors))
+    ]
     terms.sort(key=lambda term: -term.n_levels)
     of_residuals = build_residual(frame, dispersion, residual)
     _check_terms(terms, of_residuals)
@@ -437,7 +446,7 @@ def _refuse_unidentified(design: Design) -> None:
     refuse_unidentified(design.terms, design.weights)
 
 
-def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:
+def numbers_of(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:
     """The `weights` or `offset` argument as floats, one for each row of `data`."""
     if values is None:
         return None
@@ -456,7 +465,8 @@ def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | Non
     return numbers
 
 
-def _positive(weights: FloatArray | None) -> FloatArray | None:
+def as_positive(weights: FloatArray | None) -> FloatArray | None:
+    """Weights, if they can be some."""
     if weights is not None and (weights <= 0).any():
         raise DataError(
             f"weights must be positive, but {np.count_nonzero(weights <= 0)} are zero or negative; "
@@ -467,7 +477,7 @@ def _positive(weights: FloatArray | None) -> FloatArray | None:
     return weights
 
 
-def _complete_rows(frame: pd.DataFrame, **arguments: FloatArray | None) -> np.ndarray:
+def complete_rows(frame: pd.DataFrame, **arguments: FloatArray | None) -> np.ndarray:
     """Positions of the rows that miss nothing."""
     given = {name: np.isnan(values) for name, values in arguments.items() if values is not None}
     missing = np.column_stack([frame.isna().to_numpy(), *given.values()])
@@ -496,17 +506,17 @@ def _refuse_huge_factors(expression: Any, frame: pd.DataFrame) -> None:
             )
 
 
-def _only_column(expression: Any) -> str:
+def only_column(expression: Any) -> str:
     """The column that an expression consists of, if it is nothing else."""
     codes = [code for _, code in factors_of(expression)]
     return codes[0].text if len(codes) == 1 and codes[0].columns == {codes[0].text} else ""
 
 
 def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
-    column = _only_column(expression)
+    column = only_column(expression)
     if column:
         return as_response(frame[column])
-    values, names, _ = _model_matrix(expression, frame, "response", text)
+    values, names, _ = model_matrix(expression, frame, "response", text)
     if values.shape[1] != 1:
         raise DataError(
             f"the response {text!r} must be one numeric column, but gives {len(names)}: "
@@ -515,15 +525,16 @@ def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
     return as_response(pd.Series(values[:, 0], name=text))
 
 
-def _random_terms(part: RandomPart, frame: pd.DataFrame) -> list[RandomTerm]:
+def random_terms(
+    part: RandomPart, frame: pd.DataFrame, codes: IntArray, levels: pd.Index
+) -> list[RandomTerm]:
     """The term of one part of the formula; for ``||`` one term for each of its columns."""
-    codes, levels = group_codes(frame, part.factors)
     if part.expr == "1":  # which needs no formulaic, and is what most terms have
         ones = np.ones((len(frame), 1))
         spec: Any = parse_with_formulaic("1")
         return [RandomTerm(part, ("Intercept",), levels, codes, ones, spec, (0,))]
     expression = parse_with_formulaic(part.whole or part.expr)
-    values, names, spec = _model_matrix(expression, frame, "random term", str(part))
+    values, names, spec = model_matrix(expression, frame, "random term", str(part))
     pieces = [tuple(range(len(names)))]
     if part.whole:
         terms = parse_with_formulaic(part.expr)
@@ -542,7 +553,7 @@ def _random_terms(part: RandomPart, frame: pd.DataFrame) -> list[RandomTerm]:
     ]
 
 
-def _model_matrix(
+def model_matrix(
     expression: Any, frame: pd.DataFrame, role: str, text: str
 ) -> tuple[FloatArray, tuple[str, ...], Any]:
     """Values, column names and reusable specification of one expression; all values usable."""
@@ -565,7 +576,7 @@ def _model_matrix(
     return values, names, spec
 
 
-def _independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:
+def independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:
     """Mark the columns that do not depend on those before them, as R's ``lm`` does."""
     if weights is not None:
         X = X * np.sqrt(weights)[:, None]

@@ -388,16 +388,21 @@ class Whitener:
     Parameters
     ----------
     root_weights : ndarray, shape (n,), or None
+    sum_log_weights : float
     residual : Residual, optional
     phi : ndarray, optional
         Where there is a structure.
     """
 
     def __init__(
-        self, root_weights: FloatArray | None, residual: Residual | None, phi: FloatArray | None
+        self,
+        root_weights: FloatArray | None,
+        sum_log_weights: float,
+        residual: Residual | None = None,
+        phi: FloatArray | None = None,
     ) -> None:
         self.root_weights = root_weights
-        self.log_det = 0.0 if root_weights is None else -2 * float(np.log(root_weights).sum())
+        self.log_det = -sum_log_weights
         self.blocks: list[tuple[Batch, FloatArray, FloatArray]] = []
         if residual is None or phi is None:
             return

@@ -77,12 +77,16 @@ class Meeting:
     blocks: FloatArray
 
 
-def meet(one: Grouping, left: FloatArray, other: Grouping, right: FloatArray) -> Meeting:
+Coded = tuple[IntArray, int]
+"""The level of each row, and how many there are."""
+
+
+def meet(one: Coded, left: FloatArray, other: Coded, right: FloatArray) -> Meeting:
     """Sum ``left[i]ᵀ right[i]`` over the rows in which two levels meet, for all that do."""
-    shape = (one.n_levels, other.n_levels)
+    shape = (one[1], other[1])
     width, breadth = left.shape[1], right.shape[1]
     for s, t in np.ndindex(width, breadth):
-        rows = (left[:, s] * right[:, t], (one.codes, other.codes))
+        rows = (left[:, s] * right[:, t], (one[0], other[0]))
         sums = sparse.coo_array(rows, shape=shape).tocsr()  # which keeps zeros: one pattern
         if s == t == 0:
             blocks = np.empty((sums.nnz, width, breadth))

@@ -166,7 +166,7 @@ def test_meetings_are_sums_of_products_over_shared_rows():
     design = mm.build_design("y ~ 1 + (1 + x | m) + (1 + z | e)", chains())
     one, other = Blocks(design).groupings
     left, right = one.model_matrix, other.model_matrix
-    met = meet(one, left, other, right)
+    met = meet((one.codes, one.n_levels), left, (other.codes, other.n_levels), right)
     for level, second, block in zip(met.level, met.other, met.blocks, strict=True):
         rows = (one.codes == level) & (other.codes == second)
         np.testing.assert_allclose(block, left[rows].T @ right[rows], atol=1e-12)
