@@ -99,6 +99,8 @@ class Design(Frozen):
         keeps the old one here.
     n_missing : int
         Rows left out because a value is missing.
+    kept : ndarray of bool
+        Which columns of the model matrix `X` has: the others are aliased.
     kinds : dict of str to str
         What each column of an expression holds: numbers, true or false, or a factor.
     sigma : float or None
@@ -119,7 +121,7 @@ class Design(Frozen):
     frame: pd.DataFrame = field(repr=False)
     n_missing: int
     _spec: Any = field(repr=False)
-    _kept: np.ndarray = field(repr=False)
+    kept: np.ndarray = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
     sigma: float | None = None
     residual: Residual | None = None
@@ -222,7 +224,7 @@ class Design(Frozen):
     @property
     def fixed_terms(self) -> tuple[FixedTerm, ...]:
         """The terms of the fixed part, in the order of their columns in `X`."""
-        position = np.cumsum(self._kept) - 1
+        position = np.cumsum(self.kept) - 1
         kinds = {code: kind.value for code, (kind, _) in self._spec.encoder_state.items()}
         terms = []
         names = shown(map(str, self._spec.term_indices))
@@ -231,7 +233,7 @@ class Design(Frozen):
             terms.append(
                 FixedTerm(
                     name=name,
-                    columns=tuple(int(position[i]) for i in columns if self._kept[i]),
+                    columns=tuple(int(position[i]) for i in columns if self.kept[i]),
                     factors=frozenset(c for c in codes if kinds.get(c) == "categorical"),
                     covariates=frozenset(c for c in codes if kinds.get(c) == "numerical"),
                 )
@@ -254,10 +256,10 @@ class Design(Frozen):
 
     def fixed_matrix(self, data: pd.DataFrame) -> FloatArray:
         """Model matrix of the fixed effects for new data, coded as the fit coded its own."""
-        return self._all_columns(data)[:, self._kept]
+        return self.every_column(data)[:, self.kept]
 
-    def _all_columns(self, data: pd.DataFrame) -> FloatArray:
-        """The columns for new data, those included that were left out of the fit."""
+    def every_column(self, data: pd.DataFrame) -> FloatArray:
+        """The same with the columns that were left out of the fit."""
         columns = sorted(columns_used(self._spec.formula))
         return evaluate(self._spec, usable_columns(data, columns))[0]
 
@@ -274,23 +276,25 @@ class Design(Frozen):
         """
         if not self.aliased:
             return np.zeros(len(data), dtype=bool)
-        columns = self._all_columns(data)
-        kept, left_out = columns[:, self._kept], columns[:, ~self._kept]
-        off = np.abs(left_out - kept @ self.dependence)
-        size = np.abs(left_out) + np.abs(kept) @ np.abs(self.dependence)
-        return (off > ESTIMABLE * size).any(axis=1)
+        columns = self.every_column(data)
+        size = np.abs(columns[:, ~self.kept])
+        size += np.abs(columns[:, self.kept]) @ np.abs(self.dependence)
+        return np.asarray((np.abs(self.excess(columns)) > ESTIMABLE * size).any(axis=1))
+
+    def excess(self, rows: FloatArray) -> FloatArray:
+        """What rows of all columns have of those left out, beyond what the others say of them.
+
+        A combination of the rows of the fit has none, and only such combinations can be estimated.
+        """
+        return rows[:, ~self.kept] - rows[:, self.kept] @ self.dependence
 
     @cached_property
     def dependence(self) -> FloatArray:
         """How the columns that were left out, if any, depend on those that were kept."""
-        left_out = self._all_columns(self.frame)[:, ~self._kept]
+        left_out = self.every_column(self.frame)[:, ~self.kept]
         solution = np.linalg.lstsq(self.X, left_out, rcond=None)[0]
         least = ESTIMABLE * np.abs(solution).max(initial=0.0)
         return read_only(np.where(np.abs(solution) > least, solution, 0.0))
-
-    def every_column(self, data: pd.DataFrame) -> tuple[FloatArray, np.ndarray]:
-        """Model matrix for new data with the aliased columns too, and which columns are kept."""
-        return self._all_columns(data), self._kept
 
     def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
         """Check that columns of new data are of the kind that the fit had.
@@ -408,7 +412,7 @@ def build_design(
         frame=frame,
         n_missing=len(data) - len(frame),
         _spec=spec,
-        _kept=kept,
+        kept=kept,
         kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
         sigma=None if sigma is None else require_positive("sigma", sigma),
         residual=of_residuals,

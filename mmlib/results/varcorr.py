@@ -14,7 +14,7 @@ from mmlib.design.structures import US, Structure
 from mmlib.design.terms import RandomTerm, templates, theta_by_term
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
-from mmlib.results.display import Summary, Table, decimals_for, fixed_point
+from mmlib.results.display import Shown, Summary, Table, decimals_for, fixed_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +137,8 @@ class ResidualCovariance(Frozen):
         return found
 
 
-@dataclass(frozen=True, eq=False)
-class VarCorr:
+@dataclass(frozen=True, eq=False, repr=False)
+class VarCorr(Shown):
     """Variance components of a fit.
 
     Attributes
@@ -282,12 +282,6 @@ class VarCorr:
         )
         table = Table("Random effects", header, tuple(rows), n_labels=2)
         return Summary((table, *(self.residual.parts() if self.residual else [])))
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
 
 
 def covariances(
