@@ -4,8 +4,16 @@ RUN := .venv/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 PIP := $(if $(UV),$(UV) pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)
 
+# Whoever publishes the book sets these once, here or on the command line: where the site and its
+# sources are, and which worked solutions are shown (yes, no, no-derivations, or a CSV file).
+ADDRESS ?=
+REPO ?=
+SOLUTIONS ?=
+BUILD = $(RUN) -m tools.site.build $(if $(ADDRESS),--address "$(ADDRESS)") $(if $(REPO),--repo "$(REPO)") \
+  $(if $(SOLUTIONS),--solutions "$(SOLUTIONS)")
+
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site pdf execute tabs falsify verify serve lab lint format typecheck bench calibrate homework pins lowest newest clean distclean
+.PHONY: help setup book test site pdf execute tabs falsify verify serve lab lint format typecheck bench calibrate homework collect grade pins lowest newest clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,14 +51,14 @@ MAKE_VENV = echo "setup: $$python with $(or $(UV),venv and pip); a first run tak
 	else "$$python" -m venv .venv || { \
 	  echo "setup: on Debian and Ubuntu, 'apt install python3-venv' helps" >&2; exit 1; }; fi
 
-book: setup ## Set everything up and build the book; ends with where it lies
-	@$(RUN) -m tools.site.build $(if $(ADDRESS),--address $(ADDRESS))
+book: setup ## Set everything up and build the book (SOLUTIONS=no, ADDRESS=https://..., REPO=https://...)
+	@$(BUILD)
 
 test: setup ## Set everything up and run all tests, notebooks included (ARGS="-k pulp" narrows)
 	$(RUN) -m pytest $(ARGS)
 
-site: setup ## Build the book's site in _build/html (ADDRESS=https://... gives links their previews)
-	@$(RUN) -m tools.site.build $(if $(ADDRESS),--address $(ADDRESS))
+site: setup ## Build the book's site in _build/html; options as for book
+	@$(BUILD)
 
 pdf: site ## Build the site and print it into one PDF in _build/pdf; needs Chromium
 	@$(RUN) -m tools.site.pdf
@@ -92,7 +100,14 @@ calibrate: setup ## Simulate the size of every test for the book (20 minutes of 
 	$(RUN) -m tools.book.calibrate $(ARGS)
 
 homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own data for each student)
-	$(RUN) -m tools.homework.build $(if $(STUDENTS),--students "$(STUDENTS)" --salt "$(SALT)")
+	$(RUN) -m tools.homework.build $(if $(STUDENTS),--students "$(STUDENTS)" --salt "$(SALT)" $(if $(COLUMN),--column "$(COLUMN)"))
+
+collect: setup ## Collect hand-ins for grading (FROM=folder COURSE=folder; STUDENTS= SALT= if data are own)
+	@$(RUN) -m tools.homework.collect "$(FROM)" "$(COURSE)" $(if $(STUDENTS),--students "$(STUDENTS)" \
+	  --salt "$(SALT)" $(if $(COLUMN),--column "$(COLUMN)"))
+
+grade: setup ## Grade what was collected (COURSE=folder CHAPTER=01-pulp): runs it confined, writes a table
+	@$(RUN) -m tools.homework.grade "$(COURSE)" $(CHAPTER)
 
 pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 takes newer versions)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

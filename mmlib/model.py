@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Unpack, overload
+from typing import Any, Literal, NoReturn, Unpack, overload
 
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.design.build import build_design
 from mmlib.design.formula import MixedFormula
+from mmlib.design.parts import Parts, design_of_parts
 from mmlib.design.words import by_our_words, no_attribute
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.parts import BlocksOfParts
+from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, DataWarning, warn
 from mmlib.inference.anova import Ddf, coef_table
@@ -21,7 +24,7 @@ from mmlib.inference.explained import with_interval
 from mmlib.inference.robust import Robust
 from mmlib.inference.robust import vcov as robust_vcov
 from mmlib.results.coefficients import coefficients
-from mmlib.results.display import Summary
+from mmlib.results.display import Shown, Summary
 from mmlib.results.effect_sizes import icc, icc_by_group, r2
 from mmlib.results.fit import Fit
 from mmlib.results.influence import Influence, influence, leverage, residuals
@@ -40,6 +43,7 @@ def lmm(
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     sigma: float | None = None,
+    progress: Progress = None,
 ) -> LMMResult:
     """Fit a linear mixed model by REML or maximum likelihood.
 
@@ -54,7 +58,10 @@ def lmm(
         One row for each observation. Text, categories and flags (true or false) are factors, the
         levels of text in the order of code points. Rows with missing values are left out, and
         columns of the fixed part that depend on those before them; both with a `DataWarning`.
-        Frames of polars and Arrow, and dicts of columns, are converted.
+        Frames of polars and Arrow, and dicts of columns, are converted. More rows than the memory
+        holds come in parts: a list of frames, an iterator, a function that makes an iterator, an
+        Arrow data set, or partitions of Dask, which are summed where they are. The fit is the
+        same; it keeps no rows, and refuses by name what needs them.
     reml : bool, default True
         Restricted maximum likelihood; ``False`` for maximum likelihood.
     weights, offset : column name or array, shape (rows of `data`,), optional
@@ -62,6 +69,10 @@ def lmm(
     sigma : float, optional
         The residual standard deviation, if it is known. With ``sigma=1`` and weights 1/se² the
         model is that of a meta-analysis: ``y`` has known standard errors.
+    progress : bool, callable or None
+        None shows a counter when stderr is a terminal and the search takes more than a few
+        seconds; True and False always and never do; a callable gets the number of evaluations so
+        far, and the last objective.
 
     Returns
     -------
@@ -100,15 +111,20 @@ def lmm(
     >>> round(fit.sigma**2, 5)
     0.10625
     """
-    design = build_design(formula, data, weights=weights, offset=offset, sigma=sigma)
+    options: dict[str, Any] = {"weights": weights, "offset": offset, "sigma": sigma}
+    blocks: Blocks | None = None
+    if Parts.can_be(data):
+        with Parts(data) as parts, single_threaded():
+            blocks = BlocksOfParts(design_of_parts(formula, parts, **options), parts)
+    design = build_design(formula, data, **options) if blocks is None else blocks.design
     for loss in design.losses:
         warn(loss, DataWarning)
     with single_threaded():
-        return LMMResult.of(design, Blocks(design), reml=reml)
+        return LMMResult.of(design, blocks or Blocks(design), reml=reml, progress=progress)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LMMResult(Fit):
+class LMMResult(Shown, Fit):
     """A fitted linear mixed model, ``y = Xβ + Zb + ε`` with b = Λ_θ u, u and ε normal.
 
     Attributes
@@ -694,9 +710,3 @@ class LMMResult(Fit):
     def __getattr__(self, name: str) -> NoReturn:
         """Answer what other packages call an attribute with its name here."""
         raise no_attribute(name, (own for own in dir(type(self)) if own[0] != "_"))
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()

@@ -29,3 +29,13 @@ addEventListener("load", async () => {
   // What a closed dropdown holds has no width until it is opened.
   document.addEventListener("toggle", letScrollersBeReached, true);
 });
+
+// On paper nothing is closed: code of figures and solutions are printed, and closed again.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const box of opened) box.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const box of opened) box.open = false;
+});

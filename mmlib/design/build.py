@@ -13,7 +13,7 @@ import pandas as pd
 from formulaic import ModelSpec
 from numpy.typing import ArrayLike
 
-from mmlib.arrays import FloatArray
+from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.checks import (
     as_numbers,
     as_response,
@@ -96,6 +96,8 @@ class Design(Frozen):
         keeps the old one here.
     n_missing : int
         Rows left out because a value is missing.
+    kept : ndarray of bool
+        Which columns of the model matrix `X` has: the others are aliased.
     kinds : dict of str to str
         What each column of an expression holds: numbers, true or false, or a factor.
     sigma : float or None
@@ -114,7 +116,7 @@ class Design(Frozen):
     frame: pd.DataFrame = field(repr=False)
     n_missing: int
     _spec: Any = field(repr=False)
-    _kept: np.ndarray = field(repr=False)
+    kept: np.ndarray = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
     sigma: float | None = None
 
@@ -127,6 +129,11 @@ class Design(Frozen):
     def n(self) -> int:
         """Number of rows used."""
         return len(self.y)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the rows are kept, as they are unless the data came in parts."""
+        return True
 
     @property
     def p(self) -> int:
@@ -169,7 +176,7 @@ class Design(Frozen):
     @property
     def fixed_terms(self) -> tuple[FixedTerm, ...]:
         """The terms of the fixed part, in the order of their columns in `X`."""
-        position = np.cumsum(self._kept) - 1
+        position = np.cumsum(self.kept) - 1
         kinds = {code: kind.value for code, (kind, _) in self._spec.encoder_state.items()}
         terms = []
         names = shown(map(str, self._spec.term_indices))
@@ -178,7 +185,7 @@ class Design(Frozen):
             terms.append(
                 FixedTerm(
                     name=name,
-                    columns=tuple(int(position[i]) for i in columns if self._kept[i]),
+                    columns=tuple(int(position[i]) for i in columns if self.kept[i]),
                     factors=frozenset(c for c in codes if kinds.get(c) == "categorical"),
                     covariates=frozenset(c for c in codes if kinds.get(c) == "numerical"),
                 )
@@ -201,10 +208,10 @@ class Design(Frozen):
 
     def fixed_matrix(self, data: pd.DataFrame) -> FloatArray:
         """Model matrix of the fixed effects for new data, coded as the fit coded its own."""
-        return self._all_columns(data)[:, self._kept]
+        return self.every_column(data)[:, self.kept]
 
-    def _all_columns(self, data: pd.DataFrame) -> FloatArray:
-        """The columns for new data, those included that were left out of the fit."""
+    def every_column(self, data: pd.DataFrame) -> FloatArray:
+        """The same with the columns that were left out of the fit."""
         columns = sorted(columns_used(self._spec.formula))
         return evaluate(self._spec, usable_columns(data, columns))[0]
 
@@ -221,23 +228,25 @@ class Design(Frozen):
         """
         if not self.aliased:
             return np.zeros(len(data), dtype=bool)
-        columns = self._all_columns(data)
-        kept, left_out = columns[:, self._kept], columns[:, ~self._kept]
-        off = np.abs(left_out - kept @ self.dependence)
-        size = np.abs(left_out) + np.abs(kept) @ np.abs(self.dependence)
-        return (off > ESTIMABLE * size).any(axis=1)
+        columns = self.every_column(data)
+        size = np.abs(columns[:, ~self.kept])
+        size += np.abs(columns[:, self.kept]) @ np.abs(self.dependence)
+        return np.asarray((np.abs(self.excess(columns)) > ESTIMABLE * size).any(axis=1))
+
+    def excess(self, rows: FloatArray) -> FloatArray:
+        """What rows of all columns have of those left out, beyond what the others say of them.
+
+        A combination of the rows of the fit has none, and only such combinations can be estimated.
+        """
+        return rows[:, ~self.kept] - rows[:, self.kept] @ self.dependence
 
     @cached_property
     def dependence(self) -> FloatArray:
         """How the columns that were left out, if any, depend on those that were kept."""
-        left_out = self._all_columns(self.frame)[:, ~self._kept]
+        left_out = self.every_column(self.frame)[:, ~self.kept]
         solution = np.linalg.lstsq(self.X, left_out, rcond=None)[0]
         least = ESTIMABLE * np.abs(solution).max(initial=0.0)
         return read_only(np.where(np.abs(solution) > least, solution, 0.0))
-
-    def every_column(self, data: pd.DataFrame) -> tuple[FloatArray, np.ndarray]:
-        """Model matrix for new data with the aliased columns too, and which columns are kept."""
-        return self._all_columns(data), self._kept
 
     def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
         """Check that columns of new data are of the kind that the fit had.
@@ -316,20 +325,24 @@ def build_design(
     grouping = {name for part in formula.random for name in part.factors}
     require_columns(data, sorted(coded | grouping))
 
-    row_weights = _positive(_numbers("weights", weights, data))
-    row_offset = _numbers("offset", offset, data)
+    row_weights = as_positive(numbers_of("weights", weights, data))
+    row_offset = numbers_of("offset", offset, data)
     frame = data[[name for name in data.columns if name in coded | grouping]]
-    rows = _complete_rows(frame, weights=row_weights, offset=row_offset)
+    rows = complete_rows(frame, weights=row_weights, offset=row_offset)
     if len(rows) < len(data):
         frame = frame.iloc[rows]
         row_weights = None if row_weights is None else row_weights[rows]
         row_offset = None if row_offset is None else row_offset[rows]
-    frame = usable_columns(frame, coded - {_only_column(response)})
+    frame = usable_columns(frame, coded - {only_column(response)})
 
     y = _response(response, frame, formula.response)
-    X, names, spec = _model_matrix(fixed, frame, "fixed part", formula.fixed)
-    kept = _independent_columns(X, row_weights)
-    terms = [term for part in formula.random for term in _random_terms(part, frame)]
+    X, names, spec = model_matrix(fixed, frame, "fixed part", formula.fixed)
+    kept = independent_columns(X, row_weights)
+    terms = [
+        term
+        for part in formula.random
+        for term in random_terms(part, frame, *group_codes(frame, part.factors))
+    ]
     if sigma is None:
         for term in terms:
             check_identifiable(term)
@@ -348,7 +361,7 @@ def build_design(
         frame=frame,
         n_missing=len(data) - len(frame),
         _spec=spec,
-        _kept=kept,
+        kept=kept,
         kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
         sigma=None if sigma is None else require_positive("sigma", sigma),
     )
@@ -360,7 +373,7 @@ def build_design(
     return design
 
 
-def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:
+def numbers_of(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:
     """The `weights` or `offset` argument as floats, one for each row of `data`."""
     if values is None:
         return None
@@ -379,7 +392,8 @@ def _numbers(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | Non
     return numbers
 
 
-def _positive(weights: FloatArray | None) -> FloatArray | None:
+def as_positive(weights: FloatArray | None) -> FloatArray | None:
+    """Weights, if they can be some."""
     if weights is not None and (weights <= 0).any():
         raise DataError(
             f"weights must be positive, but {np.count_nonzero(weights <= 0)} are zero or negative; "
@@ -390,7 +404,7 @@ def _positive(weights: FloatArray | None) -> FloatArray | None:
     return weights
 
 
-def _complete_rows(frame: pd.DataFrame, **arguments: FloatArray | None) -> np.ndarray:
+def complete_rows(frame: pd.DataFrame, **arguments: FloatArray | None) -> np.ndarray:
     """Positions of the rows that miss nothing."""
     given = {name: np.isnan(values) for name, values in arguments.items() if values is not None}
     missing = np.column_stack([frame.isna().to_numpy(), *given.values()])
@@ -419,17 +433,17 @@ def _refuse_huge_factors(expression: Any, frame: pd.DataFrame) -> None:
             )
 
 
-def _only_column(expression: Any) -> str:
+def only_column(expression: Any) -> str:
     """The column that an expression consists of, if it is nothing else."""
     codes = [code for _, code in factors_of(expression)]
     return codes[0].text if len(codes) == 1 and codes[0].columns == {codes[0].text} else ""
 
 
 def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
-    column = _only_column(expression)
+    column = only_column(expression)
     if column:
         return as_response(frame[column])
-    values, names, _ = _model_matrix(expression, frame, "response", text)
+    values, names, _ = model_matrix(expression, frame, "response", text)
     if values.shape[1] != 1:
         raise DataError(
             f"the response {text!r} must be one numeric column, but gives {len(names)}: "
@@ -438,15 +452,16 @@ def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
     return as_response(pd.Series(values[:, 0], name=text))
 
 
-def _random_terms(part: RandomPart, frame: pd.DataFrame) -> list[RandomTerm]:
+def random_terms(
+    part: RandomPart, frame: pd.DataFrame, codes: IntArray, levels: pd.Index
+) -> list[RandomTerm]:
     """The term of one part of the formula; for ``||`` one term for each of its columns."""
-    codes, levels = group_codes(frame, part.factors)
     if part.expr == "1":  # which needs no formulaic, and is what most terms have
         ones = np.ones((len(frame), 1))
         spec: Any = parse_with_formulaic("1")
         return [RandomTerm(part, ("Intercept",), levels, codes, ones, spec, (0,))]
     expression = parse_with_formulaic(part.whole or part.expr)
-    values, names, spec = _model_matrix(expression, frame, "random term", str(part))
+    values, names, spec = model_matrix(expression, frame, "random term", str(part))
     pieces = [tuple(range(len(names)))]
     if part.whole:
         terms = parse_with_formulaic(part.expr)
@@ -465,7 +480,7 @@ def _random_terms(part: RandomPart, frame: pd.DataFrame) -> list[RandomTerm]:
     ]
 
 
-def _model_matrix(
+def model_matrix(
     expression: Any, frame: pd.DataFrame, role: str, text: str
 ) -> tuple[FloatArray, tuple[str, ...], Any]:
     """Values, column names and reusable specification of one expression; all values usable."""
@@ -488,7 +503,7 @@ def _model_matrix(
     return values, names, spec
 
 
-def _independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:
+def independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:
     """Mark the columns that do not depend on those before them, as R's ``lm`` does."""
     if weights is not None:
         X = X * np.sqrt(weights)[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -71,6 +71,15 @@ class RandomTerm(Frozen):
     def sources(self) -> set[str]:
         """The columns of the data that the model matrix is made of."""
         return columns_used(getattr(self._spec, "formula", self._spec))
+
+    @property
+    def spec(self) -> Any:
+        """How formulaic codes the columns."""
+        return self._spec
+
+    def with_rows(self, codes: IntArray, model_matrix: FloatArray) -> RandomTerm:
+        """The term with other rows."""
+        return replace(self, levels=self.levels, codes=codes, model_matrix=model_matrix)
 
     def matrix_for(self, data: pd.DataFrame) -> FloatArray:
         """The model matrix for new data, coded as the fit coded its own."""

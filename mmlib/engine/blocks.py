@@ -83,6 +83,17 @@ class Blocks:
     """
 
     def __init__(self, design: Design) -> None:
+        self._describe(design)
+        weighted_X = weigh(self.root_weights, design.X)
+        self.R: FloatArray = np.asarray(np.linalg.qr(weighted_X, mode="r"))
+        self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
+        basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
+        self.basis: FloatArray = np.ascontiguousarray(basis)
+        self._multiply()
+        self._refuse_absorbed()
+        self._set_response(design.y)
+
+    def _describe(self, design: Design) -> None:
         self.design = design
         self.n, self.p = design.n, design.p
         self.root_weights = design.root_weights
@@ -90,15 +101,6 @@ class Blocks:
         self.offset = design.offset
         self.theta_size = sum(n_theta(term) for term in design.terms)
         self.groupings = gather_groupings(design.terms, self.root_weights)
-
-        weighted_X = weigh(self.root_weights, design.X)
-        self.R = np.linalg.qr(weighted_X, mode="r")
-        self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
-        basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
-        self.basis: FloatArray = np.ascontiguousarray(basis)
-        self._multiply()
-        self._refuse_absorbed()
-        self._set_response(design.y)
 
     def __reduce__(self) -> tuple[type[Blocks], tuple[Design]]:
         return Blocks, (self.design,)
@@ -121,33 +123,47 @@ class Blocks:
         self.dense = [np.zeros((g.n_levels, g.width, self.p + 1)) for g in groupings]
         for dense, Zt in zip(self.dense, self.Zt, strict=True):
             dense[:, :, :-1] = (Zt @ self.basis).reshape(dense[:, :, :-1].shape)
+        coded = [(grouping.codes, grouping.n_levels) for grouping in groupings]
         self.meetings = {
-            (g, h): meet(groupings[g], Z[g], groupings[h], Z[h])
+            (g, h): meet(coded[g], Z[g], coded[h], Z[h])
             for g, h in combinations(range(len(groupings)), 2)
         }
+        self._arrange()
+        self._within_basis = self._within_levels(self.basis)
+        products = self._within_basis.T @ self._within_basis
+        self._set_within_inverse(products)
+        self.within = np.zeros(self.plan.size)
+        self.plan.corner(self.within)[:-1, :-1] = products
+        self._fill_rest([Zt @ self._within_basis for Zt in self.Zt[1:]])
+
+    def _arrange(self) -> None:
+        """The order of elimination, and what does not depend on it."""
+        groupings = self.groupings
         with_first = [self.meetings[0, h] for h in range(1, len(groupings))]
         self.plan = Plan(groupings, with_first, self.p + 1)
         self.cross = CrossBlock(groupings[0], with_first, self.plan) if with_first else None
         if groupings:
             self.root, self.inverse_root = _roots(self.own[0])
-        self._within_basis = self._within_levels(self.basis)
-        products = self._within_basis.T @ self._within_basis
+
+    def _set_within_inverse(self, products: FloatArray) -> None:
+        """Which directions of X are fitted within levels, from their cross-products there."""
         shares, axes = np.linalg.eigh(products)
         self._within_inverse = (
             axes * np.where(shares > SHIFTED, 1 / np.maximum(shares, SHIFTED), 0.0) @ axes.T
         )
-        self.within = np.zeros(self.plan.size)
-        self.plan.corner(self.within)[:-1, :-1] = products
-        self._fill_rest()
 
-    def _fill_rest(self) -> None:
-        """What the levels of the first grouping leave of Z_restᵀ[Z_rest X]."""
+    def _fill_rest(self, borders: Sequence[FloatArray]) -> None:
+        """What the levels of the first grouping leave of Z_restᵀ[Z_rest X y].
+
+        `borders` have Z_restᵀ[X y] within levels, of each later grouping; or without y.
+        """
         plan, later = self.plan, enumerate(self.groupings[1:], start=1)
         for (g, grouping), places in zip(later, plan.columns, strict=True):
             row, column = np.triu_indices(grouping.width)
             self._place(places[:, row], places[:, column], self.own[g][:, row, column])
-            borders = plan.border_positions(places.ravel())
-            self.within[borders[:, :-1]] = self.Zt[g] @ self._within_basis
+            border = borders[g - 1].reshape(places.size, -1)
+            where = plan.border_positions(places.ravel())
+            self.within[where[:, : border.shape[1]]] = border
         for (g, h), meeting in self.meetings.items():
             if g:
                 one = plan.columns[g - 1][meeting.level][:, :, None]
@@ -194,12 +210,8 @@ class Blocks:
         correction = basis.T @ residual
         residual -= basis @ correction
         self.ols = coefficients + correction
-        if residual @ residual <= (EXACT_FIT * np.linalg.norm(y)) ** 2:
-            raise DataError(
-                "the fixed effects fit the response exactly: there is no variance to take apart; "
-                "use fewer fixed effects, or look for the response among the predictors."
-            )
         self.total_ss = float(residual @ residual)
+        refuse_exact_fit(self.total_ss, float(y @ y))
         # From here on y is what its regression on X within levels leaves: if levels differ by far,
         # the least-squares line through all is far from any estimate, and would cost digits.
         within = self._within_levels(residual[:, None])[:, 0]
@@ -331,6 +343,15 @@ class Blocks:
         if i != j or i in in_tail or sum(each.grouping == i for each in self.plan.rounds) > 1:
             return "sparse"
         return "diagonal" if self.groupings[i].width == 1 else "block-diagonal"
+
+
+def refuse_exact_fit(left: float, total: float) -> None:
+    """Refuse a response of whose sum of squares the fixed effects leave nothing."""
+    if left <= EXACT_FIT**2 * total:
+        raise DataError(
+            "the fixed effects fit the response exactly: there is no variance to take apart; "
+            "use fewer fixed effects, or look for the response among the predictors."
+        )
 
 
 def _lower(templates: FloatArray) -> FloatArray:

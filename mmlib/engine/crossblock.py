@@ -12,9 +12,12 @@ from scipy.linalg import blas
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.engine.elimination import Meeting, Plan, pairs_within
 from mmlib.engine.grouping import Grouping
+from mmlib.engine.threads import threads_for
 
-MAX_PAIRS = 3 * 10**7
+MAX_PAIRS = 10**8
 """Above this many stored products, the Schur complement is left to dense BLAS."""
+
+PAIRS_AT_ONCE = 10**6
 
 
 class CrossBlock:
@@ -46,35 +49,43 @@ class CrossBlock:
         self.pairs = list(combinations_with_replacement(range(self.width), 2))
         counts = np.bincount(self.level, minlength=self.n_levels)
         n_products = int((counts * (counts + 1) // 2).sum()) * len(self.pairs)
-        self._products: sparse.csr_array | None = None
+        self._products: list[sparse.csc_array] | None = None
         if n_products <= MAX_PAIRS or plan.rounds:
             self._multiply_pairs(counts)
 
     def _multiply_pairs(self, counts: IntArray) -> None:
-        """Matrix from the W_j (upper triangles, pair after pair) to the numbers that change."""
-        one, two = pairs_within(counts)
-        position = self.plan.positions(self.column[one], self.column[two])
-        occurs = np.zeros(self.plan.size, dtype=bool)
-        occurs[position] = True
+        """A matrix for each pair (s, t): from the W_j[s, t] to the numbers that change."""
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        pointers = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
+        position = np.empty(pointers[-1], dtype=np.int32 if self.plan.size < 2**31 else np.int64)
+        data = [np.empty(pointers[-1]) for _ in self.pairs]
+        occurs, diagonal = np.zeros((2, self.plan.size), dtype=bool)
+        start = 0
+        while start < self.n_levels:  # so many levels at a time that the pairs fit the cache
+            stop = int(np.searchsorted(pointers, pointers[start] + PAIRS_AT_ONCE))
+            stop = min(max(stop - 1, start + 1), self.n_levels)
+            part = slice(pointers[start], pointers[stop])
+            one, two = (cell + ends[start] for cell in pairs_within(counts[start:stop]))
+            place = self.plan.positions(self.column[one], self.column[two])
+            occurs[place] = True
+            diagonal[place[one == two]] = True
+            position[part] = place
+            for (s, t), products in zip(self.pairs, data, strict=True):
+                products[part] = self.cells[one, s] * self.cells[two, t]
+                if s != t:
+                    products[part] += self.cells[one, t] * self.cells[two, s]
+            start = stop
         self._targets = np.flatnonzero(occurs)
-        row = (np.cumsum(occurs, dtype=np.intp) - 1)[position]  # np.unique would sort
-        diagonal = np.zeros(self.plan.size, dtype=bool)
-        diagonal[position[one == two]] = True
         self._twice = np.where(diagonal[self._targets], 1.0, 2.0)
-        blocks = []
-        for s, t in self.pairs:
-            products = self.cells[one, s] * self.cells[two, t]
-            if s != t:
-                products += self.cells[one, t] * self.cells[two, s]
-            shape = (len(self._targets), self.n_levels)
-            blocks.append(sparse.csr_array((products, (row, self.level[one])), shape=shape))
-        self._products = blocks[0] if len(blocks) == 1 else sparse.csr_array(sparse.hstack(blocks))
+        row = (np.cumsum(occurs, dtype=position.dtype) - 1)[position]  # np.unique would sort
+        shape = (len(self._targets), self.n_levels)
+        self._products = [sparse.csc_array((each, row, pointers), shape=shape) for each in data]
 
     def add_gram(self, flat: FloatArray, W: FloatArray, sign: float = 1.0) -> None:
         """Add ±G(W) to a flat vector."""
         if self._products is not None:
-            total = self._products @ np.concatenate([W[:, s, t] for s, t in self.pairs])
-            flat[self._targets] += sign * total
+            for (s, t), products in zip(self.pairs, self._products, strict=True):
+                flat[self._targets] += products @ (sign * W[:, s, t])
             return
         sizes, vectors = np.linalg.eigh(W)
         half = vectors * np.sqrt(np.abs(sizes))[:, None]
@@ -87,7 +98,8 @@ class CrossBlock:
         """Add ±G(half·halfᵀ) by the symmetric kernel of BLAS, to the upper triangle."""
         dense = self.matrix.toarray().reshape(self.n_levels, self.width, self.q)
         rows = (half.transpose(0, 2, 1) @ dense).reshape(self.matrix.shape)
-        gram = blas.dsyrk(sign, rows.T, lower=1)  # lower in Fortran's order is upper in ours
+        with threads_for(self.q):
+            gram = blas.dsyrk(sign, rows.T, lower=1)  # lower in Fortran's order is upper in ours
         self.plan.tail(flat)[: self.q, : self.q] += gram.T
 
     def gram_adjoint(self, flat: FloatArray) -> FloatArray:
@@ -98,9 +110,9 @@ class CrossBlock:
             K = self.plan.tail(flat)[: self.q, : self.q]
             return (dense @ K).reshape(shape) @ dense.reshape(shape).transpose(0, 2, 1)
         weights = flat[self._targets] * self._twice
-        packed = (self._products.T @ weights).reshape(len(self.pairs), self.n_levels)
         adjoint = np.empty((self.n_levels, self.width, self.width))
-        for (s, t), values in zip(self.pairs, packed, strict=True):
+        for (s, t), products in zip(self.pairs, self._products, strict=True):
+            values = products.T @ weights
             adjoint[:, s, t] = adjoint[:, t, s] = values if s == t else values / 2
         return adjoint
 

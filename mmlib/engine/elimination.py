@@ -15,14 +15,17 @@ Columns are counted in the order in which they go: their places.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.engine.grouping import Grouping
+from mmlib.errors import DataError
 
 FEW = 150
 """So few levels are left to the tail, whatever they meet."""
@@ -41,6 +44,23 @@ MAX_FILL = 10**8
 """Pairs of levels that are looked at to find what fills in; with more, all goes to the tail."""
 
 
+COPIES = 6
+"""Matrices of the size of the tail that a fit holds at once."""
+
+
+def free_memory() -> float:
+    """Bytes that this process can still take, as far as the system says."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):
+        pass
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return np.inf
+
+
 @dataclass(frozen=True, eq=False)
 class Meeting:
     """Where levels of two groupings meet, and the cross-products of their columns there.
@@ -57,12 +77,16 @@ class Meeting:
     blocks: FloatArray
 
 
-def meet(one: Grouping, left: FloatArray, other: Grouping, right: FloatArray) -> Meeting:
+Coded = tuple[IntArray, int]
+"""The level of each row, and how many there are."""
+
+
+def meet(one: Coded, left: FloatArray, other: Coded, right: FloatArray) -> Meeting:
     """Sum ``left[i]ᵀ right[i]`` over the rows in which two levels meet, for all that do."""
-    shape = (one.n_levels, other.n_levels)
+    shape = (one[1], other[1])
     width, breadth = left.shape[1], right.shape[1]
     for s, t in np.ndindex(width, breadth):
-        rows = (left[:, s] * right[:, t], (one.codes, other.codes))
+        rows = (left[:, s] * right[:, t], (one[0], other[0]))
         sums = sparse.coo_array(rows, shape=shape).tocsr()  # which keeps zeros: one pattern
         if s == t == 0:
             blocks = np.empty((sums.nnz, width, breadth))
@@ -145,6 +169,7 @@ class Plan:
             base = each.end
         self.tail_start = base
         self.size = base + self.m_tail**2
+        self._refuse_too_large([later[k].name for k in np.unique(owner[tail])])
         self.tail_spans = []
         for k, g in enumerate(later):
             levels = tail[owner[tail] == k] - offsets[k]
@@ -154,6 +179,17 @@ class Plan:
         self.border = self._border_starts()
         for each in self.rounds:
             each.connect(self)
+
+    def _refuse_too_large(self, names: list[str]) -> None:
+        """Refuse a tail that does not fit the memory, before it is made."""
+        needed, free = COPIES * 8 * self.m_tail**2, free_memory()
+        if needed > free:
+            raise DataError(
+                f"the levels of {' and '.join(map(repr, names))} meet those of other groupings so "
+                f"often that {self.q_tail:,} effects have to be kept as one dense matrix: the fit "
+                f"needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
+                "use a machine with more, or a coarser grouping."
+            )
 
     def _border_starts(self) -> IntArray:
         """Where the numbers of each place and X and y begin in the flat vector."""

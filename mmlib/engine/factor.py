@@ -13,6 +13,7 @@ from mmlib.arrays import FloatArray
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.elimination import Plan, Round
 from mmlib.engine.reflections import Reduced
+from mmlib.engine.threads import threads_for
 from mmlib.errors import DataError
 from mmlib.frozen import close
 
@@ -155,7 +156,8 @@ class Factor:
         self.T = mirror_upper(self.plan.tail(flat))
         S = self._times_rows(self._columns_times(self.T.copy()))
         S.flat[: q * len(S) : len(S) + 1] += 1.0
-        self.L, info = lapack.dpotrf(S.T, lower=1, overwrite_a=1)  # S is symmetric: no copy
+        with threads_for(len(S)):
+            self.L, info = lapack.dpotrf(S.T, lower=1, overwrite_a=1)  # S is symmetric: no copy
         diagonal, least = np.diag(self.L), NOTHING_LEFT
         broken = info > 0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss)
         self.rounding = 1.0 if broken else EPSILON * float((before / diagonal[q:] ** 2).max())
@@ -283,7 +285,8 @@ class Factor:
         if size == 0:
             return []
         leading = np.array(self.L[:size, :size], order="F")
-        inverse, _ = lapack.dpotri(leading, lower=1, overwrite_c=1)
+        with threads_for(size):
+            inverse, _ = lapack.dpotri(leading, lower=1, overwrite_c=1)
         K[:size, :size] = inverse.T
         mirror_upper(K)
         half = self._columns_times(K, transposed=True)

@@ -21,6 +21,7 @@ from mmlib.arrays import FloatArray, IntArray
 from mmlib.engine.factor import BreakdownError, Factor, factorize
 from mmlib.engine.halfline import scan
 from mmlib.engine.objective import Objective
+from mmlib.engine.progress import Watch
 from mmlib.engine.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
 from mmlib.engine.starts import further_starts, uneven
 from mmlib.errors import DataError
@@ -98,7 +99,9 @@ class Optimum(Frozen):
         return f"the objective could still fall by {self.expected_decrease:.2g}"
 
 
-def minimize_objective(objective: Objective, start: FloatArray | None = None) -> Optimum:
+def minimize_objective(
+    objective: Objective, start: FloatArray | None = None, *, watch: Watch | None = None
+) -> Optimum:
     """Find the θ that minimises `objective`.
 
     Parameters
@@ -106,6 +109,8 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     objective : Objective
     start : ndarray, optional
         Where to start; by default at the moment estimates (`mmlib.engine.moments`).
+    watch : callable, optional
+        Called with the number of evaluations and the objective after each of them.
 
     Returns
     -------
@@ -116,7 +121,7 @@ def minimize_objective(objective: Objective, start: FloatArray | None = None) ->
     DataError
         If the objective has no minimum because the model can fit the response exactly.
     """
-    search = _Search(objective)
+    search = _Search(objective, watch)
     if not objective.blocks.theta_size:
         return search.report(np.zeros(0), [_Valley(search.at(np.zeros(0)), 0, 0.0, 1.0, True)])
     blocks = objective.blocks
@@ -172,8 +177,8 @@ class _Search:
     The entries of the templates are measured in a `unit` each, their own size where it is above 1.
     """
 
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
+    def __init__(self, objective: Objective, watch: Watch | None = None) -> None:
+        self.objective, self._watch = objective, watch
         self.blocks = objective.blocks
         self.groupings = self.blocks.groupings
         self.unit = np.ones(self.blocks.theta_size)
@@ -191,6 +196,8 @@ class _Search:
             )
         except (BreakdownError, np.linalg.LinAlgError):
             return Point(x, np.inf, np.full_like(x, np.nan))
+        if self._watch is not None:
+            self._watch(self.evaluations, value)
         return Point(x, value, self.blocks.gather(slopes) * self.unit, rounding)
 
     def descend_from(self, scaled: FloatArray, *, above: float = np.inf) -> _Valley:

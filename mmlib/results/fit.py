@@ -19,6 +19,7 @@ from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Modes
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum, minimize_objective
+from mmlib.engine.progress import Progress, watching
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, warn
 from mmlib.frozen import Frozen, read_only
@@ -65,7 +66,7 @@ class Fit(Frozen):
     optimum: Optimum
 
     @classmethod
-    def of(cls, design: Design, blocks: Blocks, *, reml: bool) -> Self:
+    def of(cls, design: Design, blocks: Blocks, *, reml: bool, progress: Progress = False) -> Self:
         """Fit a design, whose cross-products are known, by REML or maximum likelihood."""
         if not isinstance(reml, (bool, np.bool_)):
             raise DataError(f"reml must be True or False (maximum likelihood), not {reml!r}.")
@@ -73,7 +74,8 @@ class Fit(Frozen):
         start = None
         if design.sigma is not None:
             start = blocks.gather([lower(grouping.basis) for grouping in blocks.groupings])
-        optimum = minimize_objective(Objective(blocks, reml=reml), start)
+        with watching(progress) as watch:
+            optimum = minimize_objective(Objective(blocks, reml=reml), start, watch=watch)
         if not optimum.converged:
             warn(
                 f"the fit of {design.formula} has not converged: {optimum.shortfall}; centre and "
@@ -478,18 +480,10 @@ class Fit(Frozen):
         if conditional:
             spherical = rng.standard_normal((nsim, self.nobs))
             return self._fitted + errors_of(self.design, truth.sigma, spherical)
-        return responses_to(self.design, truth, rng.standard_normal((nsim, self.n_spherical)))
+        spherical = rng.standard_normal((nsim, n_spherical(self.design)))
+        return responses_to(self.design, truth, spherical)
 
     @property
     def truth(self) -> Truth:
         """The estimates as parameters to draw responses from."""
         return Truth(self.beta, self.theta, self.sigma)
-
-    @property
-    def n_spherical(self) -> int:
-        """How many normal numbers make one response: those of u, and an error for each row."""
-        return n_spherical(self.design)
-
-    def response_to(self, spherical: FloatArray) -> FloatArray:
-        """The responses that standard normal numbers, shape (nsim, n_spherical), lead to."""
-        return responses_to(self.design, self.truth, spherical)

@@ -21,7 +21,9 @@ DDF = {
 
 def summarize(fit: Fit, coefficients: pd.DataFrame, ddf: str | None) -> Summary:
     """Header, criterion, scaled residuals, random effects, fixed effects, counts and notes."""
-    parts: list[str | Table] = [_header(fit), _criterion(fit), _scaled_residuals(fit)]
+    parts: list[str | Table] = [_header(fit), _criterion(fit)]
+    if fit.design.has_rows:
+        parts.append(_scaled_residuals(fit))
     parts.extend(fit.varcorr().summary().parts)
     parts.append(_counts(fit))
     if fit.design.p:

@@ -8,6 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import mmlib as mm
+from mmlib.engine import threads
 from mmlib.engine.factor import Factor
 from mmlib.engine.threads import single_threaded
 from tests.helpers.structures import simulated
@@ -89,3 +90,21 @@ def test_fits_and_refits_use_one_thread(monkeypatch):
     assert len(seen) > first + 3
     assert all(threads == {1} for threads in seen)
     assert blas_threads() == {2}
+
+
+@pytest.mark.parametrize(
+    ("idle", "order", "wanted"), [(True, threads.LARGE, 2), (False, threads.LARGE, 1), (True, 9, 1)]
+)
+def test_a_large_matrix_gets_all_threads_on_an_idle_machine(idle, order, wanted, monkeypatch):
+    monkeypatch.setattr(threads, "_idle", lambda: idle)
+    with single_threaded():
+        with threads.threads_for(order):
+            assert blas_threads() == {wanted}
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
+
+
+def test_while_others_compute_there_is_one_thread(monkeypatch):
+    monkeypatch.setattr(threads, "_idle", lambda: True)
+    with single_threaded(), single_threaded(), threads.threads_for(threads.LARGE):
+        assert blas_threads() == {1}

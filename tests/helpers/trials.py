@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from tools.homework.chapter import Chapter
-from tools.homework.notebooks import Edition, write_answer, write_check, write_notebook
+from tools.homework.notebooks import Edition, write_checks, write_notebook
+
+GRADING = 'import os\nos.environ["NBGRADER_EXECUTION"] = "autograde"'
+_READING = 'import os\nos.environ.pop("NBGRADER_EXECUTION", None)'
 
 
 @dataclass(frozen=True)
@@ -22,71 +26,82 @@ class Outcome:
 class Trial:
     """The outcomes of one chapter."""
 
-    unsolved: list[tuple[bool, Outcome]]  # each code cell: whether it is a check, and its outcome
-    wrong: list[tuple[str, str, Outcome]]  # label, expected hint, outcome of the check
-    solved: list[tuple[str, Outcome, Outcome]]  # label, outcomes of the solution and of the check
+    unsolved: list[tuple[bool, Outcome, str]]  # each code cell: is it a check, what came, its text
+    wrong: list[tuple[str, str, list[Outcome]]]  # label, expected hint, outcomes of the checks
+    solved: list[tuple[str, list[Outcome]]]  # label, outcomes of an answer and its checks
 
 
 def run_trial(chapter: Chapter, client: NotebookClient, folder: Path) -> Trial:
-    """Run the student's notebook, then each wrong answer and each solution with its check.
+    """Run the student's notebook, then each wrong and each right answer with its checks, graded.
 
     The client's kernel may have run other notebooks: it forgets their names first.
     """
     notebook = write_notebook(chapter, Edition.STUDENT)
-    notebook.cells.insert(0, new_code_cell(f"%reset -f\n%xmode Minimal\n%cd -q {folder}"))
+    start = f"%reset -f\n%xmode Minimal\n%cd -q {folder}\n{_READING}"
+    notebook.cells.insert(0, new_code_cell(start))
     unsolved = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    notebook.cells.append(new_code_cell(GRADING))
     wrong, solved = [], []
-    added = []
     for exercise in chapter.exercises:
-        check = write_check(exercise, Edition.COURSE)
-        visible = write_check(exercise, Edition.STUDENT)
+        # Own data are held by hidden tests: their checks may not tell what is right.
+        seen = Edition.COURSE if exercise.held else Edition.STUDENT
         for answer in exercise.wrong:
-            cells = [new_code_cell(answer.code), new_code_cell(visible)]
-            wrong.append((exercise.label, answer.hint, cells[1]))
-            added += cells
-        if exercise.code:
-            cells = [
-                new_code_cell(write_answer(exercise, Edition.SOLUTION)),
-                new_code_cell(check),
-            ]
-            solved.append((exercise.label, *cells))
-            added += cells
-    notebook.cells += added
+            cells = [new_code_cell(answer.code), *_checks(exercise, seen)]
+            wrong.append((exercise.label, answer.hint, cells))
+        for code in [*exercise.right, exercise.code] if exercise.code else []:
+            cells = [new_code_cell(code), *_checks(exercise, Edition.COURSE)]
+            solved.append((exercise.label, cells))
+    notebook.cells += [cell for *_, cells in wrong + solved for cell in cells]
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
     client.nb = notebook
     client.execute(cleanup_kc=False)
     return Trial(
-        [(_is_check(cell), _outcome(cell)) for cell in unsolved],
-        [(label, hint, _outcome(cell)) for label, hint, cell in wrong],
-        [(label, _outcome(answer), _outcome(check)) for label, answer, check in solved],
+        [(_is_check(cell), _outcome(cell), _printed(cell)) for cell in unsolved],
+        [(label, hint, [_outcome(cell) for cell in cells]) for label, hint, cells in wrong],
+        [(label, [_outcome(cell) for cell in cells]) for label, cells in solved],
     )
 
 
 def complaints(trial: Trial) -> list[str]:
     """Tell where homework misbehaves.
 
-    Unsolved, exactly the checks fail; a wrong answer fails with its hint; a solution passes. A
-    check fails by an assertion, which explains itself, never by another error.
+    Unsolved, nothing fails, and exactly the checks say that something is not defined yet. A wrong
+    answer fails with its hint; a right one passes. A check fails by an assertion that explains
+    itself, never by another error.
     """
     found = []
-    for number, (is_check, outcome) in enumerate(trial.unsolved, start=1):
-        if outcome.error != ("AssertionError" if is_check else ""):
-            found.append(f"unsolved, code cell {number}: {outcome}")
-    for label, hint, outcome in trial.wrong:
-        if outcome.error != "AssertionError" or hint not in outcome.message:
-            found.append(f"{label}, wrong answer that deserves {hint!r}: {outcome}")
-    for label, answer, check in trial.solved:
-        if answer.error or check.error:
-            found.append(f"{label}, solved: {answer}, {check}")
+    for number, (is_check, outcome, printed) in enumerate(trial.unsolved, start=1):
+        if outcome.error or is_check != ("Not defined yet" in printed or "Not defined:" in printed):
+            found.append(f"unsolved, code cell {number}: {outcome} {printed}")
+    for label, hint, (answer, *checks) in trial.wrong:
+        failed = [outcome for outcome in checks if outcome.error]
+        if answer.error or not any(hint in outcome.message for outcome in failed):
+            found.append(f"{label}, wrong answer that deserves {hint!r}: {answer}, {failed}")
+        if any(
+            outcome.error != "AssertionError" or "could not use" in outcome.message
+            for outcome in failed
+        ):
+            found.append(f"{label}, wrong answer that crashes: {failed}")
+    for label, outcomes in trial.solved:
+        if any(outcome.error for outcome in outcomes):
+            found.append(f"{label}, solved: {outcomes}")
     return found
 
 
-def _is_check(cell):
+def _checks(exercise, edition):
+    return [new_code_cell(code) for _, _, code in write_checks(exercise, edition)]
+
+
+def _is_check(cell: NotebookNode) -> bool:
     return cell.metadata.get("nbgrader", {}).get("grade", False)
 
 
-def _outcome(cell):
+def _printed(cell: NotebookNode) -> str:
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def _outcome(cell: NotebookNode) -> Outcome:
     for output in cell.outputs:
         if output.output_type == "error":
             return Outcome(output.ename, output.evalue)

@@ -1,5 +1,6 @@
 """`tools/homework/build.py`: what is committed, what students get, which lists are refused."""
 
+import ast
 import re
 
 import nbformat
@@ -10,7 +11,7 @@ import mmlib as mm
 from tools import ROOT
 from tools.homework import build as homework
 from tools.homework.chapter import Cell, read_book
-from tools.homework.notebooks import Edition, write_answer, write_check
+from tools.homework.notebooks import Edition, write_answer, write_checks
 from tools.homework.students import read_own_data, read_students
 from tools.homework.text import HomeworkError
 
@@ -115,6 +116,7 @@ assert answer == 42, "Twice 21 is 42."
 TABLE = """\
 [ex-double]
 points = 3
+kinds = { answer = "number" }
 hidden = "assert isinstance(answer, int)"
 wrong = [{ old = "2 * half", new = "half", hint = "Twice" }]
 """
@@ -144,16 +146,71 @@ def test_the_editions_differ_in_answer_and_hidden_tests_alone(small):
     (exercise,) = small().exercises
     assert exercise.answers == ["answer"]
     answers = [write_answer(exercise, edition) for edition in Edition]
-    assert answers[0] == "# Define here: answer\n# Your code"
+    assert answers[0] == "# Define here:\n#   answer (number)\n# Your code"
     assert answers[1] == "half = 21\nanswer = 2 * half"
     assert answers[2] == (
-        "# Define here: answer\n### BEGIN SOLUTION\nhalf = 21\nanswer = 2 * half\n### END SOLUTION"
+        "# Define here:\n#   answer (number)\n"
+        "### BEGIN SOLUTION\nhalf = 21\nanswer = 2 * half\n### END SOLUTION"
     )
-    student, solution, course = (write_check(exercise, edition) for edition in Edition)
+    student, solution, course = (write_checks(exercise, edition) for edition in Edition)
     assert student == solution
-    assert course == (
-        f"{student}\n### BEGIN HIDDEN TESTS\nassert isinstance(answer, int)\n### END HIDDEN TESTS"
+    ((name, points, code),) = student
+    assert (name, points) == ("ex-double-check-1", 3)
+    assert code == (
+        'with marking("1.1", answer="number"):\n    assert answer == 42, "Twice 21 is 42."'
     )
+    hidden = "### BEGIN HIDDEN TESTS\nassert isinstance(answer, int)\n### END HIDDEN TESTS"
+    assert course == [(name, points, f"{code}\n{hidden}")]
+
+
+def test_each_name_with_points_has_a_check_of_its_own(small):
+    table = TABLE.replace("points = 3", "points = { half = 1, answer = 2 }")
+    chapter = SMALL_CHAPTER.replace(
+        "assert answer == 42", 'assert half == 21, "Half is 21."\nassert answer == 42'
+    )
+    (exercise,) = small(chapter, table).exercises
+    checks = write_checks(exercise, Edition.STUDENT)
+    assert [(name, points) for name, points, _ in checks] == [
+        ("ex-double-check-1", 1),
+        ("ex-double-check-2", 2),
+    ]
+    assert "Half is 21." in checks[0][2]
+    assert "Half is 21." not in checks[1][2]
+
+
+def results(code):
+    """Yield what a solution computes: what is stored or returned, and is more than a name."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Assign | ast.Return) and node.value is not None:
+            inner = list(ast.walk(node.value))
+            if any(isinstance(one, ast.Call | ast.BinOp) for one in inner):
+                yield ast.unparse(node.value)
+
+
+def leaks(code, check):
+    shown = {ast.unparse(n) for n in ast.walk(ast.parse(check)) if isinstance(n, ast.expr)}
+    return [result for result in results(code) if result in shown]
+
+
+# What the check compares is the student's own function, with the chapter's.
+COMPARED = ["reml_criterion(theta) - reml_objective(theta, helmert)"]
+
+
+def test_no_check_that_students_see_holds_the_solution(chapters):
+    found = {
+        exercise.label: leaked
+        for chapter in chapters
+        for exercise in chapter.exercises
+        for check in (exercise.check, exercise.own_check)
+        if (leaked := [one for one in leaks(exercise.code, check) if one not in COMPARED])
+    }
+    assert found == {}
+    assert leaks("a = b + 1", "assert a == b + 1") == ["b + 1"]
+
+
+def test_every_answer_says_what_it_should_be(chapters):
+    for exercise in (exercise for chapter in chapters for exercise in chapter.exercises):
+        assert all(exercise.kinds.get(name) for name in exercise.answers), exercise.label
 
 
 @pytest.mark.parametrize(
@@ -165,6 +222,14 @@ def test_the_editions_differ_in_answer_and_hidden_tests_alone(small):
         ((), TABLE.replace("2 * half", "3 * half"), "does not contain '3 * half'"),
         (("{exercise-start} Doubling", "{exercise-start} `2 x`"), "", "no exercise before it"),
         ((":tags: [check]", ":tags: [solution]"), TABLE, "ex-double: 0 check cells"),
+        ((), TABLE.replace("isinstance(answer", "isinstance(half"), "hidden tests use half"),
+        ((), TABLE.replace("points = 3", "points = { other = 3 }"), "points for other"),
+        (
+            ("half = 21", "needed = 21"),
+            TABLE.replace("points = 3", "points = { needed = 1, answer = 2 }"),
+            "needed: the chapter uses that name",
+        ),
+        ((), TABLE.replace("isinstance(answer, int)", "base == 2"), "a test of nothing"),
         (
             ("# A title", "# A title\n\nSee {doc}`02-two`."),
             TABLE,

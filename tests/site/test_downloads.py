@@ -1,5 +1,7 @@
 """What the pages of chapters offer to download, and what the site does not give away."""
 
+import hashlib
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -10,6 +12,7 @@ from bs4 import BeautifulSoup
 import mmlib as mm
 from tools import ROOT
 from tools.homework.chapter import read_book
+from tools.homework.notebooks import WHEEL
 
 pytestmark = pytest.mark.site
 
@@ -25,9 +28,18 @@ def offered(site: Path, name: str) -> list[Path]:
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_offers_its_notebook_and_its_data(site, name):
-    notebook, *data = offered(site, name)
-    assert notebook.read_bytes() == (STUDENT / f"{name}.ipynb").read_bytes()
+    together, notebook, *data = [path for path in offered(site, name) if path.suffix != ".gift"]
+    digest = (site / "downloads" / "SHA256SUMS").read_text(encoding="utf-8").split()[0]
+    student = (STUDENT / f"{name}.ipynb").read_text(encoding="utf-8")
+    given = notebook.read_text(encoding="utf-8")
+    assert given != student, "the first cell should know the checksum of the wheel"
+    assert given.replace(f"#sha256={digest}", "") == student
     nbformat.validate(nbformat.read(notebook, as_version=4))
+    wheel = site / "downloads" / WHEEL
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest() == digest
+    with zipfile.ZipFile(together) as archive:
+        packed = {Path(member).name: archive.read(member) for member in archive.namelist()}
+    assert packed == {file.name: file.read_bytes() for file in (notebook, *data, wheel)}
     code = (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
     for path in data:
         dataset = path.name.split(".")[0]

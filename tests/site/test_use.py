@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
+import mmlib as mm
 from tests.helpers.browser import (
     LOOKS,
     WITHOUT_REPETITION,
@@ -203,11 +204,82 @@ def test_downloads_arrive_and_notebooks_are_valid(site, browser, serve, download
     settle(browser)
     links = browser.find_elements(By.CSS_SELECTOR, "a[download]")
     names = [link.get_attribute("download") for link in links]
-    assert names == ["01-pulp.ipynb", "pulp.csv"]
+    assert names == ["01-pulp.zip", "01-pulp.ipynb", "pulp.csv", "quiz-01-pulp.gift"]
     for link, name in zip(links, names, strict=True):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
         link.click()
         wait(lambda name=name: (downloads / name).is_file() and (downloads / name).stat().st_size)
         offered = site / "downloads" / name
         assert (downloads / name).read_bytes() == offered.read_bytes()
-    nbformat.validate(json.loads((downloads / names[0]).read_text(encoding="utf-8")))
+    nbformat.validate(json.loads((downloads / names[1]).read_text(encoding="utf-8")))
+
+
+def test_homework_arrives_from_disk_too(chapter, downloads: Path):
+    link = chapter.find_element(By.CSS_SELECTOR, "a[download$='.zip']")
+    for old in downloads.glob("01-pulp*.zip"):
+        old.unlink()
+    chapter.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
+    link.click()
+    wait(lambda: list(downloads.glob("01-pulp*.zip")))
+
+
+def test_the_python_tab_is_the_open_one(chapter):
+    assert set(shown(chapter)) == {"Python"}
+
+
+def test_on_paper_both_tabs_are_shown_and_nothing_is_closed(chapter):
+    visible = (
+        "return [...document.querySelectorAll('.sd-tab-content')].map(e => e.checkVisibility())"
+    )
+    assert not all(chapter.execute_script(visible))
+    chapter.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert all(chapter.execute_script(visible))
+    chapter.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    closed = "return document.querySelectorAll('article details:not([open])').length"
+    before = chapter.execute_script(closed)
+    chapter.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert before > chapter.execute_script(closed) == 0
+    chapter.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert chapter.execute_script(closed) == before
+
+
+def test_a_quiz_says_whether_an_answer_is_right_and_counts(chapter):
+    labels = chapter.find_elements(By.CSS_SELECTOR, "#quiz fieldset:first-of-type label")
+    right = next(one for one in labels if one.get_attribute("data-right") == "yes")
+    chapter.execute_script("arguments[0].scrollIntoView({block: 'center'})", right)
+    right.click()
+    comment = chapter.find_element(By.CSS_SELECTOR, "#quiz fieldset:first-of-type .comment").text
+    assert comment.startswith("Right.")
+    assert "1 right at the first try, of 1" in chapter.find_element(By.CLASS_NAME, "score").text
+
+
+def test_slides_turn_by_the_keys_and_show_their_formulas(site, browser):
+    put_on(browser, LIGHT)
+    browser.get((site / "slides" / "03-estimation.html").as_uri())
+    browser.execute_async_script("MathJax.startup.promise.then(arguments[0])")
+    assert browser.execute_script("return document.querySelector('mjx-merror')") is None
+    assert browser.execute_script("return [...document.images].every(i => i.naturalWidth > 0)")
+    press(browser, Keys.ARROW_RIGHT)
+    wait(lambda: browser.execute_script("return scrollY > innerHeight / 2"))
+    assert axe(browser) == []
+
+
+def test_no_page_scrolls_sideways_at_320_pixels(site, browser):
+    size = {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    found = {}
+    for page in [*sorted((site / "book").rglob("*.html")), site / "genindex.html"]:
+        browser.get(page.as_uri())
+        settle(browser)
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        if width > 320:
+            found[page.name] = width
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert found == {}
+
+
+def test_every_page_lets_report_an_error_with_page_and_version(site):
+    for page in sorted((site / "book").rglob("*.html")):
+        html = page.read_text(encoding="utf-8")
+        name = page.relative_to(site).as_posix()
+        assert f"Page%3A%20{name}%0AVersion%3A%20{mm.__version__}" in html

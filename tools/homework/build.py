@@ -22,17 +22,57 @@ from tools import ROOT
 from tools.book.execute import save
 from tools.homework.chapter import Chapter, read_book
 from tools.homework.notebooks import CODE_STUB, TEXT_STUB, Edition, write_notebook
-from tools.homework.students import OwnData, read_own_data, read_students, uses, with_own_data
+from tools.homework.students import (
+    OwnData,
+    fingerprint,
+    read_own_data,
+    read_students,
+    uses,
+    with_own_data,
+)
 from tools.homework.text import HomeworkError
+from tools.site.downloads import pack
+from tools.site.wheel import build_wheel
 
 HOMEWORK = ROOT / "homework"
 _CONFIG = f'''\
 """Settings of nbgrader for this course; run its commands in this folder."""
 
+import re
+
+from nbconvert.preprocessors import Preprocessor
+from nbgrader.preprocessors import GetGrades
+
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "mixed-models"
 c.ClearSolutions.code_stub = {{"python": {CODE_STUB!r}}}
 c.ClearSolutions.text_stub = {TEXT_STUB!r}
+c.Execute.timeout = 60
+
+
+class WithoutHiddenTests(Preprocessor):
+    """Feedback shows what a check says, not the tests behind it, and no model answers."""
+
+    def preprocess(self, nb, resources):
+        kept = [cell for cell in nb.cells if "model-answer" not in cell.metadata.get("tags", [])]
+        nb.cells = kept
+        return super().preprocess(nb, resources)
+
+    def preprocess_cell(self, cell, resources, index):
+        hidden = r"\\n### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS"
+        if cell.cell_type == "code" and re.search(hidden, cell.source, re.DOTALL):
+            cell.source = re.sub(hidden, "", cell.source, flags=re.DOTALL)
+            for output in cell.outputs:
+                if output.output_type == "error":
+                    output.traceback = [f"{{output.ename}}: {{output.evalue}}"]
+        return cell, resources
+
+
+c.GenerateFeedback.preprocessors = [
+    GetGrades,
+    WithoutHiddenTests,
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]
 '''
 
 
@@ -50,38 +90,45 @@ def write_all(chapters: list[Chapter], output: Path) -> None:
 def write_for_students(
     chapters: list[Chapter], own_data: list[OwnData], students: list[str], salt: str, output: Path
 ) -> None:
-    """Write `students/ID/` with notebooks and data of their own, and the `course/` to grade them.
+    """Write `students/ID/` and `ID.zip` with notebooks and own data, and the `course/` for all.
+
+    What was made for students who are no longer in the list is removed.
 
     Raises
     ------
     HomeworkError
-        If there is no salt.
+        If there is no salt, or the folder was made with another one.
     """
     if not salt:
         raise HomeworkError("no salt: choose some words that students do not know (SALT=...)")
+    _hold_salt(salt, output / "fingerprint.txt")
     chapters = [with_own_data(chapter, own_data) for chapter in chapters if uses(chapter, own_data)]
     notebooks = {chapter.name: write_notebook(chapter, Edition.STUDENT) for chapter in chapters}
+    shutil.rmtree(output / "students", ignore_errors=True)
+    wheel = build_wheel(output / "mmlib")
     for number, student in enumerate(students, start=1):
         folder = output / "students" / student
         for name, notebook in notebooks.items():
             _save(notebook, folder / f"{name}.ipynb")
         for data in own_data:
-            frame = data.draw(student, salt)
-            frame.to_csv(folder / f"{data.name}.csv", index=False, lineterminator="\n")
+            data.write(student, salt, folder)
+        pack(folder.with_name(f"{student}.zip"), [*sorted(folder.iterdir()), wheel])
         print(f"[{number}/{len(students)}] {student}", flush=True)
     _write_course(chapters, output / "course")
+    print(f"Chapters with own data: {', '.join(chapter.name for chapter in chapters)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the homework and say where it lies; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--students", type=Path, metavar="LIST.csv", help="with a column 'id'")
+    parser.add_argument("--column", default="", help="the column with the ids, if not 'id'")
     parser.add_argument("--salt", default="", help="words that only the teachers know")
     parser.add_argument("--output", type=Path, metavar="FOLDER")
     chosen = parser.parse_args(arguments)
     output = chosen.output or (HOMEWORK / "own" if chosen.students else HOMEWORK)
     try:
-        students = read_students(chosen.students) if chosen.students else []
+        students = read_students(chosen.students, chosen.column) if chosen.students else []
         chapters = read_book()
         if students:
             own_data = read_own_data(HOMEWORK / "own-data.toml")
@@ -93,6 +140,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(f"The homework is in {os.path.relpath(output)}")
     return 0
+
+
+def _hold_salt(salt: str, path: Path) -> None:
+    """Refuse a salt by which everybody would silently get other data than before."""
+    found = fingerprint(salt)
+    if path.is_file() and path.read_text(encoding="utf-8").strip() != found:
+        raise HomeworkError(
+            f"{path.parent} was made with another salt: everybody's data would change."
+            f" Use the same words, or remove {path.parent} to start anew"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{found}\n", encoding="utf-8")
 
 
 def _write_course(chapters: list[Chapter], folder: Path) -> None:

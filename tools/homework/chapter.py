@@ -4,15 +4,22 @@ The chapter (`book/NN-name.md`) holds text, solution (tag `solution`) and check 
 exercise. What only grading needs stands beside it in `homework/NN-name.toml`, one table for each
 exercise:
 
-    points      for the code; the check cell earns them
+    points      for the code: a number that the check earns as a whole, or a table with a number for
+                each name that the student defines ("a, b" for two that belong together)
+    kinds       what each name should be: a function, number, array, array 3 x 4, table, fit,
+                test, tuple or dictionary
     rubric      [[points, "what counts"], ...] for what is read by a person
     hidden      code of tests that students do not see
+    right       [{old, new} or {code}, ...]: replace `old` by `new` in the solution, or all of it by
+                `code`, and all tests must pass
     wrong       [{old, new, hint}, ...]: replace `old` by `new` in the solution, and the check must
                 fail with a message that contains `hint`
     ask, solution, check
                 a numerical check of a derivation that the chapter leaves to paper
     own         false: leave the exercise out when each student has own data
-    own_check   the check for own data, where the chapter's knows the original numbers
+    own_check, own_hidden
+                the check and the hidden tests for own data, where the chapter's know the original
+                numbers; what the result should be is no part of `own_check`
 
 `own = false` before the first table leaves the whole chapter out when each student has own data.
 """
@@ -33,13 +40,15 @@ from pybtex.database import parse_file
 
 from tools import ROOT
 from tools.book.execute import CHAPTERS, ChapterError, read_chapter
+from tools.homework.parts import bound, defined, names, split, without_asserts
 from tools.homework.text import Block, HomeworkError, References, directives, parser, plain
 
 _KINDS = ("Derivation", "Computation", "Interpretation")
 # The book's checks of itself, and its interactive figures.
 _HIDDEN = {"remove-cell", "remove-input"}
 _FIELDS = {
-    *("points", "rubric", "hidden", "wrong", "ask", "solution", "check", "own", "own_check"),
+    *("points", "kinds", "rubric", "hidden", "wrong", "right", "ask", "solution", "check"),
+    *("own", "own_check", "own_hidden"),
 }
 
 
@@ -63,6 +72,16 @@ class Wrong:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Answers that are marked together: their names, what they earn, how they are tested."""
+
+    names: tuple[str, ...]
+    points: int
+    check: str
+    hidden: str
+
+
+@dataclass(frozen=True)
 class Exercise:
     """An exercise: what is asked, how it is solved, how it is checked, what it earns."""
 
@@ -72,12 +91,16 @@ class Exercise:
     text: str
     solution: tuple[Cell, ...]
     check: str = ""
-    points: int = 0
+    shares: tuple[tuple[tuple[str, ...], int], ...] = ()
+    kinds: dict[str, str] = field(default_factory=dict)
     rubric: tuple[tuple[int, str], ...] = ()
     hidden: str = ""
     wrong: tuple[Wrong, ...] = ()
+    right: tuple[str, ...] = ()
     own: bool = True
     own_check: str = ""
+    own_hidden: str = ""
+    held: str = ""  # code of a hidden test of what every answer rests on
 
     @property
     def kind(self) -> str:
@@ -97,12 +120,28 @@ class Exercise:
         """The text of the solution."""
         return "\n\n".join(cell.source for cell in self.solution if cell.kind == "text")
 
-    @cached_property
+    @property
+    def points(self) -> int:
+        """What the code earns."""
+        return sum(points for _, points in self.shares)
+
+    @property
     def answers(self) -> list[str]:
-        """The names that the student defines and the check looks at, in the solution's order."""
-        made_by_check = _names(self.check, ast.Store)
-        looked_at = _names(self.check, ast.Load) - made_by_check
-        return [name for name in _defined(self.code) if name in looked_at]
+        """The names that the student defines and the check looks at."""
+        return [name for names, _ in self.shares for name in names]
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The check and the hidden tests, divided among the answers that they are about."""
+        groups = [names for names, _ in self.shares]
+        try:
+            checks, hidden = split(self.check, groups), split(self.hidden, groups)
+        except HomeworkError as error:
+            raise HomeworkError(f"{self.label}: {error}") from error
+        return [
+            Part(names, points, check, f"{self.held}\n{secret}".strip())
+            for (names, points), check, secret in zip(self.shares, checks, hidden, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -172,6 +211,12 @@ def _chapter(path: Path, notebook: NotebookNode, references: References, table: 
     ]
     if extras:
         raise HomeworkError(f"{table.name} describes {', '.join(extras)}: no such exercise")
+    before: set[str] = set()
+    for part in parts:
+        if isinstance(part, Exercise) and (taken := before & set(part.answers)):
+            raise HomeworkError(f"{part.label}: {', '.join(taken)}: the chapter uses that name")
+        if isinstance(part, Cell) and part.kind == "code":
+            before |= set(defined(part.source))
     title = references.titles[path.stem]
     return Chapter(path.stem, int(path.stem[:2]), title, tuple(_for_students(parts)), own)
 
@@ -183,15 +228,15 @@ def _for_students(parts: list[Cell | Exercise]) -> list[Cell | Exercise]:
         for part in parts
         if not isinstance(part, Cell) or (part.kind == "code" and not part.tags & _HIDDEN)
     ]
-    offered = {name for code in shown for name in _bound(code)}
-    needed = {name for code in shown for name in _names(code, ast.Load)} - offered
+    offered = {name for code in shown for name in bound(code)}
+    needed = {name for code in shown for name in names(code, ast.Load)} - offered
     kept: list[Cell | Exercise] = []
     for part in reversed(parts):
         if not isinstance(part, Cell) or not part.tags & _HIDDEN:
             kept.append(part)
-        elif needed.intersection(_defined(part.source)):
-            code = _without_asserts(part.source)
-            needed |= _names(code, ast.Load) - offered
+        elif needed.intersection(defined(part.source)):
+            code = without_asserts(part.source)
+            needed |= names(code, ast.Load) - offered
             kept.append(replace(part, source=code, tags=frozenset({"hide-input"})))
     return kept[::-1]
 
@@ -256,26 +301,63 @@ def _exercise(draft: _Draft, extra: dict[str, Any]) -> Exercise:
     code = "\n\n".join(cell.source for cell in solution if cell.kind == "code")
     if len(checks) != (1 if code else 0):
         raise HomeworkError(f"{label}: {len(checks)} check cells; code needs one, text none")
-    return Exercise(
+    hidden = extra.get("hidden", "").strip() + "\n" + extra.get("own_hidden", "")
+    shares = _shares(label, extra.get("points", 2 if code else 0), code, "".join(checks))
+    asked = {name for group, _ in shares for name in group}
+    used = names(hidden, ast.Load) - names(hidden, ast.Store)
+    if unasked := sorted(used & set(defined(code)) - asked - {"np", "stats"}):
+        raise HomeworkError(f"{label}: hidden tests use {', '.join(unasked)}: give it points")
+    exercise = Exercise(
         label,
         draft.number,
         draft.opening.argument,
         text,
         tuple(solution),
         "".join(checks),
-        extra.get("points", 2 if code else 0),
+        shares,
+        _kinds(code) | extra.get("kinds", {}),
         tuple((points, text) for points, text in extra.get("rubric", [])),
         extra.get("hidden", "").strip(),
-        tuple(_wrong(label, code, change) for change in extra.get("wrong", [])),
+        tuple(
+            Wrong(_changed(label, code, change), change["hint"])
+            for change in extra.get("wrong", [])
+        ),
+        tuple(_changed(label, code, change) for change in extra.get("right", [])),
         extra.get("own", True),
         extra.get("own_check", "").strip(),
+        extra.get("own_hidden", "").strip(),
     )
+    _ = exercise.parts  # what cannot be divided among the names is told here
+    return exercise
 
 
-def _wrong(label: str, code: str, change: dict[str, str]) -> Wrong:
+def _changed(label: str, code: str, change: dict[str, str]) -> str:
+    if "code" in change:
+        return change["code"].strip()
     if change["old"] not in code:
         raise HomeworkError(f"{label}: the solution does not contain {change['old']!r}")
-    return Wrong(code.replace(change["old"], change["new"]), change["hint"])
+    return code.replace(change["old"], change["new"])
+
+
+def _shares(
+    label: str, points: int | dict[str, int], code: str, check: str
+) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """Divide the points among the names that are marked, in the order in which they are asked."""
+    made = list(defined(code))
+    if isinstance(points, int):
+        looked_at = names(check, ast.Load) - names(check, ast.Store)
+        marked = tuple(name for name in made if name in looked_at)
+        return ((marked, points),) if code else ()
+    shares = tuple((tuple(key.split(", ")), earned) for key, earned in points.items())
+    for name in (name for group, _ in shares for name in group):
+        if name not in made:
+            raise HomeworkError(f"{label}: points for {name}, which the solution does not define")
+    return shares
+
+
+def _kinds(code: str) -> dict[str, str]:
+    statements = ast.parse(code).body
+    return {one.name: "function" for one in statements if isinstance(one, ast.FunctionDef)}
 
 
 def _read_table(path: Path) -> dict[str, Any]:
@@ -283,43 +365,6 @@ def _read_table(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except tomllib.TOMLDecodeError as error:
         raise HomeworkError(f"{path.name}: {error}") from error
-
-
-# --- Names in code -------------------------------------------------------------------------------
-
-
-def _names(code: str, context: type[ast.expr_context]) -> set[str]:
-    nodes = ast.walk(ast.parse(code))
-    return {node.id for node in nodes if isinstance(node, ast.Name) and type(node.ctx) is context}
-
-
-def _bound(code: str) -> set[str]:
-    """Name all that is given a value anywhere in code, parameters of functions included."""
-    parameters = {node.arg for node in ast.walk(ast.parse(code)) if isinstance(node, ast.arg)}
-    return _names(code, ast.Store) | parameters | set(_defined(code))
-
-
-def _without_asserts(code: str) -> str:
-    lines = code.splitlines()
-    for statement in reversed(ast.parse(code).body):
-        if isinstance(statement, ast.Assert):
-            del lines[statement.lineno - 1 : statement.end_lineno]
-    return "\n".join(lines)
-
-
-def _defined(code: str) -> Iterator[str]:
-    """Name what a cell defines at its top level, in order and once."""
-    found: dict[str, None] = {}
-    for statement in ast.parse(code).body:
-        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-            found[statement.name] = None
-            continue
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            found.update(dict.fromkeys(alias.asname or alias.name for alias in statement.names))
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found[node.id] = None
-    yield from found
 
 
 # --- References ----------------------------------------------------------------------------------

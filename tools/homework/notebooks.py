@@ -1,33 +1,48 @@
 """The notebooks of one chapter: to solve, solved, and for nbgrader.
 
-All three have the same cells. An exercise is its text, a place for a written answer (graded by a
-person, after the rubric), a place for code, and a check, which is also nbgrader's test. The
-editions differ only in what stands in the two places, and in tests that students do not see. The
-names by which nbgrader knows the cells are in every edition, so a student's copy can be handed in.
+All three have the same cells. The first ones install what is missing and say how answers are
+marked. An exercise is its text, a place for a written answer (graded by a person, after the
+rubric), a place for code, and a check for each answer, which is also nbgrader's test. The editions
+differ only in what stands in the two places, and in tests that students do not see. The names by
+which nbgrader knows the cells are in every edition, so a student's copy can be handed in.
 """
 
 from __future__ import annotations
 
+import ast
+import builtins
+import sys
+import textwrap
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools.homework.chapter import Cell, Chapter, Exercise
+import mmlib as mm
+from tools.homework.chapter import Cell, Chapter, Exercise, Part
+from tools.homework.first_cell import install, marking, source
+from tools.homework.parts import names
 
 # What nbgrader puts in place of a solution; its configuration is written from these.
 CODE_STUB = "# Your code"
 TEXT_STUB = "*Your answer. Double-click to write; formulas go between dollar signs.*"
 
-_INTRODUCTION = """\
-*Homework to chapter {number} of “Mixed Models in Python”, {points} points. It needs Python with
-the project and its extra `book` installed (`pip install ".[book]"` in the project's folder).*
+WHEEL = f"mmlib-{mm.__version__}-py3-none-any.whl"
+# What the wheel of mmlib brings with it.
+_BROUGHT = {"mmlib", "numpy", "scipy", "pandas", "matplotlib", "matplotlib_inline", "formulaic"}
 
-*{instructions}*"""
+_INTRODUCTION = """\
+*Homework to chapter {number} of “Mixed Models in Python”, {points} points. {instructions}*
+
+*The next cell installs {installed} where this Python lacks it: on a laptop, on Colab or on Binder,
+from the file `{wheel}` beside this notebook or from the book's site. Where all is there, it does
+nothing.*"""
 _TO_SOLVE = """\
 Run the cells from top to bottom. Write where it says “Your code” or “Your answer”, and run the
-check below your code: it tells what is not right yet."""
+checks below your code: they tell what is not right yet. What is unsolved stops nothing, so the
+exercises can be done in any order."""
 _SOLVED = "This is the solved notebook, for those who teach."
 
 
@@ -43,16 +58,48 @@ def write_notebook(chapter: Chapter, edition: Edition) -> NotebookNode:
     """Make the notebook of one chapter."""
     points = sum(map(total_points, chapter.exercises))
     instructions = _SOLVED if edition is Edition.SOLUTION else _TO_SOLVE
+    packages = _packages(chapter)
     introduction = _INTRODUCTION.format(
-        number=chapter.number, points=points, instructions=instructions
+        number=chapter.number,
+        points=points,
+        instructions=instructions,
+        installed=" and ".join(["`mmlib`", *(f"`{name}`" for name in packages)]),
+        wheel=WHEEL,
     )
-    cells = [_text(introduction)]
+    call = ", ".join(f'"{name}"' for name in (WHEEL, *packages))
+    cells = [
+        _text(introduction),
+        _code(f"{source(install)}\n\n\ninstall({call})", **_grading("install", solution=False)),
+        _hidden(_code(source(marking), **_grading("marking", solution=False))),
+    ]
     for part in chapter.parts:
         cells += _exercise(part, edition) if isinstance(part, Exercise) else _cells(part)
     for position, cell in enumerate(cells, start=1):
         cell.id = f"cell-{position:03d}"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def _packages(chapter: Chapter) -> list[str]:
+    """Name the packages that a chapter imports and that do not come with mmlib."""
+    codes = [
+        part.source if isinstance(part, Cell) else f"{part.code}\n{part.check}\n{part.hidden}"
+        for part in chapter.parts
+        if isinstance(part, Exercise) or part.kind == "code"
+    ]
+    imported = {
+        module.partition(".")[0]
+        for code in codes
+        for node in ast.walk(ast.parse(code))
+        for module in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    return sorted(imported - _BROUGHT - set(sys.stdlib_module_names))
 
 
 def total_points(exercise: Exercise) -> int:
@@ -90,9 +137,7 @@ def _cells(cell: Cell) -> Iterator[NotebookNode]:
         yield _text(cell.source)
         return
     code = _code(cell.source)
-    if "hide-input" in cell.tags:
-        code.metadata["jupyter"] = {"source_hidden": True}
-    yield code
+    yield _hidden(code) if "hide-input" in cell.tags else code
     if cell.caption:
         yield _text(cell.caption)
 
@@ -109,9 +154,8 @@ def _exercise(exercise: Exercise, edition: Edition) -> Iterator[NotebookNode]:
         yield _text(exercise.explanation)
     if exercise.code:
         yield _code(write_answer(exercise, edition), **_grading(exercise.label, solution=True))
-        name = f"{exercise.label}-check"
-        grading = _grading(name, solution=False, points=exercise.points)
-        yield _code(write_check(exercise, edition), **grading)
+        for name, points, check in write_checks(exercise, edition):
+            yield _code(check, **_grading(name, solution=False, points=points))
 
 
 def _question(exercise: Exercise) -> str:
@@ -124,7 +168,9 @@ def _question(exercise: Exercise) -> str:
 
 def write_answer(exercise: Exercise, edition: Edition) -> str:
     """Write what stands in the place for code."""
-    asked = f"# Define here: {', '.join(exercise.answers)}"
+    asked = "\n".join(
+        ["# Define here:", *(f"#   {_described(exercise, name)}" for name in exercise.answers)]
+    )
     match edition:
         case Edition.STUDENT:
             return f"{asked}\n{CODE_STUB}"
@@ -134,15 +180,37 @@ def write_answer(exercise: Exercise, edition: Edition) -> str:
             return f"{asked}\n### BEGIN SOLUTION\n{exercise.code}\n### END SOLUTION"
 
 
-def write_check(exercise: Exercise, edition: Edition) -> str:
-    """Write the check: first whether there is an answer, then the chapter's, then hidden tests."""
-    names = ", ".join(f'"{name}"' for name in exercise.answers)
-    check = (
-        f"missing = [name for name in [{names}] if name not in globals()]\n"
-        "assert not missing, f\"Not defined yet: {', '.join(missing)}.\"\n"
-        f"{exercise.check}\n"
-        f'print("The checks of exercise {exercise.number} pass.")'
-    )
-    if exercise.hidden and edition is Edition.COURSE:
-        check += f"\n### BEGIN HIDDEN TESTS\n{exercise.hidden}\n### END HIDDEN TESTS"
+def _described(exercise: Exercise, name: str) -> str:
+    kind = exercise.kinds.get(name, "")
+    return f"{name} ({kind})" if kind else name
+
+
+def write_checks(exercise: Exercise, edition: Edition) -> list[tuple[str, int, str]]:
+    """Write the check of each answer; return nbgrader's name for it, its points, and the code."""
+    return [
+        (f"{exercise.label}-check-{number}", part.points, _check(exercise, part, edition))
+        for number, part in enumerate(exercise.parts, start=1)
+    ]
+
+
+def _check(exercise: Exercise, part: Part, edition: Edition) -> str:
+    kinds = [f'{name}="{exercise.kinds.get(name, "")}"' for name in part.names]
+    needs = sorted(names(part.check, ast.Load) - names(part.check, ast.Store) - _builtins())
+    needs = [name for name in needs if name not in part.names]
+    arguments = [f'"{exercise.number}"', *([f'needs="{" ".join(needs)}"'] if needs else []), *kinds]
+    tests = textwrap.indent(part.check or "pass", "    ")
+    check = f"with marking({', '.join(arguments)}):\n{tests}"
+    if part.hidden and edition is Edition.COURSE:
+        check += f"\n### BEGIN HIDDEN TESTS\n{part.hidden}\n### END HIDDEN TESTS"
     return check
+
+
+@cache
+def _builtins() -> frozenset[str]:
+    return frozenset(dir(builtins))
+
+
+def _hidden(cell: NotebookNode) -> NotebookNode:
+    """Let JupyterLab show a cell closed."""
+    cell.metadata["jupyter"] = {"source_hidden": True}
+    return cell

@@ -31,6 +31,7 @@ _INTRODUCTION = """\
 that was fitted to the original ones. The code below is the chapter's and runs on your data. The
 numbers in the text of the chapter are those of the original data: yours differ."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?<!\.)")
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 _ATTEMPTS = 1000
 _SMALLEST_THETA = 0.4  # standard deviations relative to the residual's
 
@@ -59,6 +60,12 @@ class OwnData:
                 return data.assign(**{self.response: response})
         raise HomeworkError(f"{self.name}: no usable data in {_ATTEMPTS} draws from {self.formula}")
 
+    def write(self, student: str, salt: str, folder: Path) -> Path:
+        """Write a student's data as a file that the student's notebooks read; return its path."""
+        path = folder / f"{self.name}.csv"
+        self.draw(student, salt).to_csv(path, index=False, lineterminator="\n")
+        return path
+
     def reading_code(self) -> str:
         """Return the expression by which a notebook reads the file."""
         data = mm.load_dataset(self.name)
@@ -76,22 +83,36 @@ def read_own_data(path: Path) -> list[OwnData]:
     return [OwnData(name, **table) for name, table in tables.items()]
 
 
-def read_students(path: Path) -> list[str]:
-    """Read the ids of the students: the column `id` of a CSV file.
+def read_students(path: Path, column: str = "") -> list[str]:
+    """Read the ids of the students from a CSV file, whatever separates its columns.
+
+    Parameters
+    ----------
+    path : Path
+        The file; commas, semicolons and tabs are understood.
+    column : str
+        The column with the ids, `id` if it is not named.
 
     Raises
     ------
     HomeworkError
         If there is no such file or column, or if ids are missing, repeated or no names of files.
     """
+    column = column or ID_COLUMN
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)
+            rows = csv.DictReader(file, delimiter=separator)
             columns = rows.fieldnames or []
-            if ID_COLUMN not in columns:
+            if column not in columns:
                 found = ", ".join(columns) or "nothing"
-                raise HomeworkError(f"{path}: no column '{ID_COLUMN}'; the first line has {found}")
-            ids = [(row[ID_COLUMN] or "").strip() for row in rows]
+                raise HomeworkError(
+                    f"{path}: no column {column!r}; the first line has {found}."
+                    " Name the column with the ids: COLUMN=... or --column"
+                )
+            ids = [(row[column] or "").strip() for row in rows]
     except OSError as error:
         raise HomeworkError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -106,6 +127,8 @@ def read_students(path: Path) -> list[str]:
                 f"{path}: {student!r} cannot name a folder: use letters, digits, '-', '_' and '.',"
                 " begin with a letter or digit, at most 64"
             )
+        if _RESERVED.fullmatch(student):
+            raise HomeworkError(f"{path}: {student!r} cannot name a folder on Windows")
     # Some file systems take Anna and anna for the same folder.
     counts = Counter(student.lower() for student in ids)
     if repeated := [student for student in ids if counts[student.lower()] > 1]:
@@ -113,19 +136,31 @@ def read_students(path: Path) -> list[str]:
     return ids
 
 
+def fingerprint(salt: str) -> str:
+    """Return what tells two salts apart and says nothing about either."""
+    return hashlib.scrypt(salt.encode(), salt=b"mixed models", n=2**14, r=8, p=1, dklen=6).hex()
+
+
 def with_own_data(chapter: Chapter, own_data: list[OwnData]) -> Chapter:
     """Return the chapter as it is for a student's own data.
 
-    What remains is true of any data: headings, code, and the exercises that suit.
+    What remains is true of any data: headings, code, and the exercises that suit. Hidden tests hold
+    a notebook to the file beside it, which `tools/homework/collect.py` makes anew.
     """
     used = {data.name: data.reading_code() for data in own_data if data.name in _datasets(chapter)}
+    held = "\n".join(
+        f"assert {name}[{data.response!r}].tolist() == {data.reading_code()}[{data.response!r}]"
+        f'.tolist(), "the data are not those of this student"'
+        for data in own_data
+        for name in _frames(chapter, data.name)
+    )
     files = " and ".join(f"`{name}.csv`" for name in used)
     introduction = f"# {chapter.title}\n\n{_INTRODUCTION.format(files=files)}"
     return replace(
         chapter,
         parts=(
             Cell("text", introduction),
-            *(kept for part in chapter.parts for kept in _own_part(part, used)),
+            *(kept for part in chapter.parts for kept in _own_part(part, used, held)),
         ),
     )
 
@@ -135,10 +170,13 @@ def uses(chapter: Chapter, own_data: list[OwnData]) -> bool:
     return chapter.own and bool(_datasets(chapter) & {data.name for data in own_data})
 
 
-def _own_part(part: Cell | Exercise, reading: dict[str, str]) -> Iterator[Cell | Exercise]:
+def _own_part(
+    part: Cell | Exercise, reading: dict[str, str], held: str
+) -> Iterator[Cell | Exercise]:
     if isinstance(part, Exercise):
         if part.own:
-            yield replace(part, check=part.own_check or part.check)
+            hidden = f"{part.hidden}\n{part.own_hidden}".strip()
+            yield replace(part, check=part.own_check or part.check, hidden=hidden, held=held)
     elif part.kind == "code":
         code = part.source
         for name, call in loads(code):
@@ -151,6 +189,20 @@ def _own_part(part: Cell | Exercise, reading: dict[str, str]) -> Iterator[Cell |
 def _datasets(chapter: Chapter) -> set[str]:
     cells = (part for part in chapter.parts if isinstance(part, Cell) and part.kind == "code")
     return {name for cell in cells for name, _ in loads(cell.source)}
+
+
+def _frames(chapter: Chapter, dataset: str) -> list[str]:
+    """Name the frames that the chapter's own code makes of a data set, nothing else done to it."""
+    found: dict[str, None] = {}
+    for part in chapter.parts:
+        if isinstance(part, Cell) and part.kind == "code":
+            for node in ast.parse(part.source).body:
+                match node:
+                    case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) if loads(
+                        ast.unparse(call)
+                    ) == [(dataset, ast.unparse(call))]:
+                        found[name] = None
+    return list(found)
 
 
 def loads(code: str) -> list[tuple[str, str]]:

@@ -2,7 +2,9 @@
 
     python -m tools.site.build                   into _build/html
     python -m tools.site.build --output FOLDER   into FOLDER/_build/html
-    python -m tools.site.build --address URL     with previews of links for that address
+    python -m tools.site.build --address URL     as it will be published at that address
+    python -m tools.site.build --repo URL        with links to that repository
+    python -m tools.site.build --solutions no    without worked solutions (tools/site/solutions.py)
 
 The build starts from nothing each time, so that what it shows is never left over from another.
 What Sphinx does not see, such as an image without alternative text, `tools/site/checks.py` finds.
@@ -22,14 +24,24 @@ from tools import ROOT
 from tools.book.verify import VerificationError, check_page, verified_rows
 from tools.site.checks import all_complaints
 from tools.site.downloads import offer_homework
+from tools.site.installing import ADDRESS, REPOSITORY
+from tools.site.quiz import offer_quizzes
 from tools.site.repair import FinishError, finish
+from tools.site.slides import offer_slides
+from tools.site.solutions import SolutionsError, copy_without, read_choice
 
 
 class SiteError(Exception):
     """The site could not be built, or may not be shown; the message says why."""
 
 
-def build(output: Path = ROOT, source: Path = ROOT, address: str = "") -> Path:
+def build(
+    output: Path = ROOT,
+    source: Path = ROOT,
+    address: str = "",
+    repository: str = "",
+    solutions: str = "yes",
+) -> Path:
     """Build the site and return its folder.
 
     Parameters
@@ -39,7 +51,12 @@ def build(output: Path = ROOT, source: Path = ROOT, address: str = "") -> Path:
     source : Path
         The folder with `_config.yml` and `_toc.yml`.
     address : str
-        Where the site will be published; only previews of links need it.
+        Where the site will be published: for previews of links, and for notebooks that install
+        mmlib from there.
+    repository : str
+        Where the sources are, for reports of errors and for installing.
+    solutions : str
+        Which worked solutions are shown, as `tools.site.solutions.read_choice` reads it.
 
     Raises
     ------
@@ -48,21 +65,29 @@ def build(output: Path = ROOT, source: Path = ROOT, address: str = "") -> Path:
     """
     site = output / "_build" / "html"
     shutil.rmtree(output / "_build", ignore_errors=True)
+    address, repository = address.rstrip("/"), repository.rstrip("/")
+    sources = source
+    if (shown := read_choice(solutions)) is not None:
+        sources = copy_without(source, output / "_build" / "sources", shown)
     # Looking for garbage, of which there is little, took Sphinx two fifths of its time.
     command = [
         *(sys.executable, "-c"),
         "import gc; gc.disable(); from jupyter_book.cli.main import main; main()",
-        *("build", str(source), "--path-output", str(output)),
+        *("build", str(sources), "--path-output", str(output)),
         *("-W", "-n", "--keep-going", "--all"),
     ]
-    if subprocess.run(command, cwd=source, check=False).returncode != 0:
+    places = {ADDRESS: address, REPOSITORY: repository}
+    done = subprocess.run(command, cwd=sources, env={**os.environ, **places}, check=False)
+    if done.returncode != 0:
         shutil.rmtree(site, ignore_errors=True)
         raise SiteError("the site was not built: see the warnings above")
     try:
-        finish(site, address.rstrip("/"))
+        finish(site, address, repository)
     except FinishError as error:
         raise SiteError(f"the site was not finished: {error}") from error
-    offer_homework(site, source / "homework" / "student")
+    offer_slides(site)
+    offer_quizzes(site, sources / "book" / "quiz")
+    offer_homework(site, source / "homework" / "student", address)
     if complaints := all_complaints(site):
         raise SiteError("\n".join(["the site is built, but not as it should be:", *complaints]))
     return site
@@ -75,11 +100,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--address", default="", metavar="URL", help="where the site will be published"
     )
+    parser.add_argument("--repo", default="", metavar="URL", help="where the sources are")
+    parser.add_argument(
+        "--solutions",
+        default="yes",
+        metavar="WHICH",
+        help="yes, no, no-derivations, or a CSV file with the columns chapter and opens",
+    )
     chosen = parser.parse_args(arguments)
     try:
         check_page(verified_rows())
-        site = build(chosen.output.resolve(), address=chosen.address)
-    except (VerificationError, SiteError) as error:
+        site = build(
+            chosen.output.resolve(),
+            address=chosen.address,
+            repository=chosen.repo,
+            solutions=chosen.solutions,
+        )
+    except (VerificationError, SiteError, SolutionsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"The site is in {os.path.relpath(site)}")

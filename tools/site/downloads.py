@@ -1,25 +1,37 @@
-"""Offer downloads on the page of each chapter: the notebook to solve, and the data.
+"""Offer downloads on the page of each chapter: the notebook to solve, its data, and mmlib.
 
-Only what is in `homework/student/` reaches the site; solutions and tests of the course do not.
+Only what is in `homework/student/` reaches the site; solutions and tests of the course do not. The
+first cell of a notebook here knows where the wheel of mmlib lies, and its checksum.
 """
 
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup, Tag
 
 from tools import ROOT
+from tools.homework.notebooks import WHEEL
 from tools.homework.students import loads
+from tools.site.wheel import build_wheel, checksum
 
 FOLDER = "downloads"
 _DATA = ROOT / "mmlib" / "data"
+_DAY = (
+    2020,
+    2,
+    2,
+    0,
+    0,
+    0,
+)  # of every file in an archive, so that the same files give the same one
 
 
-def offer_homework(site: Path, notebooks: Path) -> None:
-    """Copy the students' notebooks and their data into the site, and link them from the chapters.
+def offer_homework(site: Path, notebooks: Path, address: str = "") -> None:
+    """Put the students' notebooks, data and mmlib into the site, and link them from the chapters.
 
     Parameters
     ----------
@@ -27,16 +39,34 @@ def offer_homework(site: Path, notebooks: Path) -> None:
         The built site.
     notebooks : Path
         The folder with the students' notebooks; each has the name of its chapter.
+    address : str
+        Where the site will be published, if that is known: from there a notebook installs mmlib.
     """
+    folder = site / FOLDER
+    wheel = build_wheel(folder)
+    place = f"{address}/{FOLDER}/{wheel.name}" if address else wheel.name
     for notebook in sorted(notebooks.glob("*.ipynb")):
         page = site / "book" / f"{notebook.stem}.html"
         if page.is_file():
-            data = (file for name in _datasets(notebook) for file in _DATA.glob(f"{name}.csv*"))
-            files = [notebook, *data]
-            (site / FOLDER).mkdir(exist_ok=True)
-            for file in files:
-                shutil.copyfile(file, site / FOLDER / file.name)
-            _link(page, [file.name for file in files])
+            offered = folder / notebook.name
+            text = notebook.read_text(encoding="utf-8")
+            source = f"{place}#sha256={checksum(wheel)}"
+            offered.write_text(text.replace(f'\\"{WHEEL}\\"', f'\\"{source}\\"'), encoding="utf-8")
+            data = [file for name in _datasets(notebook) for file in _DATA.glob(f"{name}.csv*")]
+            for file in data:
+                shutil.copyfile(file, folder / file.name)
+            together = pack(folder / f"{notebook.stem}.zip", [offered, *data, wheel])
+            _link(page, [together.name, offered.name, *(file.name for file in data)])
+
+
+def pack(archive: Path, files: list[Path]) -> Path:
+    """Write an archive of files, in a folder that is called like it; return its path."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in files:
+            member = zipfile.ZipInfo(f"{archive.stem}/{file.name}", _DAY)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            packed.writestr(member, file.read_bytes())
+    return archive
 
 
 def _datasets(notebook: Path) -> list[str]:
@@ -53,9 +83,10 @@ def _link(page: Path, names: list[str]) -> None:
         return
     line = html.new_tag("p", attrs={"class": "d-print-none"})
     line.append("Downloads: ")
-    for position, name in enumerate(names):
+    shown = ["homework with all that it needs (zip)", "the notebook alone", *names[2:]]
+    for position, (name, text) in enumerate(zip(names, shown, strict=True)):
         link = html.new_tag("a", href=f"../{FOLDER}/{name}", attrs={"download": name})
-        link.string = name if position else "notebook with exercises to solve"
+        link.string = text
         line.extend([", ", link] if position else [link])
     line.append(".")
     title.insert_after(line)

@@ -57,8 +57,9 @@ def one_page(site: Path, folder: Path) -> str:
     html = BeautifulSoup("", "html.parser")
     articles = [_article(page, pages, folder) for page in pages]
     solutions = _take_solutions(html, articles)
-    contents = _contents(html, [*articles, solutions])
-    parts = [str(part) for part in (articles[0], contents, *articles[1:], solutions)]
+    appendix = [solutions] if solutions.select_one(".solution") else []
+    contents = _contents(html, [*articles, *appendix])
+    parts = [str(part) for part in (articles[0], contents, *articles[1:], *appendix)]
     return _PAGE.format(
         book=BOOK,
         style=STYLE.read_text(encoding="utf-8"),

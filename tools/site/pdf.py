@@ -12,14 +12,17 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import shutil
 import sys
 from pathlib import Path
 
+from bs4 import BeautifulSoup
 from pypdf import PdfReader
 from selenium.webdriver import Chrome
 
 from tools import ROOT
 from tools.site.chromium import chromium
+from tools.site.downloads import FOLDER
 from tools.site.one_page import PrintError, one_page
 
 SITE = ROOT / "_build" / "html"
@@ -72,6 +75,26 @@ def make_pdf(site: Path, output: Path) -> int:
     raise PrintError("the page numbers of the contents do not settle")
 
 
+def offer_pdf(site: Path, pdf: Path, count: int) -> None:
+    """Copy the PDF into the site, and link it below the title of the front page."""
+    (site / FOLDER).mkdir(exist_ok=True)
+    shutil.copyfile(pdf, site / FOLDER / pdf.name)
+    front = site / "book" / "index.html"
+    html = BeautifulSoup(front.read_text(encoding="utf-8"), "html.parser")
+    for line in html.select("p.pdf"):
+        line.decompose()
+    title = html.select_one("article h1")
+    if title is None:
+        raise PrintError("the front page has no title")
+    line = html.new_tag("p", attrs={"class": "pdf d-print-none"})
+    link = html.new_tag("a", href=f"../{FOLDER}/{pdf.name}", attrs={"download": pdf.name})
+    size = pdf.stat().st_size / 1e6
+    link.string = f"The whole book on paper: PDF, {count} pages, {size:.0f} MB"
+    line.append(link)
+    title.insert_after(line)
+    front.write_text(str(html), encoding="utf-8")
+
+
 def page_numbers(pdf: Path) -> dict[str, int]:
     """Return the page, counted from 1, of every anchor that something in a PDF links to."""
     reader = PdfReader(pdf)
@@ -99,6 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (PrintError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    offer_pdf(chosen.site.resolve(), chosen.output.resolve(), count)
     print(f"The book is in {os.path.relpath(chosen.output)}: {count} pages")
     return 0
 

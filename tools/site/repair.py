@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten
+from urllib.parse import quote
 
 from bs4 import BeautifulSoup, Tag
 
+import mmlib as mm
 from tools import ROOT
 from tools.book.execute import read_chapter
 from tools.book.length import minutes
+from tools.site.versions import commit
 
 BOOK = "Mixed Models in Python"
 PREVIEW = "_static/preview.png"
@@ -52,6 +55,7 @@ class Page:
     site: Path
     path: Path
     address: str
+    repository: str = ""
 
     def beside(self, target: str) -> Path:
         """Return the file that a relative address on this page stands for."""
@@ -62,7 +66,7 @@ class Page:
         return "../" * (len(self.path.relative_to(self.site).parts) - 1) + target
 
 
-def finish(site: Path, address: str = "") -> None:
+def finish(site: Path, address: str = "", repository: str = "") -> None:
     """Repair every page of a site, write the page at its root, and remove what nothing uses.
 
     Parameters
@@ -72,11 +76,13 @@ def finish(site: Path, address: str = "") -> None:
     address : str
         Where the site will be published, for link previews, which need whole addresses. Without
         it, previews are named by relative ones.
+    repository : str
+        Where errors are reported; without it, by mail to whom the reader chooses.
     """
     icons = (site / "_static" / "scripts" / "fontawesome.js").read_text(encoding="utf-8")
     for path in read_pages(site):
         html = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-        page = Page(site, path, address)
+        page = Page(site, path, address, repository)
         for repair in _REPAIRS:
             repair(html, page)
         draw_icons(html, icons)
@@ -145,6 +151,36 @@ def _unwrap_links(title: Tag) -> None:
     """A click on the title opens the box; a link within it would take the reader elsewhere."""
     for link in title.select("a"):
         link.unwrap()
+
+
+def show_python_first(html: BeautifulSoup, _: Page) -> None:
+    """Open the tab of Python where there is one: it is a book on Python."""
+    for tabs in html.select(".sd-tab-set"):
+        labels = {label.get_text(strip=True): label for label in tabs.select(".sd-tab-label")}
+        if "Python" in labels:
+            for choice in tabs.select(":scope > input"):
+                del choice["checked"]
+                if choice.get("id") == labels["Python"].get("for"):
+                    choice["checked"] = "checked"
+
+
+def ask_for_reports(html: BeautifulSoup, page: Page) -> None:
+    """Let readers report an error with the page and its version filled in."""
+    article = html.select_one("article.bd-article")
+    if article is None or html.title is None:
+        return
+    name = page.path.relative_to(page.site).as_posix()
+    title = f"{html.title.get_text(strip=True).split(' — ')[0]}: "
+    body = f"Page: {name}\nVersion: {mm.__version__}, {commit()}\n\nWhat is wrong:\n"
+    if page.repository:
+        place = f"{page.repository}/issues/new?title={quote(title)}&body={quote(body)}"
+    else:
+        place = f"mailto:?subject={quote(title)}&body={quote(body)}"
+    line = html.new_tag("p", attrs={"class": "report d-print-none"})
+    link = html.new_tag("a", href=place)
+    link.string = "Report an error on this page"
+    line.append(link)
+    article.append(line)
 
 
 def tell_reading_time(html: BeautifulSoup, page: Page) -> None:
@@ -251,12 +287,15 @@ _REPAIRS = (
     mark_regions,
     make_citations_a_list,
     open_solutions_natively,
-    tell_reading_time,
+    show_python_first,
+    ask_for_reports,
     empty_corners,
     load_only_what_is_used,
     size_images,
     bind_numbers,
     describe,
+    # Below the title, but not what the page is about.
+    tell_reading_time,
 )
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,11 @@ class Versions(Directive):
 
 def version_of(name: str) -> str:
     """Return the version of a package, of Python, or of the book itself (`commit`)."""
-    special = {"python": platform.python_version, "commit": commit}
+    special: dict[str, Callable[[], str]] = {"python": platform.python_version, "commit": commit}
     return special[name]() if name in special else version(name)
 
 
+@cache
 def commit(folder: Path = ROOT) -> str:
     """Return the commit from which the book is built, and its day; empty-handed, say so."""
     command = ["git", "-C", str(folder), "log", "-1", "--format=%h of %cs"]

@@ -1,0 +1,415 @@
+"""Data in parts: a design whose rows are never all in memory.
+
+A first pass over the parts settles what depends on all rows: the levels of groupings and factors,
+the kinds of columns, which columns of X depend on others, and the scale of the random columns. Then
+every part can be turned into arrays by itself.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from mmlib.arrays import FloatArray, IntArray, weigh
+from mmlib.design.build import (
+    Design,
+    as_positive,
+    complete_rows,
+    independent_columns,
+    model_matrix,
+    numbers_of,
+    only_column,
+    random_terms,
+)
+from mmlib.design.checks import require_columns, require_frame, require_positive
+from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
+from mmlib.design.evaluate import evaluate, factors_of
+from mmlib.design.formula import MixedFormula, columns_used, parse_formula, parse_with_formulaic
+from mmlib.design.terms import RandomTerm, group_codes
+from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.frozen import read_only
+
+Sums = TypeVar("Sums")
+
+
+class Parts:
+    """Frames that are read one after the other, as often as needed.
+
+    Parameters
+    ----------
+    data : list or tuple of frames, iterator, callable, Dask or Arrow data set
+        A callable is asked for an iterator anew in each pass. An iterator can be read once, so its
+        frames are put into a temporary file. Partitions of Dask are summed where they are.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self._file: Any = None
+        self._data = data.to_delayed() if hasattr(data, "to_delayed") else data
+        if isinstance(data, Iterator):
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed on exit
+            for part in data:
+                pickle.dump(require_frame(part), self._file)
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @staticmethod
+    def can_be(data: object) -> bool:
+        """Whether these are parts, not one frame."""
+        whole = isinstance(data, dict | pd.DataFrame | str | bytes)
+        several = isinstance(data, list | tuple | Iterator) or callable(data)
+        return not whole and (several or hasattr(data, "to_batches") or hasattr(data, "to_delayed"))
+
+    def sum(
+        self, function: Callable[[pd.DataFrame], Sums], add: Callable[[Sums, Sums], Sums]
+    ) -> Sums:
+        """The sum of what a function makes of each part.
+
+        Raises
+        ------
+        DataError
+            If there is no part.
+        """
+        parts = list(self._data) if isinstance(self._data, list | tuple) else []
+        if parts and all(hasattr(part, "compute") for part in parts):
+            return self._sum_where_they_are(parts, function, add)
+        found = (function(require_frame(part)) for part in self)
+        try:
+            return reduce(add, found)
+        except TypeError:
+            if not any(True for _ in self):
+                raise DataError("data has no part: pass at least one frame.") from None
+            raise
+
+    @staticmethod
+    def _sum_where_they_are(parts: list[Any], function: Any, add: Any) -> Any:
+        """By Dask, in a tree: no more than two sums are in one place."""
+        from dask.delayed import delayed
+
+        sums = [delayed(function)(part) for part in parts]
+        while len(sums) > 1:
+            pairs = zip(sums[::2], sums[1::2], strict=False)
+            sums = [*(delayed(add)(one, two) for one, two in pairs), *sums[len(sums) // 2 * 2 :]]
+        return sums[0].compute()
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._file is not None:
+            self._file.seek(0)
+            while True:
+                try:
+                    yield pickle.load(self._file)
+                except EOFError:
+                    return
+        elif hasattr(self._data, "to_batches"):
+            yield from (batch.to_pandas() for batch in self._data.to_batches())
+        else:
+            yield from self._data() if callable(self._data) else self._data
+
+
+class _NoRows:
+    """What a design of parts does not have."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        raise DataError(
+            f"the fit was made from parts of the data, whose rows it does not keep, and this needs "
+            f"{self._what}; ask for it part by part: fit.predict(part) gives fitted values, "
+            "part[response] less these the residuals."
+        )
+
+    def __set__(self, instance: object, value: object) -> None:
+        raise AttributeError(self._what)
+
+
+class DesignOfParts(Design):
+    """A design without its rows; what needs them is refused by name."""
+
+    y = _NoRows("the response of each row")
+    X = _NoRows("the model matrix")
+    frame = _NoRows("the data")
+    index = _NoRows("the labels of the rows")
+    row_weights = _NoRows("the weights of the rows")
+
+    @property
+    def has_rows(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return int(vars(self)["_n"])
+
+    @property
+    def root_weights(self) -> None:
+        """None: the terms hold weighted columns."""
+        return
+
+    @property
+    def sum_log_weights(self) -> float:
+        """Sum of the logarithms of the prior weights."""
+        return float(vars(self)["_sum_log_weights"])
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The arrays of a part: those of `Design`, and for each random term codes and columns."""
+
+    y: FloatArray
+    X: FloatArray
+    codes: list[IntArray]
+    columns: list[FloatArray]
+    root_weights: FloatArray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Turns parts into arrays, once the levels are settled."""
+
+    formula: MixedFormula
+    weights: str | None
+    offset: str | None
+    terms: tuple[RandomTerm, ...] = ()
+    spec: Any = None
+    kept: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    def columns(self) -> tuple[set[str], set[str]]:
+        """The columns of expressions, and those of groupings."""
+        texts = [f"0 + {self.formula.response}", self.formula.fixed]
+        texts += [part.expr for part in self.formula.random]
+        coded = set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
+        return coded, {name for part in self.formula.random for name in part.factors}
+
+    def usable(
+        self, part: pd.DataFrame
+    ) -> tuple[pd.DataFrame, FloatArray | None, FloatArray | None]:
+        """The columns of the model in complete rows, weights and offset."""
+        coded, grouping = self.columns()
+        require_columns(part, sorted(coded | grouping))
+        weights = as_positive(numbers_of("weights", self.weights, part))
+        offset = numbers_of("offset", self.offset, part)
+        frame = part[[name for name in part.columns if name in coded | grouping]]
+        rows = complete_rows(frame, weights=weights, offset=offset)
+        frame = usable_columns(frame.iloc[rows], coded)
+        weights = None if weights is None else weights[rows]
+        return frame, weights, None if offset is None else offset[rows]
+
+    def __call__(self, part: pd.DataFrame) -> Rows:
+        """The arrays of a part."""
+        frame, weights, offset = self.usable(part)
+        y = self._response(frame)
+        return Rows(
+            y=y if offset is None else y - offset,
+            X=evaluate(self.spec, frame)[0][:, self.kept],
+            codes=[term.locate(frame) for term in self.terms],
+            columns=[term.matrix_for(frame) for term in self.terms],
+            root_weights=None if weights is None else np.sqrt(weights),
+        )
+
+    def _response(self, frame: pd.DataFrame) -> FloatArray:
+        expression = parse_with_formulaic(f"0 + {self.formula.response}")
+        column = only_column(expression)
+        if column and kind_of(frame[column]) != "numbers":
+            raise DataError(f"the response {column!r} must be numeric, not {frame[column].dtype}.")
+        y = as_floats(frame[column]) if column else evaluate(expression, frame)[0][:, 0]
+        if not np.isfinite(y).all():
+            raise DataError(f"the response {self.formula.response!r} has infinite values.")
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What one or several parts have: rows, kinds of columns, and combinations of labels."""
+
+    n: int
+    n_rows: int
+    sum_log_weights: float
+    kinds: dict[str, Kind]
+    labels: dict[tuple[str, ...], pd.DataFrame]
+    some: pd.DataFrame
+
+    def __add__(self, other: _Seen) -> _Seen:
+        for name, kind in self.kinds.items():
+            if other.kinds[name] != kind:
+                raise DataError(
+                    f"column {name!r} is {kind} in one part and {other.kinds[name]} in another; "
+                    "convert it."
+                )
+        labels = {
+            names: pd.concat([table, other.labels[names]]).drop_duplicates(ignore_index=True)
+            for names, table in self.labels.items()
+        }
+        return _Seen(
+            self.n + other.n,
+            self.n_rows + other.n_rows,
+            self.sum_log_weights + other.sum_log_weights,
+            self.kinds,
+            labels,
+            self.some,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """The first pass: a function of a part."""
+
+    reader: Reader
+
+    def __call__(self, part: pd.DataFrame) -> _Seen:
+        frame, weights, _ = self.reader.usable(part)
+        coded, _ = self.reader.columns()
+        kinds = {name: kind for name in sorted(coded) if (kind := kind_of(frame[name]))}
+        factors = {name for name, kind in kinds.items() if kind != "numbers"}
+        texts = [self.reader.formula.fixed, *(part.expr for part in self.reader.formula.random)]
+        for text in texts:
+            for _, code in factors_of(parse_with_formulaic(text)):
+                factors |= code.labels
+        sets = {(name,) for name in factors} | {r.factors for r in self.reader.formula.random}
+        labels = {
+            tuple(names): frame[list(names)].drop_duplicates(ignore_index=True) for names in sets
+        }
+        log_weights = 0.0 if weights is None else float(np.log(weights).sum())
+        return _Seen(len(frame), len(part), log_weights, kinds, labels, frame.iloc[:100])
+
+
+def _add(one: Any, two: Any) -> Any:
+    return one + two
+
+
+@dataclass(frozen=True, eq=False)
+class _Triangles:
+    """R of [X] and of each term's (weighted) columns."""
+
+    reader: Reader
+
+    def __call__(self, part: pd.DataFrame) -> list[FloatArray]:
+        rows = self.reader(part)
+        return [_triangle(weigh(rows.root_weights, each)) for each in (rows.X, *rows.columns)]
+
+    @staticmethod
+    def join(one: list[FloatArray], two: list[FloatArray]) -> list[FloatArray]:
+        """R of both parts."""
+        return [_triangle(np.vstack(pair)) for pair in zip(one, two, strict=True)]
+
+
+def _triangle(columns: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.qr(columns, mode="r"))
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """A design of parts, what turns a part into its arrays, and R of the (weighted) X."""
+
+    design: DesignOfParts
+    reader: Reader
+    R: FloatArray
+
+
+def design_of_parts(
+    formula: str | MixedFormula,
+    parts: Parts,
+    *,
+    weights: Any = None,
+    offset: Any = None,
+    sigma: float | None = None,
+) -> Settled:
+    """Settle a design in two passes over the parts: labels, then the scale of the columns.
+
+    Returns
+    -------
+    Settled
+
+    Raises
+    ------
+    FormulaError, DataError, RankError
+        As `build_design`; and if a function of the formula remembers the data, such as ``scale``,
+        or weights or offset are no column.
+    """
+    if not isinstance(formula, MixedFormula):
+        formula = parse_formula(formula)
+    for name, given in (("weights", weights), ("offset", offset)):
+        if given is not None and not isinstance(given, str):
+            raise DataError(f"{name} must name a column where the data come in parts.")
+    reader = Reader(formula, weights, offset)
+    seen = parts.sum(_Look(reader), _add)
+    pattern = _pattern(seen)
+    _, names, spec = model_matrix(
+        parse_with_formulaic(formula.fixed), pattern, "fixed part", formula.fixed
+    )
+    nowhere = np.zeros(len(pattern), dtype=np.intp)
+    terms: list[RandomTerm] = []
+    for random in formula.random:
+        _, levels = group_codes(seen.labels[tuple(random.factors)], random.factors)
+        terms += random_terms(random, pattern, nowhere, levels)
+    for each in (spec, *(term.spec for term in terms)):
+        for call in getattr(each, "transform_state", None) or {}:
+            raise FormulaError(
+                f"{call} takes what it needs from all rows, which are never together here; compute "
+                "this column before."
+            )
+    terms.sort(key=lambda term: -term.n_levels)
+    reader = Reader(formula, weights, offset, tuple(terms), spec, np.ones(len(names), dtype=bool))
+    R, *triangles = parts.sum(_Triangles(reader), _Triangles.join)
+    kept = independent_columns(R, None)
+    R = _triangle(R[:, kept])
+    terms = [_scaled(term, T, seen.n) for term, T in zip(terms, triangles, strict=True)]
+    for term in terms:
+        if sigma is None and term.n_levels * term.width >= seen.n:
+            raise RankError(
+                f"{term.part} has as many effects as there are rows ({seen.n}): its variance "
+                "cannot be told from the residual variance; use a coarser grouping."
+            )
+    if seen.n <= int(kept.sum()):
+        raise RankError(f"{int(kept.sum())} fixed effects for {seen.n} rows leave nothing over.")
+    design = object.__new__(DesignOfParts)
+    vars(design).update(
+        formula=formula,
+        fixed_names=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
+        aliased=tuple(name for name, keep in zip(names, kept, strict=True) if not keep),
+        terms=tuple(terms),
+        weights=None,
+        offset=None,
+        offset_column=offset,
+        n_missing=seen.n_rows - seen.n,
+        _spec=spec,
+        _kept=read_only(kept),
+        kinds=read_only(seen.kinds),
+        sigma=None if sigma is None else require_positive("sigma", sigma),
+        _n=seen.n,
+        _sum_log_weights=seen.sum_log_weights,
+    )
+    return Settled(design, Reader(formula, weights, offset, tuple(terms), spec, kept), R)
+
+
+def _pattern(seen: _Seen) -> pd.DataFrame:
+    """A few rows in which every level of every factor of the fixed part occurs."""
+    single = {names[0]: table for names, table in seen.labels.items() if len(names) == 1}
+    coded = {name: table for name, table in single.items() if name in seen.kinds}
+    n = max([len(seen.some), 2, *(len(table) for table in coded.values())])
+    frame = seen.some.iloc[np.resize(np.arange(len(seen.some)), n)].reset_index(drop=True)
+    for name, table in coded.items():
+        column = table[name].iloc[np.resize(np.arange(len(table)), n)]
+        frame[name] = column.reset_index(drop=True)
+    return frame
+
+
+def _scaled(term: RandomTerm, triangle: FloatArray, n: int) -> RandomTerm:
+    """The term with S rows whose mean squares are those of all n."""
+    rows = np.zeros((term.width, term.width))
+    rows[: len(triangle)] = triangle * np.sqrt(term.width / n)
+    return term.with_rows(np.arange(term.width), rows)

@@ -1,0 +1,213 @@
+"""Cross-products of data in parts: sums over rows, taken part by part.
+
+Two passes, since cross-products of raw columns would lose digits: the first sums those of [Z X y],
+with X orthonormal and Z scaled as `mmlib.engine.blocks` has them; the second those of what the
+fixed effects leave of y, and of what the levels of the first grouping leave of both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from mmlib.arrays import FloatArray, IntArray, weigh
+from mmlib.design.parts import Parts, Reader, Settled
+from mmlib.engine.blocks import Blocks, refuse_exact_fit
+from mmlib.engine.elimination import Meeting, meet
+from mmlib.engine.grouping import Grouping, level_products
+from mmlib.errors import DataError
+from mmlib.frozen import close
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A part in the engine's columns."""
+
+    basis: FloatArray
+    y: FloatArray
+    codes: list[IntArray]
+    Z: list[FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """A function of a frame: the part that it is."""
+
+    reader: Reader
+    groupings: list[Grouping]
+    R: FloatArray
+
+    def __call__(self, frame: Any) -> _Part:
+        rows = self.reader(frame)
+        X = weigh(rows.root_weights, rows.X)
+        place = {term: k for k, term in enumerate(self.reader.terms)}
+        codes, Z = [], []
+        for grouping in self.groupings:
+            members = [place[term] for term in grouping.terms]
+            values = np.hstack([rows.columns[k] for k in members]) @ grouping.basis
+            codes.append(rows.codes[members[0]])
+            Z.append(weigh(rows.root_weights, values))
+        basis = solve_triangular(self.R, X.T, trans="T").T if X.shape[1] else X
+        return _Part(basis, weigh(rows.root_weights, rows.y), codes, Z)
+
+
+@dataclass(eq=False)
+class _Met:
+    """Meetings of two groupings, some of them several times until they are put together."""
+
+    n_other: int
+    found: list[Meeting]
+    waiting: int = 0
+
+    def __add__(self, other: _Met) -> _Met:
+        both = _Met(
+            self.n_other, self.found + other.found, self.waiting + len(other.found[0].level)
+        )
+        return both if both.waiting < 2 * len(both.found[0].level) else both.together()
+
+    def together(self) -> _Met:
+        """Each meeting once."""
+        level = np.concatenate([each.level for each in self.found])
+        other = np.concatenate([each.other for each in self.found])
+        blocks = np.concatenate([each.blocks for each in self.found])
+        cells, label = np.unique(level * self.n_other + other, return_inverse=True)
+        sums = np.empty((len(cells), *blocks.shape[1:]))
+        for s, t in np.ndindex(*blocks.shape[1:]):
+            sums[:, s, t] = np.bincount(label, blocks[:, s, t], len(cells))
+        return _Met(self.n_other, [Meeting(*np.divmod(cells, self.n_other), sums)])
+
+
+@dataclass(eq=False)
+class _Sums:
+    """Arrays, and meetings, that are added up over the parts."""
+
+    arrays: list[FloatArray]
+    met: list[_Met] = field(default_factory=list)
+
+    def __add__(self, other: _Sums) -> _Sums:
+        for one, two in zip(self.arrays, other.arrays, strict=True):
+            one += two
+        return _Sums(self.arrays, [one + two for one, two in zip(self.met, other.met, strict=True)])
+
+
+def add(one: Any, two: Any) -> Any:
+    """Sum of two."""
+    return one + two
+
+
+def _level_sums(codes: IntArray, Z: FloatArray, columns: FloatArray, n_levels: int) -> FloatArray:
+    """Zᵀ times columns, shape (ℓ, S, c)."""
+    sums = np.empty((n_levels, Z.shape[1], columns.shape[1]))
+    for s, c in np.ndindex(*sums.shape[1:]):
+        sums[:, s, c] = np.bincount(codes, Z[:, s] * columns[:, c], n_levels)
+    return sums
+
+
+@dataclass(frozen=True, eq=False)
+class _FirstPass:
+    columns: _Columns
+
+    def __call__(self, frame: Any) -> _Sums:
+        part, groupings = self.columns(frame), self.columns.groupings
+        with_y = np.column_stack([part.basis, part.y])
+        own, dense, met = [], [], []
+        for grouping, codes, Z in zip(groupings, part.codes, part.Z, strict=True):
+            own.append(level_products(codes, Z, grouping.n_levels))
+            dense.append(_level_sums(codes, Z, with_y, grouping.n_levels))
+        for g, h in combinations(range(len(groupings)), 2):
+            one, other = groupings[g].n_levels, groupings[h].n_levels
+            found = meet((part.codes[g], one), part.Z[g], (part.codes[h], other), part.Z[h])
+            met.append(_Met(other, [found]))
+        return _Sums([*own, *dense, with_y.T @ with_y], met)
+
+
+@dataclass(frozen=True, eq=False)
+class _SecondPass:
+    columns: _Columns
+    ols: FloatArray
+    shift: FloatArray
+    fitted: list[FloatArray]
+    """What the first grouping explains of [X y]: its coefficients, (ℓ, S, p+1), if there is one."""
+
+    def __call__(self, frame: Any) -> _Sums:
+        part, groupings = self.columns(frame), self.columns.groupings
+        residual = part.y - part.basis @ self.ols
+        total = residual @ residual
+        residual -= part.basis @ self.shift
+        within = np.column_stack([part.basis, residual])
+        for fitted in self.fitted:
+            within -= np.einsum("is,isc->ic", part.Z[0], fitted[part.codes[0]])
+        sums = [within.T @ within, np.array([total])]
+        for k, (grouping, codes, Z) in enumerate(zip(groupings, part.codes, part.Z, strict=True)):
+            columns = residual[:, None] if k == 0 else np.column_stack([residual, within])
+            sums.append(_level_sums(codes, Z, columns, grouping.n_levels))
+        return _Sums(sums)
+
+
+class BlocksOfParts(Blocks):
+    """Cross-products of a design whose rows are not kept."""
+
+    def __init__(self, settled: Settled, parts: Parts) -> None:
+        self._describe(settled.design)
+        R = self.R = settled.R
+        self.log_det_R = float(np.log(np.abs(np.diag(R))).sum())
+        columns = _Columns(settled.reader, self.groupings, R)
+        k = len(self.groupings)
+        sums = parts.sum(_FirstPass(columns), add)
+        products, square = sums.arrays[:-1], sums.arrays[-1]
+        self.own, self.dense = products[:k], products[k:]
+        pairs = combinations(range(k), 2)
+        self.meetings = {
+            pair: met.together().found[0] for pair, met in zip(pairs, sums.met, strict=True)
+        }
+        self._arrange()
+        self._refuse_absorbed()
+        p = self.p
+        ols: FloatArray = np.linalg.solve(square[:p, :p], square[:p, -1])
+        fitted: list[FloatArray] = []
+        if k:
+            dense = self.dense[0]
+            dense[:, :, -1] -= dense[:, :, :p] @ ols
+            fitted = [self.inverse_root @ (self.inverse_root.transpose(0, 2, 1) @ dense)]
+            between = np.einsum("lsc,lsd->cd", dense, fitted[0])
+            left = square[:p] - between[:p]
+            self._set_within_inverse(left[:, :p])
+            self._shift = self._within_inverse @ (
+                square[:p, -1] - square[:p, :p] @ ols - between[:p, -1]
+            )
+            fitted[0][:, :, -1] -= fitted[0][:, :, :p] @ self._shift
+        else:
+            self._shift = np.zeros(p)
+        self.ols = ols + self._shift
+        done = parts.sum(_SecondPass(columns, ols, self._shift, fitted), add)
+        within, total, *by_level = done.arrays
+        self.total_ss = float(total[0])
+        refuse_exact_fit(self.total_ss, float(square[-1, -1]))
+        for dense, found in zip(self.dense, by_level, strict=True):
+            dense[:, :, -1] = found[:, :, 0]
+        self.within = np.zeros(self.plan.size)
+        self.plan.corner(self.within)[...] = within
+        self._fill_rest([found[:, :, 1:] for found in by_level[1:]])
+        close(self)
+
+    def __reduce__(self) -> Any:
+        return _restored, (type(self), dict(vars(self)))
+
+    @property
+    def columns(self) -> None:
+        """None: the rows are not kept."""
+        return
+
+    def with_response(self, _: FloatArray) -> Blocks:
+        """Refused: there are no rows for another response."""
+        raise DataError("the fit was made from parts of the data: fit the new response as it was.")
+
+
+def _restored(kind: type, state: dict[str, Any]) -> Any:
+    blocks: Any = object.__new__(kind)
+    vars(blocks).update(state)
+    return blocks

@@ -1,0 +1,191 @@
+"""Grade what was collected: run each hand-in confined, put model answers in, write a table.
+
+    python -m tools.homework.grade COURSE CHAPTER     run and grade the hand-ins of a chapter
+    python -m tools.homework.grade COURSE             the table alone, with points by hand so far
+    python -m tools.homework.grade COURSE CHAPTER --feedback    feedback for students, in HTML
+
+nbgrader does the grading; `tools/homework/confined.py` runs the kernels. The table, `grades.csv`,
+has a line for each student and exercise. Where the system cannot confine a kernel, nothing is run,
+unless `--unconfined` says that this is a machine with nothing on it to read or to lose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_markdown_cell
+
+from tools import ROOT
+from tools.homework.confined import version
+from tools.homework.text import HomeworkError
+
+TABLE = "grades.csv"
+# nbgrader says this of each honest hand-in too: students' notebooks lack the hidden tests.
+_NOISE = re.compile(r"checksum|Attribute|\[\w+ \| INFO\]|^\s*$")
+_MODEL = "model-answer"
+
+
+def grade(course: Path, chapter: str, *, confined: bool = True) -> list[str]:
+    """Grade the hand-ins of a chapter and return what nbgrader says of them.
+
+    Parameters
+    ----------
+    course : Path
+        The course, with `source/` and `submitted/`.
+    chapter : str
+        Such as "01-pulp".
+    confined : bool
+        Whether hand-ins are run in confinement.
+
+    Raises
+    ------
+    HomeworkError
+        If there is nothing to grade, or hand-ins cannot be confined.
+    """
+    if not (course / "source" / chapter).is_dir():
+        names = ", ".join(sorted(path.name for path in (course / "source").glob("*"))) or "none"
+        raise HomeworkError(f"{course} has no chapter {chapter!r}; it has {names}")
+    if not list(course.glob(f"submitted/*/{chapter}")):
+        raise HomeworkError(
+            f"nobody has handed in {chapter}: collect first (tools/homework/collect.py)"
+        )
+    if confined and not version():
+        raise HomeworkError(
+            "this system has no Landlock (Linux from 5.13 on), which confines hand-ins. Grade on"
+            " such a system or in a container with no network and nothing else in it, and there"
+            " with --unconfined"
+        )
+    said = []
+    if not (course / "release" / chapter).is_dir():
+        said += _nbgrader(course, "generate_assignment", chapter)
+    with tempfile.TemporaryDirectory() as kernels:
+        if confined:
+            _write_kernel(Path(kernels))
+        said += _nbgrader(course, "autograde", chapter, "--create", "--force", kernels=kernels)
+    _add_model_answers(course, chapter)
+    return said
+
+
+def _nbgrader(course: Path, *arguments: str, kernels: str = "") -> list[str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    jupyter = os.pathsep.join(filter(None, [kernels, os.environ.get("JUPYTER_PATH", "")]))
+    places = {"PATH": path, "PYTHONPATH": str(ROOT), "JUPYTER_PATH": jupyter}
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", *arguments],
+        cwd=course,
+        env={**os.environ, **places},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stderr.splitlines() if not _NOISE.search(line)]
+    if done.returncode and arguments[0] != "autograde":
+        raise HomeworkError("\n".join([f"nbgrader {' '.join(arguments)} failed:", *lines]))
+    return lines
+
+
+def _write_kernel(folder: Path) -> None:
+    """Write a kernel that takes the place of the usual one."""
+    place = folder / "kernels" / "python3"
+    place.mkdir(parents=True)
+    command = [sys.executable, "-m", "tools.homework.confined", "-f", "{connection_file}"]
+    spec = {"argv": command, "display_name": "Python 3", "language": "python"}
+    (place / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+
+
+def _add_model_answers(course: Path, chapter: str) -> None:
+    """Put below each written answer the one of the book, for whoever grades it."""
+    source = nbformat.read(course / "source" / chapter / f"{chapter}.ipynb", as_version=4)
+    answers = {
+        cell.metadata["nbgrader"]["grade_id"]: cell.source
+        for cell in source.cells
+        if cell.cell_type == "markdown" and cell.metadata.get("nbgrader", {}).get("solution")
+    }
+    for path in course.glob(f"autograded/*/{chapter}/{chapter}.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        cells = []
+        for cell in notebook.cells:
+            cells.append(cell)
+            name = cell.metadata.get("nbgrader", {}).get("grade_id")
+            if name in answers and cell.cell_type == "markdown":
+                model = f"**The answer of the book**\n\n{answers[name]}"
+                quoted = "\n".join(f"> {line}".rstrip() for line in model.splitlines())
+                cells.append(new_markdown_cell(quoted, metadata={"tags": [_MODEL]}))
+        notebook.cells = cells
+        nbformat.write(notebook, path)
+
+
+def write_table(course: Path) -> Path:
+    """Write the points of each student in each exercise, and return the path of the table.
+
+    Columns are `student`, `chapter`, `exercise`, `points`, `of` and `by_hand`, which says whether
+    a written answer still waits for a person.
+    """
+    from nbgrader.api import Gradebook
+
+    numbers = {}
+    for path in (course / "source").glob("*/*.ipynb"):
+        exercise = ""
+        for cell in nbformat.read(path, as_version=4).cells:
+            if found := re.match(r"### Exercise ([\d.]+)", cell.source):
+                exercise = found[1]
+            if "nbgrader" in cell.metadata:
+                numbers[cell.metadata["nbgrader"]["grade_id"], path.stem] = exercise
+    sums: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        for assignment in gradebook.assignments:
+            for submission in gradebook.assignment_submissions(assignment.name):
+                for notebook in submission.notebooks:
+                    for one in notebook.grades:
+                        exercise = numbers.get((one.name, assignment.name), "?")
+                        total = sums[submission.student.id, assignment.name, exercise]
+                        total[0] += one.score
+                        total[1] += one.max_score
+                        total[2] += bool(one.needs_manual_grade)
+    table = course / TABLE
+    with table.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["student", "chapter", "exercise", "points", "of", "by_hand"])
+        for (student, chapter, exercise), (points, most, waiting) in sorted(sums.items()):
+            by_hand = "waits" if waiting else ""
+            rows.writerow([student, chapter, exercise, f"{points:g}", f"{most:g}", by_hand])
+    return table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Grade, and say what is to be done next; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("course", type=Path)
+    parser.add_argument("chapter", nargs="?", default="")
+    parser.add_argument("--feedback", action="store_true", help="write what students get to see")
+    parser.add_argument(
+        "--unconfined", action="store_true", help="run hand-ins without confinement"
+    )
+    chosen = parser.parse_args(arguments)
+    course = chosen.course.resolve()
+    try:
+        if chosen.chapter and chosen.feedback:
+            _nbgrader(course, "generate_feedback", chosen.chapter, "--force")
+            print(f"The feedback is in {course / 'feedback'}/ID/{chosen.chapter}/")
+        elif chosen.chapter:
+            for line in grade(course, chosen.chapter, confined=not chosen.unconfined):
+                print(line)
+        print(f"The points are in {write_table(course)}")
+    except HomeworkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""Slides of each chapter, from the chapter's own page: nothing is written twice.
+
+A slide for the title, for what one can do afterwards, for each section with what it begins with,
+for each formula and each figure, and for the summary. A page of slides is a file like the
+others: it needs no network, turns by the arrow keys or by scrolling, and prints one slide a page.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from bs4 import BeautifulSoup, Tag
+
+FOLDER = "slides"
+_MATHJAX = "../_static/vendor/mathjax/tex-chtml-full.js"
+_LEFT_OUT = {"Exercises", "Summary", "Quiz"}
+_SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-ZΑ-Ω\\(“*])")
+_SHORT = 3  # sentences with which a section begins
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}: slides — Mixed Models in Python</title>
+<link rel="icon" href="../_static/logo.svg">
+<link rel="stylesheet" href="../_static/slides.css">
+<script>window.MathJax = {{options: {{enableMenu: false, processHtmlClass: "math"}}}};</script>
+<script defer src="{mathjax}"></script>
+<script defer src="../_static/slides.js"></script>
+</head>
+<body>
+<main>
+{slides}
+</main>
+</body>
+</html>
+"""
+
+
+def offer_slides(site: Path) -> None:
+    """Write the slides of every chapter, and link them below its title."""
+    for page in sorted((site / "book").glob("[0-9][0-9]-*.html")):
+        html = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        article, title = html.select_one("article.bd-article"), html.select_one("article h1")
+        if article is None or title is None or not article.select_one("h2"):
+            continue
+        (site / FOLDER).mkdir(exist_ok=True)
+        written = write_slides(article, f"../book/{page.name}")
+        (site / FOLDER / page.name).write_text(written, encoding="utf-8")
+        line = html.new_tag("p", attrs={"class": "d-print-none"})
+        link = html.new_tag("a", href=f"../{FOLDER}/{page.name}")
+        link.string = "Slides of this chapter"
+        line.append(link)
+        title.insert_after(line)
+        page.write_text(str(html), encoding="utf-8")
+
+
+def write_slides(article: Tag, page: str) -> str:
+    """Write the slides of a chapter as a page.
+
+    Parameters
+    ----------
+    article : Tag
+        The chapter, as the site shows it.
+    page : str
+        The address of its page, to which the first slide leads.
+    """
+    article = copy.copy(article)
+    for tag in article.select(".headerlink, .d-print-none, script, .interactive, details.solution"):
+        tag.decompose()
+    for link in article.select("p a"):
+        link.unwrap()
+    heading = article.select_one("h1")
+    title = re.sub(r"^[\d.]+", "", heading.get_text(strip=True)) if heading else ""
+    slides = [_slide("h1", title, [f'<p><a href="{page}">the chapter</a></p>'], "title")]
+    for section in article.select("section"):
+        name = section.find(["h1", "h2", "h3"], recursive=False)
+        if isinstance(name, Tag) and not _inside_left_out(section):
+            slides += _section(section, re.sub(r"^[\d.]+", "", name.get_text(strip=True)))
+    summary = _named(article, "Summary")
+    if summary is not None and (points := summary.find("ul", recursive=False)):
+        slides.append(_slide("h2", "Summary", [str(points)]))
+    return _PAGE.format(title=title, mathjax=_MATHJAX, slides="\n".join(slides))
+
+
+def _inside_left_out(section: Tag) -> bool:
+    around = [section, *section.find_parents("section")]
+    names = (part.find(["h2"], recursive=False) for part in around)
+    return any(name.get_text(strip=True) in _LEFT_OUT for name in names if isinstance(name, Tag))
+
+
+def _named(article: Tag, title: str) -> Tag | None:
+    found = (h for h in article.select("h2") if h.get_text(strip=True) == title)
+    return next((h.find_parent("section") for h in found), None)
+
+
+def _section(section: Tag, title: str) -> Iterator[str]:
+    """Yield the slides of one section: what it begins with, its lists, formulas and figures."""
+    opening = section.find("p", recursive=False)
+    if isinstance(opening, Tag):
+        yield _slide("h2", title, [f"<p>{_beginning(opening)}</p>"])
+    said = ""
+    for part in section.find_all(recursive=False):
+        if part.name == "p":
+            said = _ending(part)
+            after = part.find_next_sibling()
+            leads = said.rstrip().endswith((":", "can</strong>"))
+            if leads and isinstance(after, Tag) and after.name == "ul":
+                yield _slide("h2", title, [f"<p>{said}</p>", str(after)])
+        elif part.name == "div" and "math" in part.get_attribute_list("class"):
+            yield _slide("h2", title, [f"<p>{said}</p>", str(part)])
+        inside = [] if part.name == "section" else part.select("figure")
+        for figure in [part] if part.name == "figure" else inside:
+            yield _slide("h2", title, [str(figure)], "picture")
+
+
+def _beginning(paragraph: Tag) -> str:
+    return " ".join(_SENTENCE.split(paragraph.decode_contents())[:_SHORT])
+
+
+def _ending(paragraph: Tag) -> str:
+    return str(_SENTENCE.split(paragraph.decode_contents())[-1])
+
+
+def _slide(heading: str, title: str, parts: list[str], kind: str = "") -> str:
+    """Write a slide; of each address in it only what the site holds is kept."""
+    html = BeautifulSoup("\n".join(parts), "html.parser")
+    for tag in html.select("[id]"):
+        del tag["id"]
+    for link in html.select("a[href]"):
+        if not re.match(r"https?:|\.\./book/", str(link["href"])):
+            link.unwrap()
+    opening = f'<section class="{f"slide {kind}".strip()}">'
+    return f"{opening}<{heading}>{title}</{heading}>{html}</section>"
