@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null)
 PIP := $(if $(UV),$(UV) pip install --python $(RUN),$(RUN) -m pip install --disable-pip-version-check)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site pdf execute tabs falsify verify serve lab lint format typecheck bench calibrate homework pins lowest newest clean distclean
+.PHONY: help setup book test site live pdf execute tabs falsify verify serve lab lint format typecheck bench calibrate homework pins lowest newest clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ test: setup ## Set everything up and run all tests, notebooks included (ARGS="-k
 
 site: setup ## Build the book's site in _build/html (ADDRESS=https://... gives links their previews)
 	@$(RUN) -m tools.site.build $(if $(ADDRESS),--address $(ADDRESS))
+
+live: setup ## Make the built site run and solve in the page (PYODIDE=FOLDER: its unpacked release)
+	@$(RUN) -m tools.live.build $(if $(PYODIDE),--files "$(PYODIDE)") $(if $(ADDRESS),--address $(ADDRESS))
 
 pdf: site ## Build the site and print it into one PDF in _build/pdf; needs Chromium
 	@$(RUN) -m tools.site.pdf
@@ -118,5 +121,5 @@ clean: ## Remove what the targets made, except the environments
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
-distclean: clean ## Remove .venv and the others too, for instance to change PYTHON
-	rm -rf .venv .venv-lowest .venv-newest
+distclean: clean ## Remove .venv and the others too, and what was fetched for `make live`
+	rm -rf .venv .venv-lowest .venv-newest .live
