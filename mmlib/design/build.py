@@ -23,7 +23,6 @@ from mmlib.design.checks import (
     require_positive,
 )
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
-from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import (
     MixedFormula,
     RandomPart,
@@ -32,6 +31,7 @@ from mmlib.design.formula import (
     parse_with_formulaic,
 )
 from mmlib.design.identify import refuse_unidentified
+from mmlib.design.matrix import evaluate, factors_of
 from mmlib.design.names import shown, unquoted
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
 from mmlib.design.words import NaturalSpline

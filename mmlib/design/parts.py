@@ -30,8 +30,8 @@ from mmlib.design.build import (
 )
 from mmlib.design.checks import require_columns, require_frame, require_positive
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
-from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import MixedFormula, columns_used, parse_formula, parse_with_formulaic
+from mmlib.design.matrix import evaluate, factors_of
 from mmlib.design.terms import RandomTerm, group_codes
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import read_only
