@@ -95,7 +95,8 @@ def lmm(
     ``np.isin``, ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``,
     ``x.between(1, 3)`` and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and
     ``center``, ``scale``, ``standardize``, ``poly``, ``bs``, ``cr`` and ``cc``, which remember for
-    new data what they found in these. What depends on other rows, such as ``x - x.mean()``, is
+    new data what they found in the rows of the fit (R: in all rows where the column is not missing,
+    also if they are left out). What depends on other rows, such as ``x - x.mean()``, is
     refused: for new rows it would be another number. Arithmetic is in floats of 64 bits, and a
     flag counts 0 or 1 in it.
 

@@ -32,7 +32,7 @@ from mmlib.design.formula import (
 )
 from mmlib.design.identify import refuse_unidentified
 from mmlib.design.matrix import evaluate, factors_of
-from mmlib.design.names import shown, unquoted
+from mmlib.design.names import as_written, shown, unquoted
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
 from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError, RankError
@@ -486,6 +486,7 @@ def model_matrix(
     """Values, column names and reusable specification of one expression; all values usable."""
     _refuse_huge_factors(expression, frame)
     values, spec = evaluate(expression, frame)
+    _refuse_one_level(spec, text)
     names = shown(spec.column_names)
     largest = np.abs(values).max(axis=0, initial=0.0)
     too_large = ~(largest < MAX_VALUE)
@@ -501,6 +502,17 @@ def model_matrix(
                 "the units."
             )
     return values, names, spec
+
+
+def _refuse_one_level(spec: Any, text: str) -> None:
+    """Refuse a factor with one level, whose column the coding would leave out in silence."""
+    for code, (_, state) in spec.encoder_state.items():
+        if len(levels := state.get("categories", "ab")) < 2:
+            name, only = as_written(code), levels[0] if len(levels) else "none"
+            raise DataError(
+                f"{name} in {text!r} is a factor with one level ({str(only)!r}) in the rows of the "
+                "fit: there is nothing to compare; leave it out."
+            )
 
 
 def independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:

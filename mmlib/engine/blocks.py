@@ -75,7 +75,7 @@ class Blocks:
         Residual sum of squares without random effects.
     within : ndarray
         Cross-products of [Z_rest X y] within the levels of the first grouping, what its
-        least-squares fit leaves: a flat vector (see `Plan`).
+        least-squares fit leaves: a flat vector, with the places that its plan gives.
     basis : ndarray, shape (n, p)
         Orthonormal basis of the (weighted) columns of X.
     Zt : list of sparse array, shape (ℓ·S, n)
@@ -243,6 +243,13 @@ class Blocks:
     def _moment_equations(self) -> MomentEquations:
         fixed = [products[:, :, :-1] for products in self.dense]
         return MomentEquations(self.own, fixed, self.cross_products, self.n - self.p)
+
+    @cached_property
+    def level_condition(self) -> float:
+        """Largest condition of the cross-products of a level of the first grouping."""
+        sizes = np.linalg.norm(self.root, axis=2)
+        smallest = np.where(sizes > 0, sizes, np.inf).min(axis=1)
+        return float((sizes.max(axis=1) / smallest).max() ** 2)
 
     @cached_property
     def columns(self) -> Columns | None:
