@@ -96,8 +96,11 @@ def fits():
     found = {
         name: mm.lmm(MODELS[name][0], data, **MODELS[name][1])
         for name in PARAMETERS
-        if name in MODELS
+        if name in MODELS and "term" not in name
     }
+    sleep, machines = data_of("sleepstudy"), data_of("Machines")
+    found["ar1 term"] = mm.lmm("Reaction ~ Days + ar1(0 + C(Days) | Subject)", sleep)
+    found["cs term"] = mm.lmm("score ~ Machine + cs(0 + Machine | Worker)", machines)
     children = data_of("Orthodont")
     formula = "distance ~ age * Sex + (age | Subject)"
     return found | {"children": mm.lmm(formula, children, dispersion="Sex")}
