@@ -1,8 +1,8 @@
 """How cost grows with the data: ``python -m benchmarks.scale NAME``, one fit in its own process.
 
 Prints one line of JSON: rows, seconds, CPU seconds, the largest size of the process in GB, the
-objective. R's lme4 fits the same data with ``--lme4`` where Rscript has it. ``--save`` adds the line
-to scale.csv, from which chapter 8 draws its figure. The larger cases take minutes and gigabytes.
+objective. R's lme4 fits the same data with ``--lme4`` where Rscript has it; ``--save`` adds the
+line to scale.csv. The larger cases take minutes and gigabytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ PART = 10**6
 NESTED = "y ~ x + (1 | school) + (1 | class)"
 CROSSED = "y ~ x + (1 | g) + (1 | h)"
 LME4 = """
-suppressMessages(library(lme4)); d <- read.csv("{file}"); for (n in c({factors})) d[[n]] <- factor(d[[n]])
+suppressMessages(library(lme4)); d <- read.csv("{file}")
+for (n in c({factors})) d[[n]] <- factor(d[[n]])
 t <- system.time(f <- lmer({formula}, d, control = lmerControl(calc.derivs = FALSE)))
 cat(t[["elapsed"]], t[["user.self"]] + t[["sys.self"]], sprintf("%.8f", REMLcrit(f)))
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ from mmlib.design.checks import (
     require_positive,
 )
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
+from mmlib.design.directions import refuse_unidentified_structure
 from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import (
     MixedFormula,
@@ -32,8 +33,10 @@ from mmlib.design.formula import (
     parse_with_formulaic,
 )
 from mmlib.design.identify import refuse_unidentified
-from mmlib.design.names import shown, unquoted
-from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
+from mmlib.design.names import as_written, shown, unquoted
+from mmlib.design.residual import Residual, Whitener, build_residual, residual_columns
+from mmlib.design.structures import US
+from mmlib.design.terms import RandomTerm, check_identifiable, check_structure, group_codes, n_theta
 from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies, read_only
@@ -96,10 +99,14 @@ class Design(Frozen):
         keeps the old one here.
     n_missing : int
         Rows left out because a value is missing.
+    kept : ndarray of bool
+        Which columns of the model matrix `X` has: the others are aliased.
     kinds : dict of str to str
         What each column of an expression holds: numbers, true or false, or a factor.
     sigma : float or None
         The residual standard deviation, where it is known.
+    residual : Residual or None
+        The structure of the residuals, where they have one.
     """
 
     formula: MixedFormula
@@ -114,14 +121,25 @@ class Design(Frozen):
     frame: pd.DataFrame = field(repr=False)
     n_missing: int
     _spec: Any = field(repr=False)
-    _kept: np.ndarray = field(repr=False)
+    kept: np.ndarray = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
     sigma: float | None = None
+    residual: Residual | None = None
 
     @property
     def all_names(self) -> tuple[str, ...]:
         """Names of the columns of the model matrix, those left out included."""
         return shown(self._spec.column_names)
+
+    @property
+    def description(self) -> str:
+        """The formula, and the structure of the residuals where they have one."""
+        residual = self.residual
+        parts = [str(self.formula)]
+        if residual is not None:
+            parts += [f"dispersion={residual.dispersion!r}"] * (residual.dispersion is not None)
+            parts += [f"residual={residual.word!r}"] * bool(residual.kind)
+        return ", ".join(parts)
 
     @property
     def n(self) -> int:
@@ -154,6 +172,38 @@ class Design(Frozen):
         return 0.0 if self.weights is None else float(np.log(self.weights).sum())
 
     @property
+    def n_theta(self) -> int:
+        """Number of covariance parameters θ: those of the terms, then those of the residuals."""
+        return sum(map(n_theta, self.terms)) + (self.residual.size if self.residual else 0)
+
+    @property
+    def structured(self) -> bool:
+        """Whether a term or the residuals have a structure."""
+        return self.residual is not None or any(t.part.structure is not US for t in self.terms)
+
+    def phi(self, theta: FloatArray) -> FloatArray:
+        """The part of θ that belongs to the residuals."""
+        return theta[sum(map(n_theta, self.terms)) :]
+
+    def whitener(self, theta: FloatArray | None = None) -> Whitener:
+        """What turns rows into those of a model with independent errors of one variance."""
+        phi = None if theta is None else self.phi(theta)
+        return Whitener(self.root_weights, self.sum_log_weights, self.residual, phi)
+
+    def residual_covariance(self, theta: FloatArray, rows: np.ndarray) -> FloatArray:
+        """Covariance of the residuals of a few rows, over σ²."""
+        if self.residual is None:
+            return np.diag(1 / self.row_weights[rows])
+        root = 1 / np.sqrt(self.row_weights[rows])
+        return self.residual.among(self.phi(theta), rows) * root[:, None] * root
+
+    def residual_variances(self, theta: FloatArray) -> FloatArray:
+        """Variance of the residual of each row, over σ², shape (n,)."""
+        if self.residual is None:
+            return 1 / self.row_weights
+        return self.residual.row_variances(self.phi(theta)) / self.row_weights
+
+    @property
     def index(self) -> pd.Index:
         """Labels of the rows used."""
         return vars(self)["frame"].index.copy()
@@ -174,7 +224,7 @@ class Design(Frozen):
     @property
     def fixed_terms(self) -> tuple[FixedTerm, ...]:
         """The terms of the fixed part, in the order of their columns in `X`."""
-        position = np.cumsum(self._kept) - 1
+        position = np.cumsum(self.kept) - 1
         kinds = {code: kind.value for code, (kind, _) in self._spec.encoder_state.items()}
         terms = []
         names = shown(map(str, self._spec.term_indices))
@@ -183,7 +233,7 @@ class Design(Frozen):
             terms.append(
                 FixedTerm(
                     name=name,
-                    columns=tuple(int(position[i]) for i in columns if self._kept[i]),
+                    columns=tuple(int(position[i]) for i in columns if self.kept[i]),
                     factors=frozenset(c for c in codes if kinds.get(c) == "categorical"),
                     covariates=frozenset(c for c in codes if kinds.get(c) == "numerical"),
                 )
@@ -206,10 +256,10 @@ class Design(Frozen):
 
     def fixed_matrix(self, data: pd.DataFrame) -> FloatArray:
         """Model matrix of the fixed effects for new data, coded as the fit coded its own."""
-        return self._all_columns(data)[:, self._kept]
+        return self.every_column(data)[:, self.kept]
 
-    def _all_columns(self, data: pd.DataFrame) -> FloatArray:
-        """The columns for new data, those included that were left out of the fit."""
+    def every_column(self, data: pd.DataFrame) -> FloatArray:
+        """The same with the columns that were left out of the fit."""
         columns = sorted(columns_used(self._spec.formula))
         return evaluate(self._spec, usable_columns(data, columns))[0]
 
@@ -226,23 +276,25 @@ class Design(Frozen):
         """
         if not self.aliased:
             return np.zeros(len(data), dtype=bool)
-        columns = self._all_columns(data)
-        kept, left_out = columns[:, self._kept], columns[:, ~self._kept]
-        off = np.abs(left_out - kept @ self.dependence)
-        size = np.abs(left_out) + np.abs(kept) @ np.abs(self.dependence)
-        return (off > ESTIMABLE * size).any(axis=1)
+        columns = self.every_column(data)
+        size = np.abs(columns[:, ~self.kept])
+        size += np.abs(columns[:, self.kept]) @ np.abs(self.dependence)
+        return np.asarray((np.abs(self.excess(columns)) > ESTIMABLE * size).any(axis=1))
+
+    def excess(self, rows: FloatArray) -> FloatArray:
+        """What rows of all columns have of those left out, beyond what the others say of them.
+
+        A combination of the rows of the fit has none, and only such combinations can be estimated.
+        """
+        return rows[:, ~self.kept] - rows[:, self.kept] @ self.dependence
 
     @cached_property
     def dependence(self) -> FloatArray:
         """How the columns that were left out, if any, depend on those that were kept."""
-        left_out = self._all_columns(self.frame)[:, ~self._kept]
+        left_out = self.every_column(self.frame)[:, ~self.kept]
         solution = np.linalg.lstsq(self.X, left_out, rcond=None)[0]
         least = ESTIMABLE * np.abs(solution).max(initial=0.0)
         return read_only(np.where(np.abs(solution) > least, solution, 0.0))
-
-    def every_column(self, data: pd.DataFrame) -> tuple[FloatArray, np.ndarray]:
-        """Model matrix for new data with the aliased columns too, and which columns are kept."""
-        return self._all_columns(data), self._kept
 
     def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
         """Check that columns of new data are of the kind that the fit had.
@@ -276,6 +328,8 @@ def build_design(
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     sigma: float | None = None,
+    dispersion: str | None = None,
+    residual: str | None = None,
 ) -> Design:
     """Evaluate a formula on data.
 
@@ -289,6 +343,8 @@ def build_design(
     weights, offset : column name or array, shape (rows of `data`,), optional
     sigma : float, optional
         The residual standard deviation, if it is known.
+    dispersion, residual : str, optional
+        A column with a residual variance for each level, and the correlation of residuals.
 
     Returns
     -------
@@ -319,6 +375,7 @@ def build_design(
         require_columns(data, [unquoted(error.column)])
         raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
     grouping = {name for part in formula.random for name in part.factors}
+    grouping |= residual_columns(dispersion, residual)
     require_columns(data, sorted(coded | grouping))
 
     row_weights = as_positive(numbers_of("weights", weights, data))
@@ -339,11 +396,9 @@ def build_design(
         for part in formula.random
         for term in random_terms(part, frame, *group_codes(frame, part.factors))
     ]
-    if sigma is None:
-        for term in terms:
-            check_identifiable(term)
     terms.sort(key=lambda term: -term.n_levels)
-    refuse_unidentified(terms, row_weights)
+    of_residuals = build_residual(frame, dispersion, residual)
+    _check_terms(terms, of_residuals)
     design = Design(
         formula=formula,
         y=y,
@@ -357,16 +412,42 @@ def build_design(
         frame=frame,
         n_missing=len(data) - len(frame),
         _spec=spec,
-        _kept=kept,
+        kept=kept,
         kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
         sigma=None if sigma is None else require_positive("sigma", sigma),
+        residual=of_residuals,
     )
+    _refuse_unidentified(design)
     if design.n <= design.p and sigma is None:
         raise RankError(
             f"{design.p} fixed effects for {design.n} rows leave nothing to estimate σ from; "
             "use fewer terms or more data."
         )
     return design
+
+
+def _check_terms(terms: Sequence[RandomTerm], residual: Residual | None) -> None:
+    """Refuse terms that cannot have their structure, or not beside that of the residuals."""
+    for term in terms:
+        check_structure(term)
+        if residual is not None:
+            residual.refuse_crossed(term.codes, str(term.part))
+
+
+def _refuse_unidentified(design: Design) -> None:
+    """Refuse variances that the data cannot tell apart."""
+    if design.structured:
+        refuse_unidentified_structure(
+            design.terms,
+            design.residual,
+            design.row_weights,
+            sigma_known=design.sigma is not None,
+        )
+        return
+    if design.sigma is None:
+        for term in design.terms:
+            check_identifiable(term)
+    refuse_unidentified(design.terms, design.weights)
 
 
 def numbers_of(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:
@@ -482,6 +563,7 @@ def model_matrix(
     """Values, column names and reusable specification of one expression; all values usable."""
     _refuse_huge_factors(expression, frame)
     values, spec = evaluate(expression, frame)
+    _refuse_one_level(spec, text)
     names = shown(spec.column_names)
     largest = np.abs(values).max(axis=0, initial=0.0)
     too_large = ~(largest < MAX_VALUE)
@@ -497,6 +579,17 @@ def model_matrix(
                 "the units."
             )
     return values, names, spec
+
+
+def _refuse_one_level(spec: Any, text: str) -> None:
+    """Refuse a factor with one level, whose column the coding would leave out in silence."""
+    for code, (_, state) in spec.encoder_state.items():
+        if len(levels := state.get("categories", "ab")) < 2:
+            name, only = as_written(code), levels[0] if len(levels) else "none"
+            raise DataError(
+                f"{name} in {text!r} is a factor with one level ({str(only)!r}) in the rows of the "
+                "fit: there is nothing to compare; leave it out."
+            )
 
 
 def independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:
