@@ -13,7 +13,7 @@ BUILD = $(RUN) -m tools.site.build $(if $(ADDRESS),--address "$(ADDRESS)") $(if 
   $(if $(SOLUTIONS),--solutions "$(SOLUTIONS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test site pdf execute tabs falsify verify serve lab lint format typecheck bench calibrate homework collect grade pins lowest newest clean distclean
+.PHONY: help setup book test site live pdf execute tabs falsify verify serve lab lint format typecheck bench calibrate homework collect grade pins lowest newest clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ test: setup ## Set everything up and run all tests, notebooks included (ARGS="-k
 
 site: setup ## Build the book's site in _build/html; options as for book
 	@$(BUILD)
+
+live: setup ## Make the built site run and solve in the page (PYODIDE=FOLDER: its unpacked release)
+	@$(RUN) -m tools.live.build $(if $(PYODIDE),--files "$(PYODIDE)")
 
 pdf: site ## Build the site and print it into one PDF in _build/pdf; needs Chromium
 	@$(RUN) -m tools.site.pdf
@@ -133,5 +136,5 @@ clean: ## Remove what the targets made, except the environments
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
-distclean: clean ## Remove .venv and the others too, for instance to change PYTHON
-	rm -rf .venv .venv-lowest .venv-newest
+distclean: clean ## Remove .venv and the others too, and what was fetched for `make live`
+	rm -rf .venv .venv-lowest .venv-newest .live

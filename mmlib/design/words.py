@@ -19,6 +19,8 @@ ONE_TOO_MANY = {
     "lmm": "the grouping stands in the formula, and options are keywords: reml=False",
     "lrt": "it compares two fits; call it for each pair",
     "predict": "options are keywords: interval='confidence'",
+    "emmeans": "factors are one text or list, 'a*b', and options are keywords: by='b'",
+    "emtrends": "factors are a keyword, by='a'",
 }
 """What is meant by one argument more than a function takes, by its name."""
 
@@ -47,6 +49,11 @@ ARGUMENTS = {
     "refit": "nothing is refitted in silence: pass fits by maximum likelihood, reml=False",
     "test": "write ddf='kenward-roger', ddf='satterthwaite' or ddf=None",
     "typ": "write type=1, 2 or 3",
+    "var": "the covariate is the second argument: emtrends(fit, 'x', by='a')",
+    "type": "write back=True for the scale of the response",
+    "mode": "write ddf='kenward-roger', ddf='satterthwaite' or ddf=None",
+    "lmer_df": "write ddf='kenward-roger', ddf='satterthwaite' or ddf=None",
+    "adjust": "it belongs to .contrasts(adjust=...)",
 }
 """Arguments of other packages."""
 

@@ -25,6 +25,7 @@ _OPTIONS = (
     "--disable-sync",
     "--disable-quic",
 )
+_ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
 
 
 def is_installed() -> bool:
@@ -33,13 +34,15 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def chromium(*, downloads: str = "") -> Iterator[Chrome]:
+def chromium(*, downloads: str = "", alone: bool = False) -> Iterator[Chrome]:
     """Start headless Chromium, keep its logs of the console and the network, and end it.
 
     Parameters
     ----------
     downloads : str
         The folder that receives what a page lets one download.
+    alone : bool
+        Whether this machine is all there is: no name of another is found.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def chromium(*, downloads: str = "") -> Iterator[Chrome]:
         raise RuntimeError(MISSING)
     options = ChromeOptions()
     options.binary_location = browser
-    for option in _OPTIONS:
+    for option in (*_OPTIONS, _ALONE) if alone else _OPTIONS:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     chrome = Chrome(options=options, service=ChromeService(driver))
