@@ -1,5 +1,6 @@
 """`tools/homework/confined.py`: what a confined process can do, and what it cannot."""
 
+import os
 import subprocess
 import sys
 
@@ -10,9 +11,8 @@ from tools.homework.confined import version
 
 pytestmark = pytest.mark.skipif(not version(), reason="this system cannot confine a process")
 
-START = f"""
+START = """
 import os, socket, subprocess, sys
-sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from tools.homework.confined import confine
 read = [Path(p) for p in ("/usr", "/lib", "/lib64", "/bin", "/etc", sys.prefix, sys.base_prefix)]
@@ -24,6 +24,7 @@ def run(code, folder):
     done = subprocess.run(
         [sys.executable, "-c", START + code],
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
