@@ -55,7 +55,8 @@ def lmm(
         ``"y ~ fixed + (expr | group)"`` in lme4's notation; without a random term the model is an
         ordinary linear one. Terms between which variance could be moved without any change in the
         fit, such as ``(1 | g) + (x | g)``, are refused. A name that is no plain identifier stands
-        in backticks, ``y ~ `dose (mg)```; see the notes for what may be computed.
+        in backticks, ``y ~ `dose (mg)```; see the notes for what may be computed. A random term may
+        have a structure, as ``ar1(0 + visit | g)``: see the notes.
     data : DataFrame
         One row for each observation. Text, categories and flags (true or false) are factors, the
         levels of text in the order of code points. Rows with missing values are left out, and
@@ -71,6 +72,14 @@ def lmm(
     sigma : float, optional
         The residual standard deviation, if it is known. With ``sigma=1`` and weights 1/se² the
         model is that of a meta-analysis: ``y`` has known standard errors.
+    dispersion : column name, optional
+        A residual variance for each level of this column: σ² is that of the first level, and the
+        others' standard deviations are reported relative to it.
+    residual : str, optional
+        Correlation of the residuals of each subject: ``"ar1(time | id)"`` for whole times, gaps
+        included, ``"car1(time | id)"`` for any, ``"cs(id)"``, ``"symm(visit | id)"`` (any
+        correlations) or ``"us(visit | id)"`` (any variances and correlations, an MMRM). A random
+        term is not needed beside it; its levels must hold each subject as a whole.
     progress : bool, callable or None
         None shows a counter when stderr is a terminal and the search takes more than a few
         seconds; True and False always and never do; a callable gets the number of evaluations so
@@ -102,6 +111,12 @@ def lmm(
     refused: for new rows it would be another number. Arithmetic is in floats of 64 bits, and a
     flag counts 0 or 1 in it.
 
+    Structures of a random term are those of lme4 and glmmTMB: ``us``, the default, ``diag`` (no
+    correlations), ``cs`` (one correlation), ``homcs`` (and one variance), ``ar1`` (the correlation
+    ρ of neighbouring levels, ρ² of the next but one; one variance) and ``hetar1`` (a variance for
+    each level). `theta` has for such a term the relative standard deviations, then ρ; and last the
+    parameters of the residuals, ratios before correlations.
+
     References
     ----------
     Bates, Mächler, Bolker & Walker (2015), Journal of Statistical Software 67(1),
@@ -113,6 +128,10 @@ def lmm(
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
     >>> round(fit.sigma**2, 5)
     0.10625
+    >>> children = mm.load_dataset("orthodont")
+    >>> by_sex = mm.lmm("distance ~ age * Sex + (1 | Subject)", children, dispersion="Sex")
+    >>> round(by_sex.varcorr().sd("Residual", "Female") / by_sex.sigma, 4)
+    0.4679
     """
     options: dict[str, Any] = {"weights": weights, "offset": offset, "sigma": sigma}
     structure: dict[str, Any] = {"dispersion": dispersion, "residual": residual}
@@ -506,7 +525,7 @@ class LMMResult(Shown, Fit):
         self,
         kind: Literal["conditional", "marginal"] = "conditional",
         *,
-        scaled: Literal["pearson", "standardized"] | None = None,
+        scaled: Literal["pearson", "standardized", "normalized"] | None = None,
     ) -> pd.Series:
         """Residuals of a fit.
 
@@ -515,12 +534,14 @@ class LMMResult(Shown, Fit):
         kind : {"conditional", "marginal"}
             y − Xβ̂ − Zb̂, which estimates ε; or y − Xβ̂, which estimates Zb + ε. An offset counts
             with Xβ̂.
-        scaled : {"pearson", "standardized"}, optional
+        scaled : {"pearson", "standardized", "normalized"}, optional
             By default in the units of y. ``"pearson"`` divides by the standard deviation of what is
             estimated: σ/√w, or for marginal residuals √Var(y_i). ``"standardized"`` divides by the
             standard deviation of the residual itself, which is smaller, for the fit follows the
             data: σ√(1 − h)/√w with leverage h, or √(Var(y_i) − Var(x_iᵀβ̂)). A residual that cannot
-            vary has nan.
+            vary has nan. ``"normalized"`` multiplies conditional residuals by the inverse root of
+            the whole covariance σ²R of the errors, so that those of one subject are uncorrelated,
+            as in nlme.
 
         Returns
         -------

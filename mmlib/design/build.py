@@ -24,7 +24,6 @@ from mmlib.design.checks import (
 )
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
 from mmlib.design.directions import refuse_unidentified_structure
-from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import (
     MixedFormula,
     RandomPart,
@@ -33,6 +32,7 @@ from mmlib.design.formula import (
     parse_with_formulaic,
 )
 from mmlib.design.identify import refuse_unidentified
+from mmlib.design.matrix import evaluate, factors_of
 from mmlib.design.names import as_written, shown, unquoted
 from mmlib.design.residual import Residual, Whitener, build_residual, residual_columns
 from mmlib.design.structures import US

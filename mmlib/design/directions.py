@@ -49,10 +49,11 @@ class Probes:
         total = np.zeros((len(blocks[0]), left.shape[1], right.shape[1]))
         for batch, slopes in zip(residual.batches, blocks, strict=True):
             L, M = left[batch.rows], right[batch.rows]
-            n_patterns, m = slopes.shape[1], slopes.shape[2]
-            pairs = np.zeros((n_patterns, m, m, L.shape[2], M.shape[2]))
-            np.add.at(pairs, batch.pattern, L[:, :, None, :, None] * M[:, None, :, None, :])
-            total += np.tensordot(slopes, pairs, axes=((1, 2, 3), (0, 1, 2)))
+            n_patterns = slopes.shape[1]
+            for one in range(n_patterns):
+                own = batch.pattern == one
+                pairs = np.tensordot(L[own], M[own], axes=(0, 0)).transpose(0, 2, 1, 3)
+                total += np.tensordot(slopes[:, one], pairs, axes=((1, 2), (0, 1)))
         return total.reshape(len(total), -1)
 
     def of_independent(self) -> FloatArray:

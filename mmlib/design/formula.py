@@ -14,8 +14,8 @@ from typing import Any
 from formulaic import Formula
 from formulaic.errors import FormulaicError
 
-from mmlib.design.evaluate import factors_of
 from mmlib.design.language import unreadable
+from mmlib.design.matrix import factors_of
 from mmlib.design.names import as_written, closed_up, name_of, quoted, with_aliases
 from mmlib.design.structures import STRUCTURES, US, Structure
 from mmlib.design.words import FUNCTIONS, unknown_function

@@ -30,8 +30,8 @@ from mmlib.design.build import (
 )
 from mmlib.design.checks import require_columns, require_frame, require_positive
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
-from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import MixedFormula, columns_used, parse_formula, parse_with_formulaic
+from mmlib.design.matrix import evaluate, factors_of
 from mmlib.design.structures import US
 from mmlib.design.terms import RandomTerm, group_codes
 from mmlib.errors import DataError, FormulaError, RankError
@@ -388,7 +388,7 @@ def design_of_parts(
         offset_column=offset,
         n_missing=seen.n_rows - seen.n,
         _spec=spec,
-        _kept=read_only(kept),
+        kept=read_only(kept),
         kinds=read_only(seen.kinds),
         sigma=None if sigma is None else require_positive("sigma", sigma),
         _n=seen.n,

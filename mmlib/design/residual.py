@@ -453,6 +453,17 @@ class Whitener:
         return out
 
 
+def sum_by_pattern(values: FloatArray, pattern: IntArray, n_patterns: int) -> FloatArray:
+    """The sum of the values, shape (B, …), of the subjects of each pattern: shape (U, …)."""
+    if n_patterns == 1:
+        return values.sum(axis=0, keepdims=True)
+    sums = np.zeros((n_patterns, *values.shape[1:]))
+    order = np.argsort(pattern, kind="stable")
+    starts = np.flatnonzero(np.diff(pattern[order], prepend=-1))
+    sums[pattern[order][starts]] = np.add.reduceat(values[order], starts, axis=0)
+    return sums
+
+
 def build_residual(
     frame: pd.DataFrame, dispersion: str | None, residual: str | None
 ) -> Residual | None:

@@ -13,9 +13,9 @@ from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray, random_matrix
 from mmlib.design.columns import usable_columns
-from mmlib.design.evaluate import evaluate
 from mmlib.design.formula import RandomPart, columns_used
 from mmlib.design.labels import levels_of, match_labels
+from mmlib.design.matrix import evaluate
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import Frozen, gives_copies
 

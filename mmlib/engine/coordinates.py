@@ -227,7 +227,7 @@ class _TermPart:
         if not self._structure.is_free:
             return self._structure.to_smooth(theta, self._width) / self._unit
         T = self._structure.template(theta, self._width)
-        scaled = solve_triangular(self._basis, T)
+        scaled = lower(solve_triangular(self._basis, T))
         return scaled[self._rows, self._columns]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray
+from mmlib.design.residual import sum_by_pattern
 from mmlib.engine.effects_covariance import EffectsCovariance
 from mmlib.engine.factor import Factor
 
@@ -34,8 +35,7 @@ def covariance_slopes(factor: Factor, *, reml: bool, rss_weight: float) -> list[
 
     As `Factor.template_slopes`, ``log|V| [+ log|XᵀV⁻¹X|] + rss_weight·rss`` is differentiated.
     """
-    known = EffectsCovariance(factor, beta_estimated=reml)
-    part, dense = known.root(known.own_rows())
+    part, dense = _root(factor, reml=reml)
     e = residuals(factor)
     slopes = []
     for batch, _, inverse in factor.blocks.weigh.blocks:
@@ -48,9 +48,19 @@ def covariance_slopes(factor: Factor, *, reml: bool, rss_weight: float) -> list[
             inner -= dense[rows] @ dense[rows].transpose(0, 2, 1)
             if part.shape[1]:
                 inner -= _products(part, rows)
-            np.add.at(sums, batch.pattern[start : start + step], inner)
+            sums += sum_by_pattern(inner, batch.pattern[start : start + step], len(sums))
         slopes.append(inverse.transpose(0, 2, 1) @ sums @ inverse)
     return slopes
+
+
+def _root(factor: Factor, *, reml: bool) -> tuple[sparse.csr_array, FloatArray]:
+    """A root of ACAᵀ, sparse and dense columns side by side."""
+    blocks = factor.blocks
+    if not blocks.groupings:
+        p = blocks.p * reml
+        return sparse.csr_array((blocks.n, 0)), blocks.basis[:, :p] @ factor.tail_root(p)
+    known = EffectsCovariance(factor, beta_estimated=reml)
+    return known.root(known.own_rows())
 
 
 def _products(part: sparse.csr_array, rows: IntArray) -> FloatArray:

@@ -24,7 +24,7 @@ from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
 from mmlib.inference.report import HypothesisTest, wald_f
 from mmlib.inference.robust import Robust, robust_covariance
 from mmlib.inference.satterthwaite import satterthwaite
-from mmlib.inference.terms import term_hypotheses
+from mmlib.inference.term_hypotheses import term_hypotheses
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.fit import Fit
 from mmlib.results.summary import DDF

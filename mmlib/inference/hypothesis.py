@@ -16,7 +16,7 @@ from mmlib.design.build import FixedTerm
 from mmlib.design.checks import did_you_mean, require_fit
 from mmlib.design.names import alias, name_of, quoted, unquoted
 from mmlib.errors import DataError, FormulaError, RankError
-from mmlib.inference.terms import contains, term_hypotheses
+from mmlib.inference.term_hypotheses import contains, term_hypotheses
 from mmlib.results.fit import Fit
 
 _COLON = r":(?=(?:[^`]*`[^`]*`)*[^`]*$)"

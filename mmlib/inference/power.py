@@ -24,9 +24,9 @@ from mmlib.design.checks import as_generator, require_count
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
-from mmlib.inference.pvalues import PValue
+from mmlib.inference.power_study import Effect, Hypothesized, Study, at_point, grid_of
+from mmlib.inference.power_tests import PValue
 from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw
-from mmlib.inference.study import Effect, Hypothesized, Study, at_point, grid_of
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.fit import Fit
 from mmlib.results.simulate import Beta, Correlations, Sds, truth_of

@@ -19,8 +19,8 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.build import Design
 from mmlib.design.checks import as_numbers, did_you_mean, require_names
-from mmlib.design.evaluate import factors_of
 from mmlib.design.formula import parse_with_formulaic
+from mmlib.design.matrix import factors_of
 from mmlib.errors import DataError
 
 Weights = Literal["equal", "proportional", "outer", "cells", "flat"]

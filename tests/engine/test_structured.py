@@ -100,6 +100,7 @@ def small_data():
 
 MODELS = {
     "dispersion": ("y ~ x + visit + (1 | id)", {"dispersion": "arm"}),
+    "dispersion, slopes": ("y ~ x + (1 + visit | site)", {"dispersion": "arm"}),
     "dispersion, crossed": ("y ~ x + (1 | id) + (1 | item)", {"dispersion": "arm"}),
     "ar1": ("y ~ x + visit", {"residual": "ar1(visit | id)"}),
     "ar1, weights": ("y ~ x", {"residual": "ar1(visit | id)", "weights": "w"}),
@@ -155,7 +156,9 @@ def test_the_gradient_is_that_of_differences(name, reml):
 def test_what_a_search_moves_has_the_right_gradient(name):
     objective = mm.Objective(design_of(name))
     variables = StructuredCoordinates(objective)
-    x = variables.from_theta(some_theta(objective.blocks.design, 7))
+    theta = some_theta(objective.blocks.design, 7)
+    x = variables.from_theta(theta)
+    np.testing.assert_allclose(variables.to_theta(x), theta, rtol=1e-8)
     np.testing.assert_allclose(variables.from_theta(variables.to_theta(x)), x, rtol=1e-8, atol=1e-8)
     _, gradient, _ = variables.evaluate(x)
     for k in range(len(x)):

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import mmlib as mm
-from mmlib.inference.terms import term_hypotheses
+from mmlib.inference.term_hypotheses import term_hypotheses
 from tests.helpers import oracle
 from tests.helpers.cases import fitted
 from tests.helpers.inference import cases_with, uncoded

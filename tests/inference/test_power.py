@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import mmlib as mm
-from mmlib.inference.noncentral import noncentral_f_power
+from mmlib.inference.power_exact import noncentral_f_power
 from tests.helpers.sizes import sizes
 from tests.helpers.structures import simulated
 

@@ -36,7 +36,7 @@ from mmlib.design.terms import templates
 from mmlib.engine.spectral import SpectralModel, suits
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.exact import NullDistribution
-from mmlib.inference.terms import term_hypotheses
+from mmlib.inference.term_hypotheses import term_hypotheses
 from tools import ROOT
 from tools.book.datasets import write_checksums
 

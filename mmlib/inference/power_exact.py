@@ -16,7 +16,7 @@ from mmlib.design.build import Design
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
-from mmlib.inference.pvalues import at_theta
+from mmlib.inference.power_tests import at_theta
 from mmlib.results.fit import Fit
 from mmlib.results.simulate import Truth
 

@@ -23,8 +23,8 @@ from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.kenward_roger import kenward_roger
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
 from mmlib.inference.lrt import lrt
-from mmlib.inference.noncentral import exact_power
-from mmlib.inference.pvalues import (
+from mmlib.inference.power_exact import exact_power
+from mmlib.inference.power_tests import (
     Bootstrap,
     FTest,
     LikelihoodRatio,

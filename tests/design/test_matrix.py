@@ -6,9 +6,9 @@ import pytest
 from formulaic import model_matrix
 
 import mmlib as mm
-from mmlib.design import evaluate as module
-from mmlib.design.evaluate import evaluate
+from mmlib.design import matrix as module
 from mmlib.design.formula import parse_with_formulaic
+from mmlib.design.matrix import evaluate
 
 NUMBERS = ["1", "0 + a", "a", "a:b", "b*a + c", "0 + c + a:b:c", "(a + b + c)**2 - b", "0"]
 
