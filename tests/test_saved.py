@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import mmlib as mm
+from mmlib.saved import VERSION
 from tests.helpers.structures import STRUCTURES, simulated
 
 
@@ -107,7 +108,7 @@ def test_files_of_others():
     with pytest.raises(mm.DataError, match="not a fit"):
         mm.load(harmful)
     later = io.BytesIO()
-    np.savez(later, header=np.array(json.dumps({"format": "mmlib fit", "version": 2})))
+    np.savez(later, header=np.array(json.dumps({"format": "mmlib fit", "version": VERSION + 1})))
     with pytest.raises(mm.DataError, match="later mmlib"):
         mm.load(later)
 

@@ -102,7 +102,7 @@ class Solution(NamedTuple):
     scores : list of ndarray, shape (n, S)
         For the first grouping and each round A_j(−b, −β̃, 1), of which its modes are W_j times.
     tail : ndarray
-        (u, β̃) of the tail, b = Bu.
+        (u, β̃) of the tail, b = B u.
     """
 
     negative: FloatArray
