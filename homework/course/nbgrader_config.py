@@ -2,8 +2,8 @@
 
 import re
 
-from nbconvert.preprocessors import Preprocessor
-from nbgrader.preprocessors import GetGrades
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "mixed-models"
@@ -12,7 +12,7 @@ c.ClearSolutions.text_stub = '*Your answer. Double-click to write; formulas go b
 c.Execute.timeout = 60
 
 
-class WithoutHiddenTests(Preprocessor):
+class WithoutHiddenTests(NbGraderPreprocessor):
     """Feedback shows what a check says, not the tests behind it, and no model answers."""
 
     def preprocess(self, nb, resources):
@@ -30,8 +30,4 @@ class WithoutHiddenTests(Preprocessor):
         return cell, resources
 
 
-c.GenerateFeedback.preprocessors = [
-    GetGrades,
-    WithoutHiddenTests,
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
+c.GenerateFeedback.preprocessors = [GetGrades, WithoutHiddenTests, CSSHTMLHeaderPreprocessor]

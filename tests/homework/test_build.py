@@ -288,6 +288,30 @@ def test_the_command_tells_what_is_wrong_and_writes_nothing(tmp_path, capsys):
     assert not output.exists()
 
 
+def test_other_separators_and_columns_are_understood(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("Name;Matrikel\nAnna;a1\nBen;b2\n", encoding="utf-8")
+    assert read_students(path, "Matrikel") == ["a1", "b2"]
+    with pytest.raises(HomeworkError, match="no column 'id'; the first line has Name, Matrikel"):
+        read_students(path)
+
+
+@pytest.mark.parametrize("name", ["CON", "aux", "lpt1.x", "nul"])
+def test_names_that_windows_keeps_are_refused(tmp_path, name):
+    with pytest.raises(HomeworkError, match="cannot name a folder on Windows"):
+        students(tmp_path, f"id\n{name}\n")
+
+
+def test_another_salt_is_refused_and_stale_folders_go(chapters, tmp_path):
+    few = [chapter for chapter in chapters if chapter.name == "01-pulp"]
+    own = list(OWN_DATA.values())
+    homework.write_for_students(few, own, ["anna", "ben"], "salt", tmp_path)
+    with pytest.raises(HomeworkError, match="made with another salt"):
+        homework.write_for_students(few, own, ["anna", "ben"], "slat", tmp_path)
+    homework.write_for_students(few, own, ["anna"], "salt", tmp_path)
+    assert {path.name for path in (tmp_path / "students").iterdir()} == {"anna", "anna.zip"}
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     path = tmp_path / "list.csv"
     path.write_bytes(b"id\n\xff\xfe\n")

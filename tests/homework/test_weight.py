@@ -13,7 +13,7 @@ WEIGHTS = {
     "02-mixed-model": (10, 14, 17, 3),
     "03-estimation": (17, 16, 19, 5),
     "04-inference": (15, 12, 17, 4),
-    "05-random-effects": (12, 15, 14, 2),
+    "05-random-effects": (12, 15, 15, 2),
     "06-prediction": (11, 10, 14, 3),
     "07-penicillin": (14, 11, 18, 4),
     "08-computing": (12, 14, 12, 4),
@@ -25,6 +25,7 @@ WEIGHTS = {
     "15-subjects-and-items": (10, 6, 11, 3),
     "16-planning": (9, 5, 11, 3),
     "17-clinic": (24, 24, 33, 0),
+    "13-growth": (7, 6, 8, 3),
 }
 
 

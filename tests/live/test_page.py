@@ -205,7 +205,7 @@ def test_exercises_are_checked_in_the_page(python, chapter):
         assert is_closed(python, exercise.label)
         for said in try_out(python, exercise.label, None):
             assert said.startswith("✗ Exercise "), exercise.label
-            assert "Not defined yet: " in said, exercise.label
+            assert "Not defined" in said, exercise.label
         assert is_closed(python, exercise.label), "looking is not trying"
         for wrong in exercise.wrong:
             marked = try_out(python, exercise.label, wrong.code)
@@ -421,7 +421,9 @@ class TestWhatIsFetched:
         open_page(python, server, "08-computing")
         start(python)
         assert status(python).startswith("Python is ready")
-        assert [path for path in server.requests if "/live/" in path] == []
+        # The page itself was read before anything could be kept for it.
+        asked = [path for path in server.requests if "/live/" in path]
+        assert [path for path in asked if not path.endswith(("/run.js", "/run.css"))] == []
         page = running / "book" / "08-computing.html"
         text = page.read_text(encoding="utf-8")
         page.write_text(text.replace("</h1>", " Anew</h1>"), encoding="utf-8")

@@ -40,8 +40,8 @@ _CONFIG = f'''\
 
 import re
 
-from nbconvert.preprocessors import Preprocessor
-from nbgrader.preprocessors import GetGrades
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "mixed-models"
@@ -50,7 +50,7 @@ c.ClearSolutions.text_stub = {TEXT_STUB!r}
 c.Execute.timeout = 60
 
 
-class WithoutHiddenTests(Preprocessor):
+class WithoutHiddenTests(NbGraderPreprocessor):
     """Feedback shows what a check says, not the tests behind it, and no model answers."""
 
     def preprocess(self, nb, resources):
@@ -68,11 +68,7 @@ class WithoutHiddenTests(Preprocessor):
         return cell, resources
 
 
-c.GenerateFeedback.preprocessors = [
-    GetGrades,
-    WithoutHiddenTests,
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
+c.GenerateFeedback.preprocessors = [GetGrades, WithoutHiddenTests, CSSHTMLHeaderPreprocessor]
 '''
 
 

@@ -124,7 +124,7 @@ def main() -> None:
         "/sys/devices",
         "/dev",
     )
-    read = [*map(Path, (*python, *system)), ROOT / "mmlib", connection.parent]
+    read = [*map(Path, (*python, *system)), ROOT / "mmlib", connection]
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_BYTES, _BYTES))
     confine(read, [Path.cwd(), private, Path("/dev/null")], ports)

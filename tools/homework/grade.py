@@ -31,8 +31,8 @@ from tools.homework.text import HomeworkError
 
 TABLE = "grades.csv"
 # nbgrader says this of each honest hand-in too: students' notebooks lack the hidden tests.
-_NOISE = re.compile(r"checksum|Attribute|\[\w+ \| INFO\]|^\s*$")
-_MODEL = "model-answer"
+_SAID = re.compile(r"\[\w+App \| (?:ERROR|WARNING)\] (?!.*(?:checksum|Attribute))")
+_MODEL, _KERNEL = "model-answer", "hand-in"
 
 
 def grade(course: Path, chapter: str, *, confined: bool = True) -> list[str]:
@@ -69,9 +69,10 @@ def grade(course: Path, chapter: str, *, confined: bool = True) -> list[str]:
     if not (course / "release" / chapter).is_dir():
         said += _nbgrader(course, "generate_assignment", chapter)
     with tempfile.TemporaryDirectory() as kernels:
-        if confined:
-            _write_kernel(Path(kernels))
-        said += _nbgrader(course, "autograde", chapter, "--create", "--force", kernels=kernels)
+        _write_kernel(Path(kernels))
+        kernel = [f"--Execute.kernel_name={_KERNEL}"] if confined else []
+        command = ["autograde", chapter, "--create", "--force", *kernel]
+        said += _nbgrader(course, *command, kernels=kernels)
     _add_model_answers(course, chapter)
     return said
 
@@ -88,15 +89,14 @@ def _nbgrader(course: Path, *arguments: str, kernels: str = "") -> list[str]:
         text=True,
         check=False,
     )
-    lines = [line for line in done.stderr.splitlines() if not _NOISE.search(line)]
     if done.returncode and arguments[0] != "autograde":
-        raise HomeworkError("\n".join([f"nbgrader {' '.join(arguments)} failed:", *lines]))
-    return lines
+        raise HomeworkError(f"nbgrader {' '.join(arguments)} failed:\n{done.stderr}")
+    return [line for line in done.stderr.splitlines() if _SAID.search(line)]
 
 
 def _write_kernel(folder: Path) -> None:
-    """Write a kernel that takes the place of the usual one."""
-    place = folder / "kernels" / "python3"
+    """Write the kernel that confines what it runs."""
+    place = folder / "kernels" / _KERNEL
     place.mkdir(parents=True)
     command = [sys.executable, "-m", "tools.homework.confined", "-f", "{connection_file}"]
     spec = {"argv": command, "display_name": "Python 3", "language": "python"}

@@ -41,6 +41,7 @@ class _Model:
     kind: str  # "code" or "markdown"
     answers: bool
     source: str
+    grading: dict[str, object]  # the metadata by which nbgrader knows it
 
 
 def mend(handed_in: NotebookNode, course: NotebookNode) -> list[Finding]:
@@ -70,10 +71,9 @@ def _models(course: NotebookNode) -> Iterator[_Model]:
             exercise = found[1]
         if grading := cell.metadata.get("nbgrader"):
             shown = _HIDDEN.sub("", cell.source)
-            name = grading["grade_id"]
-            yield _Model(
-                name, exercise or "the first cells", cell.cell_type, grading["solution"], shown
-            )
+            answers, kind = grading["solution"], cell.cell_type
+            place = exercise or "the first cells"
+            yield _Model(grading["grade_id"], place, kind, answers, shown, dict(grading))
 
 
 def _mend_kernel(notebook: NotebookNode) -> Iterator[Finding]:
@@ -143,7 +143,7 @@ def _mend_lost(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding
             continue
         if cell.cell_type != model.kind:
             _turn(cell, model.kind)
-        cell.metadata["nbgrader"] = _grading(model)
+        cell.metadata["nbgrader"] = dict(model.grading)
         found.append(model)
     if found:
         yield Finding(
@@ -159,19 +159,6 @@ def _mend_lost(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding
             tell=f"The place for the answer is missing in {', '.join(answers)}: did you delete it?"
             " Please put your answer into the notebook that you were given, and hand in again.",
         )
-
-
-def _grading(model: _Model) -> dict[str, object]:
-    """Return the metadata by which nbgrader knows a cell; points it takes from the course."""
-    return {
-        "grade_id": model.name,
-        "grade": not model.answers or model.kind == "markdown",
-        "solution": model.answers,
-        "locked": not model.answers,
-        "task": False,
-        "points": 0,
-        "schema_version": 3,
-    }
 
 
 def _find(notebook: NotebookNode, model: _Model) -> NotebookNode | None:

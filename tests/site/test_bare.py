@@ -1,0 +1,56 @@
+"""What a student does: a bare Python, the archive of a chapter, its notebook run from the top.
+
+Today's packages and those of two years ago, from the package index; in CI only.
+"""
+
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tools import ROOT
+from tools.site.downloads import offer_homework
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.environ.get("CI") != "true", reason="installs from the package index"),
+]
+
+OLD = ["numpy==2.0.2", "pandas==2.2.3", "scipy==1.14.1", "matplotlib==3.9.4", "statsmodels==0.14.4"]
+RUN = """
+import sys, nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+print(*(o.text for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "stream"))
+"""
+
+
+@pytest.mark.parametrize("packages", [[], OLD], ids=["today", "two years ago"])
+def test_the_archive_of_a_chapter_is_all_that_a_student_needs(packages, tmp_path):
+    site, chapter = tmp_path / "site", "01-pulp"
+    (site / "book").mkdir(parents=True)
+    (site / "book" / f"{chapter}.html").write_text("<article><h1>Title</h1></article>")
+    offer_homework(site, ROOT / "homework" / "student")
+    with zipfile.ZipFile(site / "downloads" / f"{chapter}.zip") as archive:
+        archive.extractall(tmp_path / "student")
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python = environment / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "ipykernel", "nbclient", *packages], check=True)
+    notebook = tmp_path / "student" / chapter / f"{chapter}.ipynb"
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [python, "-c", RUN, notebook],
+        cwd=notebook.parent,
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Installing mmlib" in done.stdout
+    assert "Not defined yet" in done.stdout
