@@ -75,7 +75,7 @@ class Blocks:
         Residual sum of squares without random effects.
     within : ndarray
         Cross-products of [Z_rest X y] within the levels of the first grouping, what its
-        least-squares fit leaves: a flat vector (see `Plan`).
+        least-squares fit leaves: a flat vector, as `plan` lays it out.
     basis : ndarray, shape (n, p)
         Orthonormal basis of the (weighted) columns of X.
     Zt : list of sparse array, shape (ℓ·S, n)

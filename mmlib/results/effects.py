@@ -19,6 +19,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, IntArray, random_matrix
 from mmlib.engine.factor import Factor
 from mmlib.engine.grouping import Grouping
+from mmlib.frozen import close
 
 CHUNK = 4096
 """Rows whose dense products are held in memory at once."""
@@ -67,6 +68,7 @@ class EffectsCovariance:
                 sparse.csr_array(gone.B[:, :, :p].reshape(each.n * each.width, p)),
             ]
             self._add_step(gone.W, sparse.hstack(A, format="csr"))
+        close(self)
 
     def _add_step(self, W: FloatArray, A: sparse.csr_array) -> None:
         sizes, vectors = np.linalg.eigh(W) if W.shape[1] > 1 else (W[:, 0], np.ones_like(W))
