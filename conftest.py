@@ -3,6 +3,7 @@
 import gc
 from typing import Any
 
+from hypothesis import find, strategies
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
@@ -30,7 +31,12 @@ RunningKernel.execute_cell_input = _execute
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was collected, which is much and stays, out of every search for garbage."""
+    """Leave what was collected, which is much and stays, out of every search for garbage.
+
+    Hypothesis makes its random numbers at the first use, and older versions look for who refers to
+    them among what is not frozen: so it is used before.
+    """
+    find(strategies.none(), lambda _: True)
     gc.freeze()
 
 

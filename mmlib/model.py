@@ -24,7 +24,7 @@ from mmlib.inference.explained import with_interval
 from mmlib.inference.robust import Robust
 from mmlib.inference.robust import vcov as robust_vcov
 from mmlib.results.coefficients import coefficients
-from mmlib.results.display import Summary
+from mmlib.results.display import Shown, Summary
 from mmlib.results.effect_sizes import icc, icc_by_group, r2
 from mmlib.results.fit import Fit
 from mmlib.results.influence import Influence, influence, leverage, residuals
@@ -95,7 +95,8 @@ def lmm(
     ``np.isin``, ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``,
     ``x.between(1, 3)`` and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and
     ``center``, ``scale``, ``standardize``, ``poly``, ``bs``, ``cr`` and ``cc``, which remember for
-    new data what they found in these. What depends on other rows, such as ``x - x.mean()``, is
+    new data what they found in the rows of the fit (R: in all rows where the column is not missing,
+    also if they are left out). What depends on other rows, such as ``x - x.mean()``, is
     refused: for new rows it would be another number. Arithmetic is in floats of 64 bits, and a
     flag counts 0 or 1 in it.
 
@@ -124,7 +125,7 @@ def lmm(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LMMResult(Fit):
+class LMMResult(Shown, Fit):
     """A fitted linear mixed model, ``y = Xβ + Zb + ε`` with b = Λ_θ u, u and ε normal.
 
     Attributes
@@ -710,9 +711,3 @@ class LMMResult(Fit):
     def __getattr__(self, name: str) -> NoReturn:
         """Answer what other packages call an attribute with its name here."""
         raise no_attribute(name, (own for own in dir(type(self)) if own[0] != "_"))
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()

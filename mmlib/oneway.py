@@ -29,7 +29,7 @@ from mmlib.engine.spectral import Spectrum
 from mmlib.errors import DataError, FormulaError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.exact import ExactTest, NullDistribution
-from mmlib.results.display import Summary, Table
+from mmlib.results.display import Shown, Summary, Table
 
 _NAME = r"(?:`(?:[^`]|``)+`|(?:[^\W\d]|[^\x00-\x7f\s])(?:[\w.]|[^\x00-\x7f\s])*)"
 _FORMULA = re.compile(rf"\s*({_NAME})\s*~\s*({_NAME})\s*")
@@ -37,7 +37,7 @@ _METHODS = ("anova", "ml", "reml")
 
 
 @dataclass(frozen=True, repr=False)
-class VarianceComponents:
+class VarianceComponents(Shown):
     """Estimates of mu, sigma2_group and sigma2_resid in a one-way layout.
 
     Attributes
@@ -81,8 +81,6 @@ class VarianceComponents:
 
     def summary(self) -> Summary:
         """The variances, with a remark where an estimate needs one."""
-        variances = self.to_frame()["Variance"]
-        rows = tuple((str(name), f"{value:.6g}") for name, value in variances.items())
         title = f"Variance components ({self.method.upper()}), mean {self.mu:.6g}"
         notes = []
         if self.sigma2_group < 0:
@@ -92,18 +90,12 @@ class VarianceComponents:
             )
         if self.at_boundary:
             notes.append(f"Boundary estimate: the variance of {self.factor} is 0.")
-        return Summary((Table(title, ("", "Variance"), rows), *notes))
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
+        return Summary((Table.of(title, self.to_frame(), default=".6g"), *notes))
 
 
 @gives_copies("counts", "means")
 @dataclass(frozen=True, eq=False, repr=False)
-class OneWayLayout(Frozen):
+class OneWayLayout(Shown, Frozen):
     """Sums of squares of a one-way layout, and what follows from them in closed form.
 
     Attributes
@@ -211,16 +203,7 @@ class OneWayLayout(Frozen):
             f"One-way layout: {self.response} by {self.factor}, {len(self.counts)} levels, "
             f"{self.nobs} observations ({counts}){missing}"
         )
-        frame = self.to_frame()
-        cells = frame.map(lambda value: "" if np.isnan(value) else f"{value:.6g}").to_numpy()
-        rows = tuple((str(name), *row) for name, row in zip(frame.index, cells, strict=True))
-        return Summary((Table(title, ("", *frame.columns), rows),))
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
+        return Summary((Table.of(title, self.to_frame(), default=".6g"),))
 
     def effects(self) -> pd.Series:
         """Each level's mean less the mean of all observations.

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import pytest
@@ -130,6 +130,7 @@ SAID_ONCE = re.compile(r"plots\.\w+|\w+\.summary")
 """A figure returns its Axes, as their page says; every summary is a `Summary`."""
 
 
+@cache
 def attributes(cls: type) -> set[str]:
     """What a class and those below it list as their attributes."""
     docs = [NumpyDocString(inspect.getdoc(each) or "") for each in cls.__mro__[:-1]]

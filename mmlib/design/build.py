@@ -32,7 +32,7 @@ from mmlib.design.formula import (
     parse_with_formulaic,
 )
 from mmlib.design.identify import refuse_unidentified
-from mmlib.design.names import shown, unquoted
+from mmlib.design.names import as_written, shown, unquoted
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
 from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError, RankError
@@ -96,6 +96,8 @@ class Design(Frozen):
         keeps the old one here.
     n_missing : int
         Rows left out because a value is missing.
+    kept : ndarray of bool
+        Which columns of the model matrix `X` has: the others are aliased.
     kinds : dict of str to str
         What each column of an expression holds: numbers, true or false, or a factor.
     sigma : float or None
@@ -114,7 +116,7 @@ class Design(Frozen):
     frame: pd.DataFrame = field(repr=False)
     n_missing: int
     _spec: Any = field(repr=False)
-    _kept: np.ndarray = field(repr=False)
+    kept: np.ndarray = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
     sigma: float | None = None
 
@@ -174,7 +176,7 @@ class Design(Frozen):
     @property
     def fixed_terms(self) -> tuple[FixedTerm, ...]:
         """The terms of the fixed part, in the order of their columns in `X`."""
-        position = np.cumsum(self._kept) - 1
+        position = np.cumsum(self.kept) - 1
         kinds = {code: kind.value for code, (kind, _) in self._spec.encoder_state.items()}
         terms = []
         names = shown(map(str, self._spec.term_indices))
@@ -183,7 +185,7 @@ class Design(Frozen):
             terms.append(
                 FixedTerm(
                     name=name,
-                    columns=tuple(int(position[i]) for i in columns if self._kept[i]),
+                    columns=tuple(int(position[i]) for i in columns if self.kept[i]),
                     factors=frozenset(c for c in codes if kinds.get(c) == "categorical"),
                     covariates=frozenset(c for c in codes if kinds.get(c) == "numerical"),
                 )
@@ -206,10 +208,10 @@ class Design(Frozen):
 
     def fixed_matrix(self, data: pd.DataFrame) -> FloatArray:
         """Model matrix of the fixed effects for new data, coded as the fit coded its own."""
-        return self._all_columns(data)[:, self._kept]
+        return self.every_column(data)[:, self.kept]
 
-    def _all_columns(self, data: pd.DataFrame) -> FloatArray:
-        """The columns for new data, those included that were left out of the fit."""
+    def every_column(self, data: pd.DataFrame) -> FloatArray:
+        """The same with the columns that were left out of the fit."""
         columns = sorted(columns_used(self._spec.formula))
         return evaluate(self._spec, usable_columns(data, columns))[0]
 
@@ -226,23 +228,25 @@ class Design(Frozen):
         """
         if not self.aliased:
             return np.zeros(len(data), dtype=bool)
-        columns = self._all_columns(data)
-        kept, left_out = columns[:, self._kept], columns[:, ~self._kept]
-        off = np.abs(left_out - kept @ self.dependence)
-        size = np.abs(left_out) + np.abs(kept) @ np.abs(self.dependence)
-        return (off > ESTIMABLE * size).any(axis=1)
+        columns = self.every_column(data)
+        size = np.abs(columns[:, ~self.kept])
+        size += np.abs(columns[:, self.kept]) @ np.abs(self.dependence)
+        return np.asarray((np.abs(self.excess(columns)) > ESTIMABLE * size).any(axis=1))
+
+    def excess(self, rows: FloatArray) -> FloatArray:
+        """What rows of all columns have of those left out, beyond what the others say of them.
+
+        A combination of the rows of the fit has none, and only such combinations can be estimated.
+        """
+        return rows[:, ~self.kept] - rows[:, self.kept] @ self.dependence
 
     @cached_property
     def dependence(self) -> FloatArray:
         """How the columns that were left out, if any, depend on those that were kept."""
-        left_out = self._all_columns(self.frame)[:, ~self._kept]
+        left_out = self.every_column(self.frame)[:, ~self.kept]
         solution = np.linalg.lstsq(self.X, left_out, rcond=None)[0]
         least = ESTIMABLE * np.abs(solution).max(initial=0.0)
         return read_only(np.where(np.abs(solution) > least, solution, 0.0))
-
-    def every_column(self, data: pd.DataFrame) -> tuple[FloatArray, np.ndarray]:
-        """Model matrix for new data with the aliased columns too, and which columns are kept."""
-        return self._all_columns(data), self._kept
 
     def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
         """Check that columns of new data are of the kind that the fit had.
@@ -357,7 +361,7 @@ def build_design(
         frame=frame,
         n_missing=len(data) - len(frame),
         _spec=spec,
-        _kept=kept,
+        kept=kept,
         kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
         sigma=None if sigma is None else require_positive("sigma", sigma),
     )
@@ -482,6 +486,7 @@ def model_matrix(
     """Values, column names and reusable specification of one expression; all values usable."""
     _refuse_huge_factors(expression, frame)
     values, spec = evaluate(expression, frame)
+    _refuse_one_level(spec, text)
     names = shown(spec.column_names)
     largest = np.abs(values).max(axis=0, initial=0.0)
     too_large = ~(largest < MAX_VALUE)
@@ -497,6 +502,17 @@ def model_matrix(
                 "the units."
             )
     return values, names, spec
+
+
+def _refuse_one_level(spec: Any, text: str) -> None:
+    """Refuse a factor with one level, whose column the coding would leave out in silence."""
+    for code, (_, state) in spec.encoder_state.items():
+        if len(levels := state.get("categories", "ab")) < 2:
+            name, only = as_written(code), levels[0] if len(levels) else "none"
+            raise DataError(
+                f"{name} in {text!r} is a factor with one level ({str(only)!r}) in the rows of the "
+                "fit: there is nothing to compare; leave it out."
+            )
 
 
 def independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:

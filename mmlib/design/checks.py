@@ -76,6 +76,23 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
             )
 
 
+def require_names(argument: str, given: Iterable[Any], known: Iterable[Any], what: str) -> None:
+    """Check that every name that an argument gives is a known one.
+
+    Raises
+    ------
+    DataError
+        For the first that is not; `what` says what it should be.
+    """
+    known = list(map(str, known))
+    for name in given:
+        if name not in known:
+            raise DataError(
+                f"{argument} names {name!r}, which is no {what}.{did_you_mean(name, known)} "
+                f"There {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}."
+            )
+
+
 def _twin(name: str, known: Iterable[str]) -> str:
     """A hint where a function has the name, or a known one looks the same, but is not."""
     if name in TRANSFORMS:

@@ -134,11 +134,41 @@ def _parsed(formula: str) -> MixedFormula:
                 f"{chunk!r} in {formula!r}; {_HINT}."
             )
         else:
+            _refuse_idle(sign, chunk, fixed)
             fixed.append(f"{sign} {chunk}")
     fixed_text = " ".join(fixed).removeprefix("+ ") or "1"
     parse_with_formulaic(response)
     parse_with_formulaic(fixed_text)
     return MixedFormula(closed_up(formula), response, fixed_text, tuple(random))
+
+
+def _refuse_idle(sign: str, chunk: str, before: list[str]) -> None:
+    """Refuse what the algebra of terms leaves as it is, where arithmetic is meant.
+
+    ``x**2`` is x there, and ``x - z`` is x if no z stands before.
+    """
+    for position, depth in _scan(chunk):
+        if depth or not (chunk[position] == "^" or chunk.startswith("**", position)):
+            continue
+        base = list(_split(chunk[:position], "*:/"))[-1][1].strip()
+        if base and not base.startswith("("):
+            exponent = chunk[position:].lstrip("*^ ")
+            raise FormulaError(
+                f"{chunk!r} would be read as a product of terms, which is {base} itself: for a "
+                f"power write I({base} ** {exponent})."
+            )
+    if sign == "+" or chunk in ("0", "1"):
+        return
+    if not _sets_of_factors(chunk) <= _sets_of_factors(" ".join(before) or "1"):
+        raise FormulaError(
+            f"'- {chunk}' takes away a term that is not there; for a difference write I(a - b), "
+            "and for one from a mean center(x)."
+        )
+
+
+def _sets_of_factors(expression: str) -> set[frozenset[str]]:
+    terms = parse_with_formulaic(expression.removeprefix("+ "))
+    return {frozenset(factor.expr for factor in term.factors) for term in terms} - {frozenset("1")}
 
 
 def _summands(right: str, text: str) -> list[tuple[str, str]]:
@@ -164,8 +194,11 @@ def parse_with_formulaic(expression: str) -> Any:
                 f"Cannot read {expression!r} in the formula: the dot of R, for all other columns, "
                 "has no meaning here; name the columns."
             ) from None
-        reason = as_written(_ANSI.sub("", str(error))).strip().splitlines()[0]
-        raise FormulaError(f"Cannot read {expression!r} in the formula: {reason}") from None
+        reason = as_written(_ANSI.sub("", str(error))).strip().splitlines()[0].rstrip(".")
+        raise FormulaError(
+            f"Cannot read {expression!r} in the formula: {reason}. Arithmetic and comparisons "
+            "stand in I(), as in I(2 * x) or I(x > 0)."
+        ) from None
 
 
 def columns_used(expression: Any) -> set[str]:
@@ -182,6 +215,11 @@ def _random_parts(chunk: str) -> Iterator[RandomPart]:
     if len(pieces) != 2 or not all(pieces):
         raise FormulaError(f"The random term {chunk!r} must look like '(1 + x | group)'.")
     expr, group = pieces
+    before: list[str] = []
+    for sign, part in _split(expr, "+-"):
+        if part.strip():
+            _refuse_idle(sign, part.strip(), before)
+            before.append(f"{sign} {part}")
     terms = parse_with_formulaic(expr)
     exprs = _one_by_one(terms) if uncorrelated else [expr]
     whole = expr if uncorrelated else ""

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from formulaic.transforms import TRANSFORMS
 
 from mmlib.design.words import CONSTANTS
+from mmlib.errors import FormulaError
 
 _TOKEN = re.compile(
     r"""'(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*"       # text, which stays
@@ -50,6 +51,8 @@ def with_aliases(text: str) -> str:
     In a call, which is Python, so is a column called like one of Python's words: ``log(yield)``.
     """
     words = _NO_WORDS_HERE if "(" in text else frozenset()
+    if "``" in _TOKEN.sub("", text):
+        raise FormulaError(f"{text!r} has `` in it, a name of no letters: rename that column.")
     return _TOKEN.sub(lambda match: _aliased(match, words), text)
 
 
@@ -77,6 +80,12 @@ def _is_plain(name: str) -> bool:
 def unquoted(text: str) -> str:
     """A name without the backticks around it; a doubled one within stands for one."""
     return text[1:-1].replace("``", "`") if len(text) > 1 and text[0] == text[-1] == "`" else text
+
+
+def split_names(text: str) -> list[str]:
+    """The names that ``*``, ``:`` or ``+`` join, still quoted, and any bar between them."""
+    pieces = re.findall(r"`(?:[^`]|``)+`|[^`*:+|]+|\|", text)
+    return [piece.strip() for piece in pieces if piece.strip()]
 
 
 def quoted(name: str) -> str:

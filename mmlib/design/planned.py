@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mmlib.arrays import FloatArray, IntArray
+from mmlib.arrays import IntArray
 from mmlib.design.build import Design, build_design
 from mmlib.design.checks import require_count, require_frame
 from mmlib.design.formula import MixedFormula, parse_formula
@@ -105,11 +105,11 @@ class Selection:
             )
         return dataclasses.replace(
             design,
-            y=_read_only(design.y[self.rows]),
-            X=_read_only(X),
+            y=design.y[self.rows],
+            X=X,
             terms=tuple(self._term(term, design) for term in design.terms),
-            weights=None if design.weights is None else _read_only(design.weights[self.rows]),
-            offset=None if design.offset is None else _read_only(design.offset[self.rows]),
+            weights=None if design.weights is None else design.weights[self.rows],
+            offset=None if design.offset is None else design.offset[self.rows],
             frame=design.frame.iloc[self.rows].reset_index(drop=True),
             n_missing=0,
         )
@@ -183,8 +183,3 @@ def _follows(frame: pd.DataFrame, factor: str, column: str) -> bool:
     """Whether the levels of `factor` lie within levels of `column`, or are those."""
     pairs = frame[[factor, column]].drop_duplicates() if factor != column else frame[[factor]]
     return factor == column or len(pairs) == frame[factor].nunique()
-
-
-def _read_only(values: FloatArray) -> FloatArray:
-    values.setflags(write=False)
-    return values

@@ -245,6 +245,13 @@ class Blocks:
         return MomentEquations(self.own, fixed, self.cross_products, self.n - self.p)
 
     @cached_property
+    def level_condition(self) -> float:
+        """Largest condition of the cross-products of a level of the first grouping."""
+        sizes = np.linalg.norm(self.root, axis=2)
+        smallest = np.where(sizes > 0, sizes, np.inf).min(axis=1)
+        return float((sizes.max(axis=1) / smallest).max() ** 2)
+
+    @cached_property
     def columns(self) -> Columns | None:
         """[Z_rest X y] themselves, where they are few: their cross-products may be too rough."""
         few = self.n * self.plan.m_tail <= MAX_NUMBERS

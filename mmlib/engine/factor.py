@@ -161,7 +161,10 @@ class Factor:
         diagonal, least = np.diag(self.L), NOTHING_LEFT
         broken = info > 0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss)
         self.rounding = 1.0 if broken else EPSILON * float((before / diagonal[q:] ** 2).max())
-        self.reduced = self._reduced() if self.rounding > ROUGH else None
+        rough = self.rounding > ROUGH or (
+            blocks.groupings and EPSILON * blocks.level_condition > ROUGH
+        )
+        self.reduced = self._reduced() if rough else None
         if self.reduced is not None:
             self.L, self.rounding = self.reduced.L, self.reduced.rounding
             diagonal, least = np.diag(self.L), NOTHING_AT_ALL

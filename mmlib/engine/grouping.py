@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle, weigh
+from mmlib.arrays import ROUNDING, FloatArray, IntArray, lower_triangle, weigh
 from mmlib.design.build import ALIAS_TOLERANCE
 from mmlib.design.terms import RandomTerm, n_theta
 from mmlib.errors import RankError
@@ -124,7 +124,8 @@ def _scaling(term: RandomTerm, root_weights: FloatArray | None) -> FloatArray:
             f"column {name!r} of {term.part} is zero or depends on the columns before it: "
             "its variance cannot be identified; leave it out."
         )
-    return triangle
+    # What is orthogonal is so exactly: a variance of zero stays one in the term's own columns.
+    return np.where(np.abs(triangle) > ROUNDING * norms, triangle, 0.0)
 
 
 def level_products(codes: IntArray, values: FloatArray, n_levels: int) -> FloatArray:

@@ -40,7 +40,8 @@ def further_starts(blocks: Blocks) -> FloatArray:
     """Scaled entries of starts besides the usual one, shape (number, k).
 
     None for small θ in an even design; otherwise all effects as large as the errors; in uneven
-    designs all of them large, each of them alone, and all but one.
+    designs all of them large, each of them alone, all but one, and all of them large even for the
+    level that tells least, which in units of the others is far out.
     """
     diagonal = [column[0] for column in blocks.theta_columns]
     size = len(diagonal)
@@ -55,4 +56,14 @@ def further_starts(blocks: Blocks) -> FloatArray:
         ]
     starts = np.zeros((sum(map(len, sizes)), blocks.theta_size))
     starts[:, diagonal] = np.vstack([np.zeros((0, size)), *sizes])
-    return starts
+    return np.vstack([starts, _large_for_all(blocks)]) if uneven(blocks) else starts
+
+
+def _large_for_all(blocks: Blocks) -> FloatArray:
+    """The start at which effects are large for the level that tells least, not only on average."""
+    templates = []
+    for own in blocks.own:
+        sums = np.einsum("lss->ls", own)
+        least = np.where(sums > 0, sums, np.inf).min(axis=0) / sums.mean(axis=0)
+        templates.append(np.diag(LARGE / np.sqrt(np.maximum(least, LARGE**-4))))
+    return blocks.gather(templates)

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+import scipy
 from numpy.polynomial import Chebyshev
 from scipy.special import betaincinv, chdtrc, chdtri, fdtrc, ndtr, ndtri, stdtr, stdtrit
 
@@ -36,6 +38,9 @@ MAX_LOADING = 0.95
 N_EVEN = 2**19
 N_SETS, N_RANDOM = 8, 2**16
 N_FACTOR_STEPS = 50
+_RNG = "seed" if scipy.__version__.startswith("1.14.") else "rng"
+"""What scipy calls the source of its random numbers."""
+
 N_BINS = 2**10
 INFINITE_DF = 1e8
 """Degrees of freedom from which on t is normal, to the accuracy of the integrals."""
@@ -375,10 +380,9 @@ def _directions(rank: int) -> list[FloatArray]:
         return [np.column_stack([np.sqrt(1 - height**2)[:, None] * around, height])]
     from scipy.stats import qmc  # slow to load, and rarely needed
 
-    return [
-        _on_sphere(qmc.Sobol(rank - 1, rng=np.random.default_rng(seed)).random(N_RANDOM), rank)
-        for seed in range(N_SETS)
-    ]
+    sources: list[dict[str, Any]] = [{_RNG: np.random.default_rng(k)} for k in range(N_SETS)]
+    cubes = [qmc.Sobol(rank - 1, **source).random(N_RANDOM) for source in sources]
+    return [_on_sphere(cube, rank) for cube in cubes]
 
 
 def _circle(turns: FloatArray) -> FloatArray:

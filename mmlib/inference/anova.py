@@ -21,11 +21,11 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.report import HypothesisTest, wald_f
 from mmlib.inference.robust import Robust, robust_covariance
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.inference.terms import term_hypotheses
-from mmlib.results.display import Summary, Table
+from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.fit import Fit
 from mmlib.results.summary import DDF
 
@@ -36,7 +36,7 @@ _METHODS: dict[str | None, str] = dict(DDF) | {None: "without denominator degree
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AnovaTable(Frozen):
+class AnovaTable(Shown, Frozen):
     """F tests of the terms of the fixed part.
 
     Attributes
@@ -84,20 +84,8 @@ class AnovaTable(Frozen):
 
     def summary(self) -> Summary:
         """The table with its notes; text when printed, HTML in a notebook."""
-        frame = self.to_frame()
         formats = {"DenDF": ".2f", "Pr(>F)": ".4g", "NumDF": "d"}
-        cells = [
-            [f"{value:{formats.get(str(name), '.4f')}}" for value in frame[name]]
-            for name in frame.columns
-        ]
-        rows = tuple(zip(frame.index, *cells, strict=True))
-        return Summary((Table(self.title, ("", *frame.columns), rows), *self.notes))
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
+        return Summary((Table.of(self.title, self.to_frame(), formats), *self.notes))
 
 
 @overload
@@ -261,13 +249,11 @@ def _tester(ddf: str | None) -> Callable[[Fit, FloatArray], HypothesisTest]:
 
 def _wald(fit: Fit, L: FloatArray) -> HypothesisTest:
     """Wald's F, without a reference distribution."""
-    distance = L @ fit.beta
-    quadratic = distance @ np.linalg.solve(L @ fit.vcov().to_numpy() @ L.T, distance)
     return HypothesisTest(
         method="Wald F",
         hypothesis="Lβ = 0",
         statistic_name="F",
-        statistic=float(quadratic) / len(L),
+        statistic=wald_f(L, L @ fit.beta, fit.vcov().to_numpy()),
         df=(len(L),),
         pvalue=float("nan"),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 from scipy import special
 
 from mmlib.arrays import FloatArray
+from mmlib.design.build import Design
 from mmlib.design.checks import check_level, require_choice, require_count, require_fit
 from mmlib.engine.batch import ManyFits
 from mmlib.engine.threads import single_threaded
@@ -22,8 +24,9 @@ from mmlib.inference.lrt import LikelihoodRatioTest, lrt
 from mmlib.inference.refits import ROUNDING, Refitter, refitted
 from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw, normals
 from mmlib.inference.report import HypothesisTest, simulated_pvalue
-from mmlib.results.display import Summary, Table
+from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.fit import Fit
+from mmlib.results.simulate import Truth, n_spherical, responses_to
 
 WORSE = 1e-6
 """A larger model whose objective is higher by this much has missed its minimum."""
@@ -105,17 +108,8 @@ class BootstrapTest(HypothesisTest):
     def summary(self) -> Summary:
         """The test, those reference distributions that hold, and the notes."""
         table = self.to_frame() if self.valid else self.to_frame().loc[["LRT", "PBtest"]]
-        rows = tuple(
-            (
-                str(name),
-                *(
-                    f"{v:{form}}" if np.isfinite(v) else ""
-                    for v, form in zip(row, (".4f", ".4g", ".4g", ".4g"), strict=True)
-                ),
-            )
-            for name, row in zip(table.index, table.to_numpy(), strict=True)
-        )
-        variants = Table("Reference distributions", ("", *table.columns), rows)
+        table = table.where(np.isfinite(table))
+        variants = Table.of("Reference distributions", table, {"stat": ".4f"}, default=".4g")
         test = super().summary().parts
         return Summary((*test[:2], variants, *test[2:]))
 
@@ -215,7 +209,7 @@ class _LikelihoodRatio:
         return min(self.small.chunk, self.large.chunk)
 
     def __call__(self, seed: np.random.SeedSequence, part: range) -> FloatArray:
-        responses = _responses(self.truth, seed, part)
+        responses = draw_responses(self.truth.design, self.truth.truth, seed, part)
         high, low = self.large(responses), self.small.criterion(self.small(responses))
         size_of_low = 1 + np.abs(low)
         worse = self.large.criterion(high) > low + WORSE * size_of_low
@@ -263,22 +257,27 @@ def _test(classical: LikelihoodRatioTest, draws: Draws, tie: float) -> Bootstrap
     )
 
 
-def _responses(truth: Fit, seed: np.random.SeedSequence, part: range) -> FloatArray:
+def draw_responses(
+    design: Design, truth: Truth, seed: np.random.SeedSequence, part: range
+) -> FloatArray:
     """The responses of some replicates, each from its own stream."""
-    return truth.response_to(normals(seed, part, truth.n_spherical))
+    return responses_to(design, truth, normals(seed, part, n_spherical(design)))
+
+
+def origin(what: str, designs: Iterable[Design], *arrays: FloatArray) -> str:
+    """What tells the draws of these models from those of others: a digest of their arrays."""
+    digest = hashlib.blake2b(what.encode(), digest_size=16)
+    by_design = [
+        [d.y, d.X, d.weights, d.offset, *(a for t in d.terms for a in (t.codes, t.model_matrix))]
+        for d in designs
+    ]
+    for array in chain(*by_design, arrays):
+        digest.update(b"none" if array is None else str(array.shape).encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def _origin(*fits: Fit) -> str:
-    """What tells the draws of these fits from those of others: a digest of their arrays."""
-    digest = hashlib.blake2b(digest_size=16)
-    for fit in fits:
-        design = fit.design
-        by_term = [array for term in design.terms for array in (term.codes, term.model_matrix)]
-        digest.update(f"reml={fit.reml}".encode())
-        for array in (design.y, design.X, design.weights, design.offset, *by_term):
-            digest.update(b"none" if array is None else str(array.shape).encode())
-            digest.update(b"" if array is None else array.tobytes())
-    return digest.hexdigest()
+    return origin(f"reml={[fit.reml for fit in fits]}", [fit.design for fit in fits])
 
 
 def _earlier(resume: object, kind: type[BootstrapTest] | type[BootstrapResult]) -> Draws | None:
@@ -311,7 +310,7 @@ def _checked(result: Result | None, draws: Draws, first_error: str = "") -> Resu
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BootstrapResult(Frozen):
+class BootstrapResult(Shown, Frozen):
     """Replicates of a statistic.
 
     Attributes
@@ -399,13 +398,11 @@ class BootstrapResult(Frozen):
 
     def summary(self) -> Summary:
         """Observed value, bias, standard error and 95 % percentile interval of each component."""
-        columns = [self.observed, self.bias, self.se, *self.confint().to_numpy().T]
-        rows = tuple(
-            (name, *(f"{value:.5g}" for value in values))
-            for name, values in zip(self.names, np.column_stack(columns), strict=True)
-        )
-        header = ("", "Observed", "Bias", "Std. Error", "2.5 %", "97.5 %")
-        return Summary((Table("Parametric bootstrap", header, rows), *self._notes()))
+        lower, upper = self.confint().to_numpy().T
+        columns = {"Observed": self.observed, "Bias": self.bias, "Std. Error": self.se}
+        frame = pd.DataFrame({**columns, "2.5 %": lower, "97.5 %": upper}, index=list(self.names))
+        table = Table.of("Parametric bootstrap", frame, default=".5g")
+        return Summary((table, *self._notes()))
 
     def _notes(self) -> Iterator[str]:
         yield f"{len(self.replicates)} replicates; percentile intervals."
@@ -419,12 +416,6 @@ class BootstrapResult(Frozen):
 
     def _series(self, values: FloatArray, name: str) -> pd.Series:
         return pd.Series(values, index=list(self.names), name=name)
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
 
 
 def bootstrap(
@@ -527,7 +518,7 @@ class _StatisticOfRefits:
 
     def __call__(self, seed: np.random.SeedSequence, part: range) -> tuple[FloatArray, str]:
         """The statistics, NaN where one failed, and the first message."""
-        responses = _responses(self.fit, seed, part)
+        responses = draw_responses(self.fit.design, self.fit.truth, seed, part)
         fits = self.refitter(responses)
         values = np.full((len(part), len(self.names)), np.nan)
         first_message = ""

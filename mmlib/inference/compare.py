@@ -12,7 +12,7 @@ from mmlib.design.checks import require_fit
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt, require_same_data
-from mmlib.results.display import Summary, Table
+from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.effect_sizes import r2
 from mmlib.results.fit import Fit
 
@@ -24,7 +24,7 @@ REFITTED = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Frozen):
+class Comparison(Shown, Frozen):
     """Models of the same data, those with fewer parameters first.
 
     Attributes
@@ -69,23 +69,12 @@ class Comparison(Frozen):
         """The table with its formulas and notes; text when printed, HTML in a notebook."""
         frame = self.to_frame().drop(columns="formula")
         formats = {"parameters": "d", "df": ".0f", "pvalue": ".4g", "pvalue_mixture": ".4g"}
-        columns = [
-            [_cell(value, formats.get(name, ".3f")) for value in frame[name]]
-            for name in frame.columns
-        ]
-        rows = tuple(zip(self.names, *columns, strict=True))
         kind = "REML" if self.fits[0].reml else "maximum likelihood"
         formulas = "\n".join(
             f"{name}: {fit.design.formula}" for name, fit in zip(self.names, self.fits, strict=True)
         )
-        table = Table(f"Models fitted by {kind}", ("", *frame.columns), rows)
+        table = Table.of(f"Models fitted by {kind}", frame, formats, default=".3f")
         return Summary((formulas, table, *self.notes))
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
 
 
 def compare(*fits: Fit) -> Comparison:
@@ -200,7 +189,3 @@ def _outcome(test: LikelihoodRatioTest | None) -> dict[str, float]:
         "pvalue": test.pvalue,
         "pvalue_mixture": mixture,
     }
-
-
-def _cell(value: float, form: str) -> str:
-    return "" if pd.isna(value) else f"{value:{form}}"

@@ -13,9 +13,8 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
-from mmlib.design.checks import check_level, did_you_mean, names_in, normal_quantile, require_choice
+from mmlib.design.checks import check_level, did_you_mean, names_in, require_choice
 from mmlib.errors import DataError
 from mmlib.inference.anova import Ddf, coef_table
 from mmlib.inference.bootstrap import BootstrapResult, bootstrap
@@ -84,14 +83,8 @@ def _chosen(names: str | Iterable[str] | None, known: Sequence[str]) -> list[str
 def _wald(
     fit: Fit, level: float, names: str | Iterable[str] | None, ddf: Ddf | None
 ) -> pd.DataFrame:
-    table = coef_table(fit, ddf=ddf).loc[list(fit.design.fixed_names)]
-    chosen = _chosen(names, list(table.index))
-    quantile: Any = normal_quantile(level)
-    if ddf is not None:
-        quantile = stdtrit(table["df"], (1 + level) / 2)
-    reach = quantile * table["Std. Error"]
-    limits = pd.DataFrame({"lower": table["Estimate"] - reach, "upper": table["Estimate"] + reach})
-    return limits.loc[chosen]
+    limits = coef_table(fit, ddf=ddf, level=level)[["lower", "upper"]]
+    return limits.loc[_chosen(names, fit.design.fixed_names)]
 
 
 def _boot(

@@ -25,6 +25,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, lower
 from mmlib.engine.elimination import Round
@@ -53,14 +54,49 @@ def once_per_fit(function: Callable[[Fit], Result]) -> Callable[[Fit], Result]:
     return remembered
 
 
-def pseudo_inverse(matrix: FloatArray) -> FloatArray:
-    """Inverse of a symmetric matrix on the directions that it identifies (curves upwards in)."""
-    diagonal = np.diag(matrix)
+def pseudo_inverse(matrices: FloatArray) -> FloatArray:
+    """Inverses of symmetric matrices, shape (…, k, k), on the directions that curve upwards."""
+    diagonal = np.diagonal(matrices, axis1=-2, axis2=-1)
     scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 1.0)
-    curvatures, directions = np.linalg.eigh(matrix * np.outer(scale, scale))
-    kept = curvatures > FLAT * np.abs(curvatures).max(initial=0.0)
-    half = directions[:, kept] * scale[:, None] / np.sqrt(curvatures[kept])
-    return half @ half.T
+    curvatures, directions = np.linalg.eigh(matrices * scale[..., :, None] * scale[..., None, :])
+    kept = curvatures > FLAT * np.abs(curvatures).max(axis=-1, keepdims=True, initial=0.0)
+    roots = np.where(kept, 1 / np.sqrt(np.where(kept, curvatures, 1.0)), 0.0)
+    half = directions * scale[..., :, None] * roots[..., None, :]
+    return half @ half.swapaxes(-1, -2)
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How sure a fit is of Φ, its vcov(β̂) over σ²; X in the orthonormal basis.
+
+    Attributes
+    ----------
+    Phi : ndarray, shape (p, p)
+    slopes : ndarray, shape (k, p, p)
+        Derivatives of Φ in the variance parameters, the scale last (unless σ is known).
+    covariance : ndarray, shape (k, k)
+        That of the estimates of these parameters.
+    notes : tuple of str
+        What a reader must know before trusting them.
+    """
+
+    Phi: FloatArray
+    slopes: FloatArray
+    covariance: FloatArray
+    notes: tuple[str, ...]
+
+    def df(self, rows: FloatArray) -> FloatArray:
+        """Degrees of freedom of each row tested alone, 2f²/Var(f) with f its variance, (m,)."""
+        variances = np.einsum("mi,ij,mj->m", rows, self.Phi, rows)
+        slopes = np.einsum("mi,kij,mj->mk", rows, self.slopes, rows)
+        errors = np.einsum("mk,kl,ml->m", slopes, self.covariance, slopes)
+        with np.errstate(invalid="ignore", divide="ignore"):  # a row of zeros has none
+            return 2 * variances**2 / errors
+
+
+def in_basis(fit: Fit, L: FloatArray) -> FloatArray:
+    """Rows of L in the engine's orthonormal basis of X."""
+    return solve_triangular(fit.blocks.R, L.T, trans="T").T
 
 
 @dataclass(frozen=True, eq=False)

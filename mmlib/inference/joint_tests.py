@@ -10,12 +10,12 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.contrasts import text_of
 from mmlib.inference.report import HypothesisTest
-from mmlib.results.display import Summary, Table
+from mmlib.results.display import Shown, Summary, Table
 
 
 @gives_copies("labels")
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class JointTests(Frozen):
+class JointTests(Shown, Frozen):
     """F tests that means are equal or contrasts zero, one for each value of ``by``.
 
     Attributes
@@ -79,29 +79,15 @@ class JointTests(Frozen):
     def summary(self) -> Summary:
         """The tests as a table; text when printed, HTML in a notebook."""
         formats = {"df1": "d", "df2": ".2f", "F": ".4f", "pvalue": ".4g"}
-        frame = self.to_frame()
-        columns = [
-            [
-                f"{value:{formats[name]}}" if name in formats else text_of(value)
-                for value in frame[name]
-            ]
-            for name in map(str, frame.columns)
-        ]
-        header = tuple("p-value" if name == "pvalue" else str(name) for name in frame.columns)
-        rows = tuple(zip(*columns, strict=True))
+        labels = {str(name): [*map(text_of, values)] for name, values in self.labels.items()}
+        frame = self.to_frame()[list(formats)].rename(columns={"pvalue": "p-value"})
         first = self.tests[0]
         notes = dict.fromkeys(note for test in self.tests for note in test.notes)
         return Summary(
             (
-                Table(first.method, header, rows, n_labels=len(self.labels.columns)),
+                Table.of(first.method, frame, {**formats, "p-value": ".4g"}, labels=labels),
                 f"Null hypothesis: {first.hypothesis}",
                 *self.told,
                 *notes,
             )
         )
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()

@@ -17,9 +17,9 @@ from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray
 from mmlib.engine.threads import single_threaded
-from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
-from mmlib.inference.information import Information, once_per_fit, pseudo_inverse
-from mmlib.inference.report import HypothesisTest, f_tail
+from mmlib.inference.hypothesis import hypothesis_matrix
+from mmlib.inference.information import Information, Spread, in_basis, once_per_fit, pseudo_inverse
+from mmlib.inference.report import HypothesisTest, f_tail, wald_f
 from mmlib.results.fit import Fit
 
 REFITTED = "The fit is by maximum likelihood; the test is of its refit by REML."
@@ -97,11 +97,11 @@ def kenward_roger(
     """
     hypothesis = hypothesis_matrix(fit, L, rhs=rhs)
     with single_threaded():
-        adjusted = _adjustment(fit)
-        # The same hypothesis in the engine's orthonormal basis of X.
-        rows = solve_triangular(fit.blocks.R, hypothesis.L.T, trans="T").T
-        df, scaling = _moments(rows, adjusted)
-        unscaled = _wald(hypothesis, adjusted)
+        adjusted = spread(fit)
+        rows = in_basis(fit, hypothesis.L)
+        df, scaling = map(float, moments(rows, adjusted.Phi, adjusted.slopes, adjusted.covariance))
+        distance = hypothesis.L @ adjusted.beta - hypothesis.rhs
+        unscaled = wald_f(hypothesis.L, distance, adjusted.vcov)
     statistic = scaling * unscaled
     return KenwardRogerTest(
         method="Kenward–Roger F test",
@@ -109,7 +109,7 @@ def kenward_roger(
         statistic_name="F",
         statistic=statistic,
         df=(len(rows), df),
-        pvalue=f_tail(len(rows), df, statistic) if df > 0 and scaling > 0 else float("nan"),
+        pvalue=float(f_tail(len(rows), df, statistic)) if df > 0 and scaling > 0 else float("nan"),
         notes=adjusted.notes + _doubts(df, scaling),
         scaling=scaling,
         unscaled=unscaled,
@@ -139,42 +139,22 @@ def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     7.53333
     """
     names = list(fit.design.fixed_names)
-    return pd.DataFrame(_adjustment(fit).vcov.copy(), index=names, columns=names)
-
-
-def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
-    """Degrees of freedom of each row of L tested alone, shape (m,), and what to know of them."""
-    adjusted = _adjustment(fit)
-    with single_threaded():
-        rows = solve_triangular(fit.blocks.R, L.T, trans="T").T
-        variances = np.einsum("mi,ij,mj->m", rows, adjusted.Phi, rows)
-        slopes = np.einsum("mi,rij,mj->mr", rows, adjusted.slopes, rows)
-    with np.errstate(invalid="ignore"):  # a row of zeros has none
-        df = 2 * variances**2 / np.einsum("mr,rs,ms->m", slopes, adjusted.W, slopes)
-    return df, adjusted.notes
+    return pd.DataFrame(spread(fit).vcov.copy(), index=names, columns=names)
 
 
 @dataclass(frozen=True, eq=False)
-class _Adjustment:
-    """What the test needs of a REML fit, whatever L: X in the orthonormal basis, V relative to σ².
-
-    `slopes` are the derivatives of Φ in the variance parameters, the scale last (unless σ is
-    known), and `W` is the
-    inverse of their expected information; `beta` and `vcov` (Φ_A) are in the units of the data.
-    """
+class Adjustment(Spread):
+    """What the test needs of a REML fit, whatever L; β̂ and Φ_A in the units of the data."""
 
     beta: FloatArray
     vcov: FloatArray
-    Phi: FloatArray
-    slopes: FloatArray
-    W: FloatArray
-    notes: tuple[str, ...]
 
 
 @once_per_fit
-def _adjustment(fit: Fit) -> _Adjustment:
+def spread(fit: Fit) -> Adjustment:
+    """Φ with its expected information; of a fit by maximum likelihood, that of its refit."""
     if not fit.reml:
-        refitted = _adjustment(fit.refit(reml=True))
+        refitted = spread(fit.refit(reml=True))
         return replace(refitted, notes=(REFITTED, *refitted.notes))
     known = Information(fit)
     W, identified = _inverse_information(known, dof=fit.nobs - fit.design.p)
@@ -182,12 +162,12 @@ def _adjustment(fit: Fit) -> _Adjustment:
     increase = np.einsum("rs,rsij->ij", W[:k, :k], known.slope_products())
     adjusted = known.Phi + increase + increase.T
     half = solve_triangular(fit.blocks.R, np.eye(fit.design.p)) * fit.sigma
-    return _Adjustment(
+    return Adjustment(
         beta=fit.beta,
         vcov=half @ adjusted @ half.T,
         Phi=known.Phi,
         slopes=known.slopes_with_scale(known.vcov_slopes),
-        W=W,
+        covariance=W,
         notes=(BOUNDARY,) * fit.is_singular + (UNIDENTIFIED,) * (not identified),
     )
 
@@ -199,42 +179,48 @@ def _inverse_information(known: Information, *, dof: int) -> tuple[FloatArray, b
     if known.sigma_estimated:
         twice = np.block([[double, single[:, None]], [single, np.array(float(dof))]])
     inverse = pseudo_inverse(twice)
-    return 2 * inverse, bool(np.linalg.matrix_rank(inverse) == len(inverse))
+    identified = not len(inverse) or np.linalg.matrix_rank(inverse) == len(inverse)
+    return 2 * inverse, bool(identified)
 
 
-def _moments(rows: FloatArray, adjusted: _Adjustment) -> tuple[float, float]:
-    """Denominator degrees of freedom ν and scaling λ."""
+def moments(
+    rows: FloatArray, Phi: FloatArray, slopes: FloatArray, covariance: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Denominator degrees of freedom ν and scaling λ of one fit, or of many.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (ℓ, p)
+        The hypothesis in the orthonormal basis of X.
+    Phi, slopes, covariance : ndarray, shapes (…, p, p), (…, k, p, p), (…, k, k)
+        As in `Spread`.
+    """
     ell = len(rows)
-    if not len(adjusted.W):  # nothing was estimated but β
-        return float("inf"), 1.0
+    if not covariance.shape[-1]:  # nothing was estimated but β
+        return np.full(Phi.shape[:-2], np.inf), np.ones(Phi.shape[:-2])
     # tr(ΘM) and tr(ΘMΘM) with Θ = Lᵀ(LΦLᵀ)⁻¹L: whiten L first.
-    triangle = np.linalg.cholesky(rows @ adjusted.Phi @ rows.T)
-    white = solve_triangular(triangle, rows, lower=True)
-    slopes = white @ adjusted.slopes @ white.T
-    traces = np.einsum("rii->r", slopes)
-    A1 = float(traces @ adjusted.W @ traces)
-    A2 = float(np.einsum("rs,rij,sji->", adjusted.W, slopes, slopes))
-    if ell == 1:
-        return 2 / A2, 1.0
-    B = (A1 + 6 * A2) / (2 * ell)
-    g = ((ell + 1) * A1 - (ell + 4) * A2) / ((ell + 2) * A2)
-    divisor = 3 * ell + 2 * (1 - g)
-    c1, c2, c3 = g / divisor, (ell - g) / divisor, (ell + 2 - g) / divisor
-    mean, spread, above, below = 1 - A2 / ell, 1 - c2 * B, 1 + c1 * B, 1 - c3 * B
-    # The limits that pbkrtest takes where these vanish.
-    ratio = (1.0, 1.0) if max(abs(mean), abs(spread)) < VANISHES else (mean, spread)
-    above = 0.0 if abs(above) < VANISHES else above
-    excess = ratio[0] ** 2 * above - ratio[1] ** 2 * below
-    df = 4 + (ell + 2) * ratio[1] ** 2 * below / excess if excess else float("inf")
-    if df == float("inf"):
-        return df, mean
-    return df, 1.0 if abs(df - 2) < 1e-2 else df * mean / (df - 2)
-
-
-def _wald(hypothesis: Hypothesis, adjusted: _Adjustment) -> float:
-    distance = hypothesis.L @ adjusted.beta - hypothesis.rhs
-    variance = hypothesis.L @ adjusted.vcov @ hypothesis.L.T
-    return float(distance @ np.linalg.solve(variance, distance)) / len(distance)
+    triangle = np.linalg.cholesky(rows @ Phi @ rows.T)
+    white = np.linalg.solve(triangle, np.broadcast_to(rows, (*triangle.shape[:-2], *rows.shape)))
+    slopes = white[..., None, :, :] @ slopes @ white.swapaxes(-1, -2)[..., None, :, :]
+    traces = np.einsum("...rii->...r", slopes)
+    with np.errstate(all="ignore"):
+        A1 = np.einsum("...r,...rs,...s->...", traces, covariance, traces)
+        A2 = np.einsum("...rs,...rij,...sji->...", covariance, slopes, slopes)
+        if ell == 1:
+            return 2 / A2, np.ones_like(A2)
+        B = (A1 + 6 * A2) / (2 * ell)
+        g = ((ell + 1) * A1 - (ell + 4) * A2) / ((ell + 2) * A2)
+        divisor = 3 * ell + 2 * (1 - g)
+        c1, c2, c3 = g / divisor, (ell - g) / divisor, (ell + 2 - g) / divisor
+        mean, width, above, below = 1 - A2 / ell, 1 - c2 * B, 1 + c1 * B, 1 - c3 * B
+        # The limits that pbkrtest takes where these vanish.
+        vanish = np.maximum(np.abs(mean), np.abs(width)) < VANISHES
+        first, second = np.where(vanish, 1.0, mean), np.where(vanish, 1.0, width)
+        above = np.where(np.abs(above) < VANISHES, 0.0, above)
+        excess = first**2 * above - second**2 * below
+        df = np.where(excess == 0, np.inf, 4 + (ell + 2) * second**2 * below / excess)
+        scaling = np.where(np.abs(df - 2) < 1e-2, 1.0, df * mean / (df - 2))
+    return df, np.where(np.isinf(df), mean, scaling)
 
 
 def _doubts(df: float, scaling: float) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.special import chdtrc, fdtrc
 
 from mmlib.arrays import FloatArray, weigh
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
-from mmlib.inference.information import FLAT, patterns
-from mmlib.inference.kenward_roger import VANISHES
+from mmlib.inference.information import patterns, pseudo_inverse
+from mmlib.inference.kenward_roger import moments
+from mmlib.inference.report import f_tail
 
 MAX_NUMBERS = 10**4
 """Numbers of one response in the largest array up to which the responses are taken together."""
@@ -56,19 +56,13 @@ class ManyKenwardRoger:
         with np.errstate(all="ignore"):
             known = _Information.at(self, theta)
             beta, sigma2 = self._estimates(responses, known)
-            df, scaling = self._moments(known)
+            df, scaling = moments(self._rows, known.Phi, known.slopes, known.covariance)
             distance = beta @ self._rows.T - self._rhs
             adjusted = self._rows @ known.adjusted @ self._rows.T
             solved = np.linalg.solve(adjusted, distance[:, :, None])[:, :, 0]
             F = scaling * np.sum(distance * solved, axis=1) / sigma2 / len(self._rows)
-            return _tails(len(self._rows), df, F, scaling)
-
-    def templates(self, theta: FloatArray) -> FloatArray:
-        """The templates for the scaled columns, shape (B, 1, S, S)."""
-        grouping = self._grouping
-        lam = np.zeros((len(theta), grouping.width, grouping.width))
-        lam[:, grouping.theta_rows, grouping.theta_columns] = theta[:, grouping.positions]
-        return (grouping.inverse_basis @ lam)[:, None]
+            usable = (df > 0) & (scaling > 0)
+            return np.where(usable, f_tail(len(self._rows), df, F), np.nan)
 
     def _estimates(
         self, responses: FloatArray, known: _Information
@@ -89,31 +83,6 @@ class ManyKenwardRoger:
         rss = np.einsum("ib,ib->b", residual, residual)
         rss -= np.einsum("lsb,bls->b", z, weighted) + np.sum(score * gained, axis=1)
         return (ols + correction).T + gained, rss / self._dof
-
-    def _moments(self, known: _Information) -> tuple[FloatArray, FloatArray]:
-        """Denominator degrees of freedom and scaling of each response, as in the single test."""
-        ell = len(self._rows)
-        triangle = np.linalg.cholesky(self._rows @ known.Phi @ self._rows.T)
-        shape = (len(triangle), *self._rows.shape)
-        white = np.linalg.solve(triangle, np.broadcast_to(self._rows, shape))
-        slopes = white[:, None] @ known.slopes @ np.swapaxes(white, 1, 2)[:, None]
-        traces = np.einsum("brii->br", slopes)
-        A1 = np.einsum("br,brs,bs->b", traces, known.covariance, traces)
-        A2 = np.einsum("brs,brij,bsji->b", known.covariance, slopes, slopes)
-        if ell == 1:
-            return 2 / A2, np.ones(len(A2))
-        B = (A1 + 6 * A2) / (2 * ell)
-        g = ((ell + 1) * A1 - (ell + 4) * A2) / ((ell + 2) * A2)
-        divisor = 3 * ell + 2 * (1 - g)
-        c1, c2, c3 = g / divisor, (ell - g) / divisor, (ell + 2 - g) / divisor
-        mean, spread, above, below = 1 - A2 / ell, 1 - c2 * B, 1 + c1 * B, 1 - c3 * B
-        vanish = np.maximum(np.abs(mean), np.abs(spread)) < VANISHES
-        first, second = np.where(vanish, 1.0, mean), np.where(vanish, 1.0, spread)
-        above = np.where(np.abs(above) < VANISHES, 0.0, above)
-        excess = first**2 * above - second**2 * below
-        df = np.where(excess == 0, np.inf, 4 + (ell + 2) * second**2 * below / excess)
-        scaling = np.where(np.abs(df - 2) < 1e-2, 1.0, df * mean / (df - 2))
-        return df, np.where(np.isinf(df), mean, scaling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +110,8 @@ class _Information:
     def at(cls, model: ManyKenwardRoger, theta: FloatArray) -> _Information:
         """At each θ of shape (B, k)."""
         A, A11, E = model._A, model._blocks.own[0], model._E
-        lam = model.templates(theta)
+        grouping = model._grouping
+        lam = grouping.to_scaled(grouping.template(theta))[:, None]
         lam_t = np.swapaxes(lam, -1, -2)
         S, p, k = A.shape[1], A.shape[2], len(E)
         W = lam @ np.linalg.solve(lam_t @ A11 @ lam + np.eye(S), lam_t)
@@ -163,7 +133,7 @@ class _Information:
         information[:, :k, :k] = double
         information[:, :k, k] = information[:, k, :k] = single
         information[:, k, k] = model._dof
-        covariance = 2 * _pseudo_inverses(information)
+        covariance = 2 * pseudo_inverse(information)
         turned = E @ effects[:, :, None]
         reached = np.einsum("lsp,blst,blrtq->brpq", A, shrink_t, turned, optimize=True)
         products = np.einsum("blrsp,blst,blqtu->brqpu", turned, inner, turned, optimize=True)
@@ -183,22 +153,3 @@ def _gram(A: FloatArray, weights: FloatArray) -> FloatArray:
     levels, S, p = A.shape
     weighted = (weights @ A).reshape(len(weights), levels * S, p)
     return A.reshape(levels * S, p).T @ weighted
-
-
-def _pseudo_inverses(matrices: FloatArray) -> FloatArray:
-    """Inverses on the directions that curve upwards, as `information.pseudo_inverse`."""
-    diagonal = np.einsum("bii->bi", matrices)
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 1.0)
-    scaled = matrices * scale[:, :, None] * scale[:, None, :]
-    curvatures, directions = np.linalg.eigh(scaled)
-    kept = curvatures > FLAT * np.abs(curvatures).max(axis=1, keepdims=True)
-    roots = np.where(kept, 1 / np.sqrt(np.where(kept, curvatures, 1.0)), 0.0)
-    half = directions * scale[:, :, None] * roots[:, None, :]
-    return half @ np.swapaxes(half, 1, 2)
-
-
-def _tails(ell: int, df: FloatArray, F: FloatArray, scaling: FloatArray) -> FloatArray:
-    tails = np.where(
-        np.isinf(df), chdtrc(ell, ell * F), fdtrc(ell, np.where(np.isinf(df), 1.0, df), F)
-    )
-    return np.where((df > 0) & (scaling > 0), tails, np.nan)

@@ -16,21 +16,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.linalg import null_space
-from scipy.special import chdtrc
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import did_you_mean, names_in, require_choice
+from mmlib.design.checks import names_in, require_choice, require_names
+from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference import kenward_roger, satterthwaite
 from mmlib.inference.adjust import ADJUSTMENTS, Adjusted, adjusted
 from mmlib.inference.anova import Ddf
 from mmlib.inference.contrasts import FAMILIES, coefficients, text_of
-from mmlib.inference.information import once_per_fit
+from mmlib.inference.information import in_basis
 from mmlib.inference.joint_tests import JointTests
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.report import HypothesisTest, f_tail, wald_f
 from mmlib.inference.response_scale import ResponseScale
-from mmlib.results.display import Summary, Table, decimals_for, fixed_point
+from mmlib.results.display import Shown, Summary, Table, decimals_for, fixed_point
 from mmlib.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _Estimates(NamedTuple):
 
 @gives_copies("labels")
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class LinearFunctions(Frozen):
+class LinearFunctions(Shown, Frozen):
     """Linear functions Lβ of the fixed effects: marginal means, slopes, or contrasts of either.
 
     Attributes
@@ -170,7 +170,7 @@ class LinearFunctions(Frozen):
     @cached_property
     def _estimates(self) -> _Estimates:
         """Lβ̂ + shift with its errors, NaN where it is not estimable."""
-        rows = self.L[:, self._kept]
+        rows = self.L[:, self.fit.design.kept]
         known = np.asarray(np.isfinite(rows).all(axis=1))
         known[known] = ~self._strays(self.L[known]).any(axis=1)
         rows = rows[known]
@@ -187,10 +187,6 @@ class LinearFunctions(Frozen):
         return _Estimates(full[0] + self.shift, full[1], full[2], correlation, notes)
 
     @property
-    def _kept(self) -> BoolArray:
-        return _aliases(self.fit)[0]
-
-    @property
     def _vcov(self) -> FloatArray:
         adjusted_one = self.ddf == "kenward-roger"
         table = kenward_roger.adjusted_vcov(self.fit) if adjusted_one else self.fit.vcov()
@@ -200,14 +196,14 @@ class LinearFunctions(Frozen):
         if self.ddf is None:
             return np.full(len(rows), np.inf), ()
         method = kenward_roger if self.ddf == "kenward-roger" else satterthwaite
-        return method.each_row(self.fit, rows)
+        known = method.spread(self.fit)
+        with single_threaded():
+            return known.df(in_basis(self.fit, rows)), known.notes
 
     def _strays(self, L: FloatArray) -> BoolArray:
         """For each row its coefficients of left-out columns, in excess of what X says of them."""
-        kept, dependence = _aliases(self.fit)
-        excess = L[:, ~kept] - L[:, kept] @ dependence
         size = np.abs(L).max(axis=1, initial=0.0, keepdims=True)
-        return np.abs(excess) > ESTIMABLE * size
+        return np.abs(self.fit.design.excess(L)) > ESTIMABLE * size
 
     @property
     def _t(self) -> FloatArray:
@@ -354,12 +350,7 @@ class LinearFunctions(Frozen):
                 return tuple(name for name in known if name not in left), ()
             return self.by, self.by
         wanted = tuple(names_in(by))
-        for name in wanted:
-            if name not in known:
-                raise DataError(
-                    f"by names {name!r}, which is no label here.{did_you_mean(str(name), known)} "
-                    f"The labels are {', '.join(known) or 'none'}."
-                )
+        require_names("by", wanted, known, "label here")
         if known and set(wanted) == set(known):
             raise DataError("by names every label, so that nothing is left to compare.")
         return wanted, wanted
@@ -481,7 +472,7 @@ class LinearFunctions(Frozen):
             what = f"all {len(rows)} {self.kind}s are equal"
         L, shift, whole = self._estimable_part(L, shift)
         notes = () if whole else ("Only the part that can be estimated is tested.",)
-        test = self._tester(L[:, self._kept], -shift)
+        test = self._tester(L[:, self.fit.design.kept], -shift)
         return replace(test, hypothesis=what, notes=(*notes, *test.notes))
 
     def _estimable_part(
@@ -492,10 +483,9 @@ class LinearFunctions(Frozen):
         L, shift = L[defined], shift[defined]
         whole = bool(defined.all()) and not self._strays(L).any()
         if self._strays(L).any():
-            kept, dependence = _aliases(self.fit)
-            combinations = null_space((L[:, ~kept] - L[:, kept] @ dependence).T).T
+            combinations = null_space(self.fit.design.excess(L).T).T
             L, shift = combinations @ L, combinations @ shift
-        chosen = _independent(L[:, self._kept])
+        chosen = _independent(L[:, self.fit.design.kept])
         if not len(chosen):
             raise RankError(
                 "none of these differences can be estimated from the data, so there is nothing to "
@@ -508,15 +498,14 @@ class LinearFunctions(Frozen):
             return kenward_roger.kenward_roger(self.fit, L, rhs=rhs)
         if self.ddf == "satterthwaite":
             return satterthwaite.satterthwaite(self.fit, L, rhs=rhs)
-        distance = L @ self.fit.beta - rhs
-        statistic = float(distance @ np.linalg.solve(L @ self._vcov @ L.T, distance))
+        F = wald_f(L, L @ self.fit.beta - rhs, self._vcov)
         return HypothesisTest(
             method="Wald F test",
             hypothesis="",
             statistic_name="F",
-            statistic=statistic / len(L),
+            statistic=F,
             df=(len(L), np.inf),
-            pvalue=float(chdtrc(len(L), statistic)),
+            pvalue=float(f_tail(len(L), np.inf, F)),
         )
 
     @property
@@ -599,23 +588,9 @@ class LinearFunctions(Frozen):
         drawn: Axes = import_module("mmlib.plots.means").linear_functions(self, unit=unit, ax=ax)
         return drawn
 
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
-
 
 _NEW = "contrast "
 """The column of new contrasts while the old ones still have that name."""
-
-
-@once_per_fit
-def _aliases(fit: Fit) -> tuple[BoolArray, FloatArray]:
-    """Which columns the fit has, and the others as combinations of these."""
-    design = fit.design
-    _, kept = design.every_column(design.frame)
-    return kept, design.dependence
 
 
 def _combined(C: FloatArray, L: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mmlib.design.checks import as_numbers, check_level, did_you_mean, require_choice, require_fit
+from mmlib.design.names import split_names, unquoted
 from mmlib.errors import DataError
 from mmlib.inference.anova import Ddf
 from mmlib.inference.contrasts import text_of
@@ -279,12 +280,17 @@ class _Question:
 def _variables(argument: str, names: str | Sequence[str], grid: ReferenceGrid) -> list[str]:
     """The variables of the grid that an argument names."""
     if isinstance(names, str):
-        if "|" in names and names not in grid.points:
+        parts = split_names(names)
+        if names in grid.points:
+            wanted = [names]
+        elif "|" in parts:
             raise DataError(f"{argument} is {names!r}; write what stands after the bar as by=.")
-        whole = names in grid.points
-        parts = [names] if whole else names.replace("*", "+").replace(":", "+").split("+")
-        wanted = [part.strip().strip("`") if not whole else part for part in parts]
-        wanted = [] if wanted == ["1"] else wanted
+        elif any("~" in part for part in parts if part[0] != "`"):
+            raise DataError(
+                f"{argument} is {names!r}; write names only: emmeans(fit, 'a').contrasts()."
+            )
+        else:
+            wanted = [] if parts == ["1"] else [unquoted(part) for part in parts]
     elif isinstance(names, Sequence):
         wanted = list(names)
     else:

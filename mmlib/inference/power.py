@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from mmlib.frozen import Frozen
 from mmlib.inference.pvalues import PValue
 from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw
 from mmlib.inference.study import Effect, Hypothesized, Study, at_point, grid_of
-from mmlib.results.display import Summary, Table
+from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.fit import Fit
 from mmlib.results.simulate import Beta, Correlations, Sds, truth_of
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PowerResult(Frozen):
+class PowerResult(Shown, Frozen):
     """Power at each point of a grid.
 
     Attributes
@@ -112,12 +113,7 @@ class PowerResult(Frozen):
         if frame["exact"].isna().all():
             frame = frame.drop(columns="exact")
         formats = {"failed": "d", "power": ".3f", "mcse": ".3f", "boundary": ".3f", "exact": ".4f"}
-        columns = [
-            ["" if pd.isna(value) else f"{value:{formats.get(name, 'g')}}" for value in frame[name]]
-            for name in frame.columns
-        ]
-        rows = tuple(zip(*columns, strict=True))
-        table = Table(self.title, tuple(map(str, frame.columns)), rows, n_labels=0)
+        table = Table.of(self.title, frame, formats, default="g", labels={})
         return Summary((table, *self._notes()))
 
     def _notes(self) -> list[str]:
@@ -148,37 +144,9 @@ class PowerResult(Frozen):
         DataError
             If nothing varies.
         """
-        from matplotlib import pyplot as plt  # slow to import, and seldom needed
-
-        if not self.names:
-            raise DataError("there is one point only; pass along= to see how the power changes.")
-        if ax is None:
-            _, ax = plt.subplots()
-        frame = self.to_frame()
-        x, *others = self.names
-        parts = frame.groupby(others, sort=False) if others else [((), frame)]
-        markers = "osD^v"
-        for number, (values, part) in enumerate(parts):
-            label = ", ".join(f"{n} = {v:g}" for n, v in zip(others, values, strict=True))
-            ax.errorbar(
-                part[x],
-                part["power"],
-                yerr=2 * part["mcse"],
-                marker=markers[number % len(markers)],
-                capsize=3,
-                label=label or "simulated (± 2 Monte-Carlo errors)",
-            )
-        if not others and frame["exact"].notna().any():
-            ax.plot(frame[x], frame["exact"], linestyle="--", label="exact")
-        ax.set(xlabel=x, ylabel=f"power at level {self.alpha:g}", ylim=(0, 1.02))
-        ax.legend()
-        return ax
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
+        # Figures stand above inference, and matplotlib is loaded when the first one is asked for.
+        drawn: Axes = import_module("mmlib.plots.power").power(self, ax=ax)
+        return drawn
 
 
 def power(

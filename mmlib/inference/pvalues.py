@@ -20,11 +20,10 @@ from mmlib.engine.optimize import Optimum
 from mmlib.engine.spectral import SpectralModel
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import MMError
-from mmlib.inference.bootstrap import parametric_bootstrap
+from mmlib.inference.bootstrap import draw_responses, parametric_bootstrap
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
 from mmlib.inference.refits import Refitter, refitted
-from mmlib.inference.replicate import normals
 from mmlib.inference.report import HypothesisTest
 from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to
@@ -68,8 +67,7 @@ class Replicates:
 
     def __call__(self, seed: np.random.SeedSequence, part: range) -> FloatArray:
         """P-values and flags of the replicates with these numbers, shape (len(part), 2)."""
-        spherical = normals(seed, part, n_spherical(self.design))
-        responses = responses_to(self.design, self.truth, spherical)
+        responses = draw_responses(self.design, self.truth, seed, part)
         fits = self.refitter(responses)
         pvalues = np.asarray(self.test(responses, fits, (seed, part)), dtype=float)
         pvalues[~np.isfinite(fits.objective)] = np.nan
@@ -197,9 +195,7 @@ def on_boundary(blocks: Blocks, theta: FloatArray) -> BoolArray:
     """Whether each θ, shape (B, k), has a term whose covariance matrix lacks rank."""
     found = np.zeros(len(theta), dtype=bool)
     for grouping in blocks.groupings:
-        lam = np.zeros((len(theta), grouping.width, grouping.width))
-        lam[:, grouping.theta_rows, grouping.theta_columns] = theta[:, grouping.positions]
-        scaled = grouping.inverse_basis @ lam
+        scaled = grouping.to_scaled(grouping.template(theta))
         for span in grouping.spans.values():
             smallest = np.linalg.svd(scaled[:, span, span], compute_uv=False)[:, -1]
             found |= smallest <= SINGULAR_TOLERANCE
@@ -222,10 +218,6 @@ def fitted(design: Design, y: FloatArray, *, reml: bool) -> Fit:
 def at_theta(design: Design, theta: FloatArray, *, reml: bool) -> Fit:
     """A fit of a design whose θ is known."""
     blocks = Blocks(design)
-    return _known(design, blocks, theta, reml=reml)
-
-
-def _known(design: Design, blocks: Blocks, theta: FloatArray, *, reml: bool) -> Fit:
     factor = factorize(blocks, theta)
     optimum = Optimum(
         start=theta,

@@ -18,7 +18,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.build import Design
-from mmlib.design.checks import as_numbers, did_you_mean
+from mmlib.design.checks import as_numbers, did_you_mean, require_names
 from mmlib.design.evaluate import factors_of
 from mmlib.design.formula import parse_with_formulaic
 from mmlib.errors import DataError
@@ -75,12 +75,8 @@ class ReferenceGrid:
             raise DataError(
                 f"at must be a dict of values by column, such as {{'x': [1, 2]}}, not {at!r:.60}."
             )
+        require_names("at", at or (), values, "variable of the fixed part")
         for name, wanted in (at or {}).items():
-            if name not in values:
-                raise DataError(
-                    f"at names {name!r}, which is no variable of the fixed part."
-                    f"{did_you_mean(str(name), values)} It has {_listed(values)}."
-                )
             items = [wanted] if np.ndim(wanted) == 0 else list(wanted)
             values[name] = _asked(name, items, values[name] if name in factors else None)
         n_cells = int(np.prod([len(each) for each in values.values()], dtype=float))
@@ -173,7 +169,7 @@ class ReferenceGrid:
         return pd.DataFrame(columns, index=range(len(self._places)))
 
     def _matrix(self, cells: pd.DataFrame) -> FloatArray:
-        return self.design.every_column(cells)[0]
+        return self.design.every_column(cells)
 
     def _combination_of(self, names: Iterable[str]) -> IntArray:
         """For each cell the position of its values of `names` among their combinations."""

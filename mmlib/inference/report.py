@@ -9,11 +9,11 @@ from scipy.special import chdtrc, fdtrc
 
 from mmlib.arrays import FloatArray
 from mmlib.frozen import Frozen
-from mmlib.results.display import Summary, Table
+from mmlib.results.display import Shown, Summary, Table
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class HypothesisTest(Frozen):
+class HypothesisTest(Shown, Frozen):
     """Outcome of a test.
 
     Attributes
@@ -62,12 +62,6 @@ class HypothesisTest(Frozen):
             columns["MC s.e."] = f"{self.mcse:.2g}"
         return columns
 
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
-
 
 def simulated_pvalue(statistic: float, sample: FloatArray, *, tie: float) -> tuple[float, float]:
     """(1 + #{T* ≥ T})/(nsim + 1) and its Monte-Carlo standard error.
@@ -80,6 +74,14 @@ def simulated_pvalue(statistic: float, sample: FloatArray, *, tie: float) -> tup
     return pvalue, float(np.sqrt(pvalue * (1 - pvalue) / nsim))
 
 
-def f_tail(df1: int, df2: float, F: float) -> float:
+def f_tail(df1: int, df2: FloatArray | float, F: FloatArray | float) -> FloatArray:
     """P(F or more) for an F distribution, of which infinite `df2` make a χ²/df1."""
-    return float(chdtrc(df1, df1 * F) if np.isinf(df2) else fdtrc(df1, df2, F))
+    infinite = np.isinf(df2)
+    return np.where(
+        infinite, chdtrc(df1, df1 * np.asarray(F)), fdtrc(df1, np.where(infinite, 1.0, df2), F)
+    )
+
+
+def wald_f(L: FloatArray, distance: FloatArray, vcov: FloatArray) -> float:
+    """Wald's F of the distances Lβ̂ − β_H, given the covariance of β̂."""
+    return float(distance @ np.linalg.solve(L @ vcov @ L.T, distance)) / len(L)

@@ -282,7 +282,7 @@ def wald_test(
         statistic_name="F",
         statistic=statistic,
         df=(q, df),
-        pvalue=f_tail(q, df, statistic),
+        pvalue=float(f_tail(q, df, statistic)),
         notes=(f"Clusters: {known.n_clusters} levels of {known.cluster}.",),
     )
 

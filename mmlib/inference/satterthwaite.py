@@ -8,17 +8,15 @@ doi:10.18637/jss.v082.i13.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray
 from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
-from mmlib.inference.information import Information, once_per_fit, pseudo_inverse
+from mmlib.inference.information import Information, Spread, in_basis, once_per_fit, pseudo_inverse
 from mmlib.inference.report import HypothesisTest, f_tail
 from mmlib.results.fit import Fit
 
@@ -78,14 +76,10 @@ def satterthwaite(
     """
     hypothesis = hypothesis_matrix(fit, L, rhs=rhs)
     with single_threaded():
-        spread = _vcov_spread(fit)
-        rows = solve_triangular(fit.blocks.R, hypothesis.L.T, trans="T").T
-        variances, rotation = np.linalg.eigh(rows @ spread.Phi @ rows.T)
-    rotated = rotation.T @ rows
-    slopes = np.einsum("mi,kij,mj->mk", rotated, spread.slopes, rotated)
-    errors = np.einsum("mk,kl,ml->m", slopes, spread.covariance, slopes)
-    dfs = np.full(len(errors), np.inf)
-    np.divide(2 * variances**2, errors, out=dfs, where=errors > 0)
+        known = spread(fit)
+        rows = in_basis(fit, hypothesis.L)
+        variances, rotation = np.linalg.eigh(rows @ known.Phi @ rows.T)
+    dfs = known.df(rotation.T @ rows)
     distances = rotation.T @ (hypothesis.L @ fit.beta - hypothesis.rhs)
     statistic = float(np.mean(distances**2 / variances)) / fit.sigma**2
     df = _combined(dfs)
@@ -95,21 +89,9 @@ def satterthwaite(
         statistic_name="F",
         statistic=statistic,
         df=(len(rows), df),
-        pvalue=f_tail(len(rows), df, statistic),
-        notes=spread.notes + (FEW,) * bool(dfs.min() <= 2),
+        pvalue=float(f_tail(len(rows), df, statistic)),
+        notes=known.notes + (FEW,) * bool(dfs.min() <= 2),
     )
-
-
-def each_row(fit: Fit, L: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
-    """Degrees of freedom of each row of L tested alone, shape (m,), and what to know of them."""
-    spread = _vcov_spread(fit)
-    with single_threaded():
-        rows = solve_triangular(fit.blocks.R, L.T, trans="T").T
-        variances = np.einsum("mi,ij,mj->m", rows, spread.Phi, rows)
-        slopes = np.einsum("mi,kij,mj->mk", rows, spread.slopes, rows)
-    with np.errstate(invalid="ignore"):  # a row of zeros has none
-        df = 2 * variances**2 / np.einsum("mk,kl,ml->m", slopes, spread.covariance, slopes)
-    return df, spread.notes
 
 
 def _combined(dfs: FloatArray) -> float:
@@ -122,22 +104,13 @@ def _combined(dfs: FloatArray) -> float:
     return 2 * expectation / (expectation - len(dfs))
 
 
-@dataclass(frozen=True, eq=False)
-class _VcovSpread:
-    """Φ over σ² in the orthonormal basis of X, its slopes in (θ, log σ²), and their covariance."""
-
-    Phi: FloatArray
-    slopes: FloatArray
-    covariance: FloatArray
-    notes: tuple[str, ...]
-
-
 @once_per_fit
-def _vcov_spread(fit: Fit) -> _VcovSpread:
+def spread(fit: Fit) -> Spread:
+    """Φ, its slopes in (θ, log σ²), and the covariance of these."""
     known = Information(fit)
     jacobian, curvature = _chain(known)
     slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
-    return _VcovSpread(
+    return Spread(
         Phi=known.Phi,
         slopes=known.slopes_with_scale(slopes),
         covariance=2 * pseudo_inverse(_hessian(fit, known, jacobian, curvature)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
 from mmlib.design.build import Design, build_design
-from mmlib.design.checks import did_you_mean
+from mmlib.design.checks import did_you_mean, require_names
 from mmlib.design.formula import parse_formula
 from mmlib.design.planned import Selection, everything
 from mmlib.errors import DataError
 from mmlib.inference import kenward_roger_many
+from mmlib.inference.bootstrap import origin
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 from mmlib.inference.kenward_roger import kenward_roger
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
@@ -155,13 +155,9 @@ class Study:
                     f"effect={{{names[-1]!r}: ...}}."
                 )
             effect = {names[int(np.flatnonzero(rows[0])[0])]: float(effect)}
+        require_names("effect", effect, names, "fixed effect")
         beta = beta.copy()
         for name, value in effect.items():
-            if name not in names:
-                raise DataError(
-                    f"effect names {name!r}, which is no fixed effect."
-                    f"{did_you_mean(str(name), names)} They are {', '.join(names)}."
-                )
             beta[names.index(name)] = value
         return beta
 
@@ -189,12 +185,9 @@ class Study:
         return LikelihoodRatio(Refitter(small), refitter, self._restrictions(small, model))
 
     def origin(self, truth: Truth) -> str:
-        """What tells the draws of this study from those of others: a digest of its arrays."""
-        digest = hashlib.blake2b(f"{self.title} reml={self.reml}".encode(), digest_size=16)
-        by_term = [array for t in self.design.terms for array in (t.codes, t.model_matrix)]
-        for array in (self.design.X, truth.beta, truth.theta, np.array(truth.sigma), *by_term):
-            digest.update(str(array.shape).encode() + array.tobytes())
-        return digest.hexdigest()
+        """What tells the draws of this study from those of others."""
+        parameters = (truth.beta, truth.theta, np.array(truth.sigma))
+        return origin(f"{self.title} reml={self.reml}", [self.design], *parameters)
 
     def _test_of_fits(self, model: Fit, truth: Truth) -> PValues:
         """A test that needs the fits themselves; made once here, so that an error shows at once."""
@@ -242,12 +235,7 @@ def _named_in(effect: Effect | None, names: Sequence[str]) -> FloatArray:
             "a named method needs hypothesis=, such as a term, or effect= by name: the "
             "coefficients that are zero under the null hypothesis."
         )
-    unknown = [name for name in effect if name not in names]
-    if unknown:
-        raise DataError(
-            f"effect names {unknown[0]!r}, which is no fixed effect."
-            f"{did_you_mean(str(unknown[0]), names)} They are {', '.join(names)}."
-        )
+    require_names("effect", effect, names, "fixed effect")
     return np.array([[float(name == wanted) for name in names] for wanted in effect])
 
 

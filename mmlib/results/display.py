@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 DIGITS = 4
@@ -71,6 +72,28 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     n_labels: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        caption: str,
+        frame: pd.DataFrame,
+        formats: Mapping[str, str] | None = None,
+        *,
+        default: str = ".4f",
+        labels: Mapping[str, Sequence[str]] | None = None,
+    ) -> Table:
+        """A frame of numbers, each column in its format; a missing one is an empty cell.
+
+        Its labels are the index, or those given, each with its header.
+        """
+        forms, labels = formats or {}, {"": [*map(str, frame.index)]} if labels is None else labels
+        cells = [
+            ["" if pd.isna(v) else f"{v:{forms.get(str(name), default)}}" for v in frame[name]]
+            for name in frame.columns
+        ]
+        rows = tuple(zip(*labels.values(), *cells, strict=True))
+        return cls(caption, (*labels, *map(str, frame.columns)), rows, n_labels=len(labels))
 
     def to_text(self) -> str:
         """Aligned columns under the caption."""
@@ -155,6 +178,20 @@ class Summary:
             else part.to_latex()
             for part in self.parts
         )
+
+
+class Shown:
+    """A result that prints, and shows in a notebook, as its summary."""
+
+    def summary(self) -> Summary:
+        """All of it in tables and notes; text when printed, HTML in a notebook."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
 
 def _wrapped(text: str) -> str:

@@ -480,18 +480,10 @@ class Fit(Frozen):
         if conditional:
             spherical = rng.standard_normal((nsim, self.nobs))
             return self._fitted + errors_of(self.design, truth.sigma, spherical)
-        return responses_to(self.design, truth, rng.standard_normal((nsim, self.n_spherical)))
+        spherical = rng.standard_normal((nsim, n_spherical(self.design)))
+        return responses_to(self.design, truth, spherical)
 
     @property
     def truth(self) -> Truth:
         """The estimates as parameters to draw responses from."""
         return Truth(self.beta, self.theta, self.sigma)
-
-    @property
-    def n_spherical(self) -> int:
-        """How many normal numbers make one response: those of u, and an error for each row."""
-        return n_spherical(self.design)
-
-    def response_to(self, spherical: FloatArray) -> FloatArray:
-        """The responses that standard normal numbers, shape (nsim, n_spherical), lead to."""
-        return responses_to(self.design, self.truth, spherical)

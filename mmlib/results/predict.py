@@ -13,12 +13,12 @@ from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.build import Design
 from mmlib.design.checks import (
     as_numbers,
-    did_you_mean,
     names_in,
     normal_quantile,
     require_choice,
     require_columns,
     require_frame,
+    require_names,
 )
 from mmlib.design.formula import columns_used, parse_with_formulaic
 from mmlib.design.terms import RandomTerm, templates
@@ -116,12 +116,7 @@ def _counted(design: Design, random: Random) -> set[str]:
             f"random must be a grouping, a list of groupings, False or None, not {random!r}."
         )
     names = names_in(random)
-    for name in names:
-        if name not in known:
-            raise DataError(
-                f"random names {name!r}, which is no grouping of the fit."
-                f"{did_you_mean(str(name), known)} It has {', '.join(known) or 'none'}."
-            )
+    require_names("random", names, known, "grouping of the fit")
     return set(names)
 
 

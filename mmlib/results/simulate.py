@@ -15,8 +15,8 @@ from mmlib.design.build import Design
 from mmlib.design.checks import (
     as_generator,
     as_numbers,
-    did_you_mean,
     require_count,
+    require_names,
 )
 from mmlib.design.formula import MixedFormula
 from mmlib.design.planned import plan
@@ -192,12 +192,7 @@ def _beta(design: Design, estimates: Truth | None, beta: Beta | None) -> FloatAr
         beta = {str(name): value for name, value in beta.items()}
     if not isinstance(beta, Mapping):
         return _numbers("beta", beta, len(names))
-    for name in beta:
-        if name not in names:
-            raise DataError(
-                f"beta names {name!r}, which is no fixed effect.{did_you_mean(str(name), names)} "
-                f"They are {', '.join(names)}."
-            )
+    require_names("beta", beta, names, "fixed effect")
     missing = [name for name in names if name not in beta]
     if missing and estimates is None:
         raise DataError(f"beta lacks a value of {', '.join(missing)}.")
@@ -217,12 +212,7 @@ def _theta(
     for argument, given in (("sd", sd), ("corr", corr)):
         if not isinstance(given, Mapping):
             raise DataError(f"{argument} must be a dict by grouping, not {given!r}.")
-        for name in given:
-            if name not in groups:
-                raise DataError(
-                    f"{argument} names {name!r}, which is no grouping of the design."
-                    f"{did_you_mean(str(name), groups)} It has {', '.join(groups) or 'none'}."
-                )
+        require_names(argument, given, groups, "grouping of the design")
     known: list[FloatArray | None] = [None] * len(design.terms)
     if estimates is not None:
         lambdas = templates(design.terms, estimates.theta)

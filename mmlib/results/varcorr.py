@@ -12,7 +12,7 @@ from mmlib.arrays import FloatArray
 from mmlib.design.terms import RandomTerm, templates
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
-from mmlib.results.display import Summary, Table, decimals_for, fixed_point
+from mmlib.results.display import Shown, Summary, Table, decimals_for, fixed_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,8 @@ class TermCovariance(Frozen):
             return self.covariance / np.outer(self.sd, self.sd)
 
 
-@dataclass(frozen=True, eq=False)
-class VarCorr:
+@dataclass(frozen=True, eq=False, repr=False)
+class VarCorr(Shown):
     """Variance components of a fit.
 
     Attributes
@@ -173,12 +173,6 @@ class VarCorr:
             *["Corr", *[""] * n_correlations][:n_correlations],
         )
         return Summary((Table("Random effects", header, tuple(rows), n_labels=2),))
-
-    def __repr__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
 
 
 def covariances(

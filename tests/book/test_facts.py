@@ -5,7 +5,16 @@ import re
 import pytest
 
 from tools import ROOT
-from tools.book.facts import PAGES, complaints, contents, facts, listed_chapters, read_toc
+from tools.book.facts import (
+    PAGES,
+    complaints,
+    contents,
+    facts,
+    listed_chapters,
+    read_toc,
+    undocumented,
+)
+from tools.homework.chapter import read_book
 
 LINKING = ("README.md", "CONTRIBUTING.md", "tests/oracle/README.md")
 
@@ -21,7 +30,7 @@ def text(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_figures_are_those_of_the_code(page, phrases):
-    assert complaints(page, text(page), phrases[page]) == []
+    assert complaints(page, text(page), phrases.get(page, [])) == []
 
 
 @pytest.mark.parametrize(
@@ -44,9 +53,28 @@ def test_a_figure_that_follows_from_nothing_is_found():
     assert found == "page.md: 37 in “It takes 37 seconds.” follows from nothing"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tools").rglob("*.py")), ids=lambda path: path.stem)
+def test_figures_in_docstrings_are_constants_of_the_module(path):
+    assert undocumented(path.name, path.read_text(encoding="utf-8")) == []
+
+
+def test_a_figure_in_a_docstring_that_is_no_constant_is_found():
+    code = '"""Stops after 200 draws, as in `f(7)`.\n\n>>> f(8)\n9\n"""\nDRAWS = {}\n'
+    assert undocumented("a.py", code.format(200)) == []
+    (complaint,) = undocumented("a.py", code.format(300))
+    assert complaint.startswith("a.py: 200 in “Stops after 200 draws, as in")
+
+
 def test_the_front_page_lists_the_chapters_of_the_contents():
     chapters = contents(read_toc())
     assert listed_chapters(text("book/index.md")) == list(enumerate(chapters, start=1))
+
+
+def test_the_exercises_that_the_page_for_teachers_names_exist():
+    numbers = {exercise.number for chapter in read_book() for exercise in chapter.exercises}
+    named = re.findall(r"\b\d+\.\d+\b", text("book/teaching.md"))
+    assert len(named) > 10
+    assert [number for number in named if number not in numbers] == []
 
 
 @pytest.mark.parametrize("page", LINKING)

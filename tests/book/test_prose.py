@@ -21,9 +21,18 @@ def found(markdown):
         ("R 4.2.2, lme4 1.1-31", [("4.2.2", "prose", "version"), ("1.1-31", "prose", "version")]),
         ("falls by −0.34", [("-0.34", "prose", "figure")]),
         ("from 0.2–0.4", [("0.2", "prose", "figure"), ("0.4", "prose", "figure")]),
-        (r"$\hat\alpha_1 = -0.16$", [("-0.16", "formula", "figure")]),
+        (
+            r"$\hat\alpha_1 = -0.16$",
+            [("-0.16", "formula", "figure"), ("1", "formula", "index")],
+        ),
         (r"$p < 2 \cdot 10^{-16}$", [("2e-16", "formula", "figure")]),
-        (r"$\chi^2_1$, $x_{12}$ and $n_0$", []),
+        (
+            r"$\chi^2_3$, $x_{12}$ and $n^{-1}$",
+            [
+                *(("2", "formula", "exponent"), ("3", "formula", "df")),
+                *(("12", "formula", "index"), ("-1", "formula", "exponent")),
+            ],
+        ),
         (r"$30 / 77 = 39$ %", [("30", "formula", "figure"), ("77", "formula", "figure")]),
         ("{doc}`chapter 3 <03-estimation>`, {cite}`sheldon1960`, {numref}`fig-2`", []),
         ("{term}`five sheets <sheet>`", [("five", "prose", "word")]),

@@ -286,11 +286,6 @@ def test_nullable_numbers(data, convert):
     np.testing.assert_array_equal(design.X[:, 1], data["i"].drop(index=9))
 
 
-def test_a_factor_with_one_level_is_aliased(data):
-    design = mm.build_design("y ~ x + f + (1 | g)", data.assign(f="only"))
-    assert design.p == 2
-
-
 # --- names ---------------------------------------------------------------------------------------
 
 
@@ -641,3 +636,15 @@ def test_two_names_for_one_grouping_are_refused(data):
         mm.build_design("y ~ x + (1 | g) + (1 | twin)", twin)
     design = mm.build_design("y ~ x + (1 | g) + (0 + x | twin)", twin)  # another effect: allowed
     assert len(design.terms) == 2
+
+
+@pytest.mark.parametrize("term", ["site", "0 + site", "I(x > -100)", "x:site"])
+def test_a_factor_with_one_level_is_refused(term):
+    """The coding would leave its column out, and the fit would be that without it."""
+    data = pd.DataFrame({"g": [1, 1, 2, 2, 3, 3], "x": [1.0, 4, 2, 6, 5, 3], "site": "only"})
+    data["y"] = [1.0, 2, 4, 3, 6, 5]
+    with pytest.raises(mm.DataError, match="is a factor with one level"):
+        mm.lmm(f"y ~ {term} + (1 | g)", data)
+    if term != "I(x > -100)":
+        with pytest.raises(mm.DataError, match="is a factor with one level"):
+            mm.lmm(f"y ~ x + ({term} | g)", data)

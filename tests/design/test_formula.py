@@ -230,3 +230,31 @@ def test_a_hat_inside_a_function_is_refused():
     with pytest.raises(mm.FormulaError, match=r"a power is written \*\*"):
         columns_used(expression)
     assert columns_used(parse_with_formulaic("(x + z)^2")) == {"x", "z"}
+
+
+@pytest.mark.parametrize(
+    ("formula", "hint"),
+    [
+        ("y ~ x**2 + (1 | g)", r"which is x itself: for a power write I\(x \*\* 2\)"),
+        ("y ~ x^2 + (1 | g)", r"write I\(x \*\* 2\)"),
+        ("y ~ f * log(x)^2 + (1 | g)", r"write I\(log\(x\) \*\* 2\)"),
+        ("y ~ f + (x**2 | g)", r"write I\(x \*\* 2\)"),
+        ("y ~ x - np.mean(x) + (1 | g)", r"term that is not there; .* center\(x\)"),
+        ("y ~ x - z + (1 | g)", r"'- z' takes away a term that is not there"),
+        ("y ~ x + (x - z | g)", r"'- z' takes away a term that is not there"),
+        ("y ~ (x > 0) + (1 | g)", r"stand in I\(\), as in"),
+        ("y ~ 2 * x + (1 | g)", r"stand in I\(\), as in"),
+        ("y ~ `` + (1 | g)", "a name of no letters"),
+    ],
+)
+def test_arithmetic_that_the_algebra_of_terms_would_leave_out_is_refused(formula, hint):
+    """In R too y ~ x^2 is y ~ x and y ~ x - mean(x) is y ~ x, without a word."""
+    with pytest.raises(mm.FormulaError, match=hint):
+        mm.parse_formula(formula)
+
+
+@pytest.mark.parametrize(
+    "fixed", ["(x + z)**2", "f*x - f:x", "x - 1", "-1 + x", "x + z - z", "I(x**2)", "0 + x"]
+)
+def test_the_algebra_of_terms_is_left(fixed):
+    assert mm.parse_formula(f"y ~ {fixed} + (1 | g)").fixed.replace(" ", "")

@@ -42,6 +42,14 @@ def test_a_natural_spline_has_the_knots_of_r(doses, df, call):
     np.testing.assert_allclose(slopes, slopes[0], err_msg="a natural spline ends in lines")
 
 
+def test_the_knots_of_r_count_rows_that_the_fit_leaves_out():
+    """R 4.2.2 finds knots before it drops rows: quantiles of 12 values of x, also without a y."""
+    data = pd.DataFrame({"x": [*range(1, 10), 50, 60, 70], "g": [1, 2, 3, 4] * 3})
+    data["y"] = [*np.arange(9.0) ** 2, None, None, None]
+    with pytest.raises(mm.FormulaError, match=r"knots=\[4\.66666\d*, 8\.33333\d*\]"):
+        mm.lmm("y ~ ns(x, 3) + (1 | g)", data)
+
+
 @pytest.mark.parametrize("call", ["ns(dose, 12)", "ns(log(dose + 1), 3)", "ns(dose)"])
 def test_where_there_are_no_such_knots_the_way_is_named(doses, call):
     with pytest.raises(mm.FormulaError, match=r"write cr\(.*, knots=\[\.\.\.\], constraints"):

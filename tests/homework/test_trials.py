@@ -14,4 +14,5 @@ NAMES = [path.stem for path in sorted(ROOT.glob(CHAPTERS))]
 @pytest.mark.parametrize("name", NAMES)
 def test_checks_fail_unsolved_and_wrong_and_pass_solved(name, chapters, client, tmp_path):
     chapter = next(chapter for chapter in chapters if chapter.name == name)
-    assert complaints(run_trial(chapter, client, tmp_path)) == []
+    trial = run_trial(chapter, client, tmp_path)
+    assert complaints(trial) == []

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tools.book.held import computes
+from tools.book.assertions import computes
 from tools.homework.chapter import read_book
 
 # Points for code, points for what is read, assertions that students see, and hidden ones.
@@ -24,6 +24,7 @@ WEIGHTS = {
     "14-many-groups": (9, 7, 13, 3),
     "15-subjects-and-items": (10, 6, 11, 3),
     "16-planning": (9, 5, 11, 3),
+    "17-clinic": (24, 24, 33, 0),
 }
 
 

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import scipy
 from scipy.stats import dunnett, multivariate_t, studentized_range
 from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
@@ -63,7 +64,8 @@ def test_rows_that_cannot_be_estimated_are_counted():
 def test_dunnett_is_scipys():
     rng = np.random.default_rng(4)
     groups = [rng.normal(size=n) for n in (12, 6, 9, 7)]
-    scipys = dunnett(*groups[1:], control=groups[0], rng=np.random.default_rng(0))
+    word = "random_state" if scipy.__version__.startswith("1.14.") else "rng"
+    scipys = dunnett(*groups[1:], control=groups[0], **{word: np.random.default_rng(0)})
     n = np.array([len(group) for group in groups])
     share = 1 / n[0]
     R = share / np.sqrt(np.outer(share + 1 / n[1:], share + 1 / n[1:]))

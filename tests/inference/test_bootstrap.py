@@ -7,10 +7,10 @@ from scipy import stats
 
 import mmlib as mm
 from mmlib.engine import batch
-from mmlib.inference.bootstrap import bootstrap, parametric_bootstrap
+from mmlib.inference.bootstrap import bootstrap, draw_responses, parametric_bootstrap
 from mmlib.inference.exact import exact_rlrt
 from mmlib.inference.refits import Refitter
-from mmlib.inference.replicate import BootstrapError, normals
+from mmlib.inference.replicate import BootstrapError
 from tests.helpers.oracle import load_bootstrap_lrt, load_data, load_lecture, translate
 from tests.helpers.structures import simulated
 
@@ -130,7 +130,7 @@ def test_weights_and_offset_are_used():
     null = mm.lmm("y ~ 1 + (1 | influent)", data, reml=False, weights="w", offset="o")
     fit = mm.lmm("y ~ Type + (1 | influent)", data, reml=False, weights="w", offset="o")
     test = parametric_bootstrap(null, fit, nsim=30, rng=7)
-    responses = null.response_to(normals(test.draws.seed, range(30), null.n_spherical))
+    responses = draw_responses(null.design, null.truth, test.draws.seed, range(30))
     expected = [null.refit(y).objective - fit.refit(y).objective for y in responses[:6]]
     np.testing.assert_allclose(test.sample[:6], expected, atol=1e-8)
 
@@ -318,7 +318,8 @@ def test_models_that_cannot_be_compared_are_refused(pulp_pair, penicillin_pair):
 def test_one_replicate_has_no_standard_error(pulp_pair):
     result = bootstrap(pulp_pair[1], sigma, nsim=1, rng=1)
     assert np.isnan(result.se["statistic"])
-    assert "nan" in str(result)
+    shown = str(result).splitlines()[2].split()  # neither has the table
+    assert len(shown) == 1 + 4
 
 
 def test_at_the_boundary_the_summary_leaves_out_what_does_not_hold(pulp_pair):

@@ -604,3 +604,27 @@ def test_errors_of_slopes(cultivation):
         mm.emmeans("fit", "Sex")
     with pytest.raises(DataError, match="real numbers"):
         mm.emmeans(fit, "Sex", at={"age": "old"})
+
+
+@pytest.mark.parametrize("name", ["a`b", "a:b", "a*b", "a+b", "a|b", "~", "1"])
+def test_a_factor_of_any_name_is_asked_for_in_backticks(name):
+    data = mm.load_dataset("penicillin")
+    plain = mm.emmeans(mm.lmm("yield ~ treat + (1 | blend)", data), "treat").to_frame()
+    quoted = "`" + name.replace("`", "``") + "`"
+    fit = mm.lmm(f"yield ~ {quoted} + (1 | blend)", data.rename(columns={"treat": name}))
+    for specs in (quoted, [name]):
+        means = mm.emmeans(fit, specs).to_frame()
+        np.testing.assert_allclose(means["mean"], plain["mean"])
+
+
+@pytest.mark.parametrize(
+    ("specs", "hint"),
+    [
+        ("pairwise ~ treat", r"write names only: emmeans\(fit, 'a'\)\.contrasts"),
+        ("treat | blend", "write what stands after the bar as by="),
+    ],
+)
+def test_specs_of_r_are_translated(specs, hint):
+    fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+    with pytest.raises(mm.DataError, match=hint):
+        mm.emmeans(fit, specs)

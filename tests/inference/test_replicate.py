@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 import mmlib as mm
+import mmlib.inference.bootstrap as module
 from mmlib.inference import refits
 from mmlib.inference.bootstrap import bootstrap, parametric_bootstrap
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning, normals
@@ -218,7 +219,7 @@ def test_an_interrupt_before_the_first_replicate_is_an_interrupt(pulp_pair, monk
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mm.LMMResult, "response_to", interrupted)
+    monkeypatch.setattr(module, "responses_to", interrupted)
     with pytest.raises(KeyboardInterrupt):
         parametric_bootstrap(*pulp_pair, nsim=10)
 
@@ -241,20 +242,20 @@ def test_an_executor_that_dies_leaves_what_was_drawn(pulp_pair, monkeypatch):
 def test_an_executor_that_is_shut_down_midway_leaves_what_was_drawn(pulp_pair, monkeypatch):
     monkeypatch.setattr(refits, "NUMBERS_AT_ONCE", 200)
     pool, closed, calls = ThreadPoolExecutor(1), threading.Event(), []
-    plain = mm.LMMResult.response_to
+    plain = module.responses_to
 
-    def response_to(self, *args, **kwargs):
+    def responses_to(*args):
         calls.append(1)
         if len(calls) > 2:  # the third chunk waits for the end
             closed.wait(30)
-        return plain(self, *args, **kwargs)
+        return plain(*args)
 
     def close(done: int, _: int) -> None:
         if done == 20:
             pool.shutdown(wait=False, cancel_futures=True)
             closed.set()
 
-    monkeypatch.setattr(mm.LMMResult, "response_to", response_to)
+    monkeypatch.setattr(module, "responses_to", responses_to)
     with pytest.raises(BootstrapError, match="CancelledError") as info:
         parametric_bootstrap(*pulp_pair, nsim=5000, rng=7, executor=pool, progress=close)
     part = info.value.result
@@ -282,15 +283,15 @@ def test_processes_that_die_or_cannot_be_reached_are_errors(pulp_pair):
 
 def test_an_error_in_the_engine_keeps_what_was_drawn(pulp_pair, monkeypatch):
     monkeypatch.setattr(refits, "NUMBERS_AT_ONCE", 2000)
-    plain, calls = mm.LMMResult.response_to, []
+    plain, calls = module.responses_to, []
 
-    def fails_later(self, *args, **kwargs):
+    def fails_later(*args):
         calls.append(1)
         if len(calls) > 2:
             raise MemoryError("too large")
-        return plain(self, *args, **kwargs)
+        return plain(*args)
 
-    monkeypatch.setattr(mm.LMMResult, "response_to", fails_later)
+    monkeypatch.setattr(module, "responses_to", fails_later)
     with pytest.raises(BootstrapError, match=r"after 200 of 1000 .*MemoryError") as info:
         parametric_bootstrap(*pulp_pair, nsim=1000)
     assert len(info.value.result.sample) == 200

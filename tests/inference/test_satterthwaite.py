@@ -141,7 +141,7 @@ def test_boundary(no_batches):
 def test_boundary_of_a_slope():
     """With the slopes' variance at zero, the degrees of freedom are those of random intercepts."""
     sleep = mm.load_dataset("sleepstudy")
-    slopes = sleep.groupby("Subject")[["Reaction", "Days"]].apply(
+    slopes = sleep.groupby("Subject", observed=True)[["Reaction", "Days"]].apply(
         lambda rows: np.polyfit(rows["Days"], rows["Reaction"], 1)[0]
     )
     flat = sleep.assign(

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
+from tools.book.assertions import idle
 from tools.book.citations import unknown_citations
-from tools.book.held import allowed_phrases, unheld
+from tools.book.held import allowed_on, unheld
+from tools.book.python_tabs import not_run
 from tools.book.tabs import typed_blocks
 
 _MACHINE_PATH = re.compile(
@@ -103,6 +105,15 @@ def unportable_maths(notebook: NotebookNode) -> list[str]:
     ]
 
 
+def idle_assertions(notebook: NotebookNode) -> list[str]:
+    """Find assertions that hold whatever the data are, such as a literal beside a literal."""
+    return [
+        f"code cell {number}: `{assertion}` holds whatever the data are: compare something computed"
+        for number, cell in enumerate(_code_cells(notebook), start=1)
+        for assertion in idle(cell.source)
+    ]
+
+
 def names_of_hidden_cells(notebook: NotebookNode) -> list[str]:
     """Find names that a shown cell takes from hidden ones only: a reader cannot run that cell."""
     complaints, hidden, shown = [], set[str](), set[str]()
@@ -156,8 +167,10 @@ def all_complaints(source: NotebookNode, executed: NotebookNode, page: str = "")
         *unportable_maths(executed),
         *names_of_hidden_cells(executed),
         *unknown_citations(executed),
+        *idle_assertions(executed),
         *typed_blocks(page, executed),
-        *unheld(executed, allowed_phrases(page)),
+        *not_run(executed),
+        *unheld(executed, allowed_on(page)),
     ]
 
 

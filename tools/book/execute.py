@@ -28,12 +28,14 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
 from tools import ROOT
 from tools.book.checks import all_complaints
+from tools.book.python_tabs import STORED, blocks, telling, without_comments
 
 CHAPTERS = "book/[0-9][0-9]-*.md"
-_FALSE = "no longer true: "
+FALSE = "no longer true: "
 TIMEOUT = 300  # seconds for one cell; a whole chapter should take less than 30
 
 
@@ -74,6 +76,7 @@ def with_stored_outputs(path: Path) -> NotebookNode:
     stored = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
     outputs = [cell for cell in stored.cells if cell.cell_type == "code"]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    notebook.metadata[STORED] = stored.metadata.get(STORED, [])
     for cell, executed in zip(code, outputs, strict=False):
         if cell.source == executed.source:
             cell.outputs = executed.outputs
@@ -161,17 +164,17 @@ def _report(node: ast.AST) -> str:
     """Return what is reported when an assertion fails; empty for other statements."""
     if not isinstance(node, ast.Assert):
         return ""
-    return _FALSE + ast.unparse(ast.Assert(test=node.test))
+    return FALSE + ast.unparse(ast.Assert(test=node.test))
 
 
 def _take_reports(cell: NotebookNode) -> list[str]:
     """Take the reports of false assertions out of a cell's outputs, and return them."""
     found = []
     for output in list(cell.get("outputs", [])):
-        if output.output_type == "stream" and _FALSE in output.text:
+        if output.output_type == "stream" and FALSE in output.text:
             lines = output.text.splitlines(keepends=True)
-            found += [line.strip() for line in lines if line.startswith(_FALSE)]
-            output.text = "".join(line for line in lines if not line.startswith(_FALSE))
+            found += [line.strip() for line in lines if line.startswith(FALSE)]
+            output.text = "".join(line for line in lines if not line.startswith(FALSE))
             if not output.text:
                 cell.outputs.remove(output)
     return found
@@ -193,11 +196,29 @@ def _run(path: Path, notebook: NotebookNode) -> None:
     with client.setup_kernel():
         for position, cell in enumerate(notebook.cells):
             code_cells += cell.cell_type == "code"
-            try:
-                client.execute_cell(cell, position, execution_count=code_cells)
-            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-                place = f"{_shown(path)}: code cell {code_cells}"
-                raise ChapterError(f"{place} ({_first_line(cell)!r}): {_reason(error)}") from error
+            place = f"{_shown(path)}: code cell {code_cells} ({{!r}})"
+            _run_cell(client, cell, position, code_cells, place)
+        tabs = [_answer(client, code, _shown(path)) for code in blocks(notebook)]
+    if tabs:
+        notebook.metadata[STORED] = tabs
+
+
+def _answer(client: NotebookClient, code: str, page: str) -> NotebookNode:
+    """Run a block of Python from a tab after the cells of its chapter."""
+    cells = client.nb.cells
+    cells.append(new_code_cell(telling(code)))
+    _run_cell(client, cells[-1], len(cells) - 1, 0, f"{page}: a tab of Python ({code[:40]!r}…)")
+    printed = "".join(output.get("text", "") for output in cells.pop().outputs)
+    return NotebookNode(code=without_comments(code), answers=printed)
+
+
+def _run_cell(
+    client: NotebookClient, cell: NotebookNode, position: int, number: int, place: str
+) -> None:
+    try:
+        client.execute_cell(cell, position, execution_count=number)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        raise ChapterError(f"{place.format(_first_line(cell))}: {_reason(error)}") from error
 
 
 def save(notebook: NotebookNode, path: Path) -> None:

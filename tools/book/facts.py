@@ -1,8 +1,9 @@
 """What the pages without cells say in figures, made from the code and the data that decide it.
 
 The README, the front page and the pages on how the book is made state tolerances, counts and
-versions. Each phrase of `facts` must stand on its page, word for word, and a number on these pages
-that stands in no such phrase, and not in `book/data/unheld.toml` either, is a complaint.
+versions. Each phrase of `facts` must stand on its page, word for word. A number on any page without
+cells that stands in no such phrase, nor in `book/data/unheld.toml` or `spoken.toml`, is a
+complaint; so is a figure in a docstring of `tools` that is no constant of its module.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,30 @@ import yaml
 import mmlib as mm
 from tools import ROOT
 from tools.book import tolerance
-from tools.book.held import R_VERSIONS, allowed_phrases
+from tools.book.held import (
+    Allowed,
+    allowed_on,
+    covers,
+    is_free,
+    is_small,
+    listed,
+    phrase_of,
+    unneeded,
+)
 from tools.book.prose import WORDS, Number, numbers
+from tools.book.sources import R_VERSIONS
 from tools.site.vendor import ASSETS
 
-PAGES = ("README.md", "CONTRIBUTING.md", "book/index.md", "book/how-checked.md", "book/colophon.md")
+PAGES = (
+    *("README.md", "CONTRIBUTING.md"),
+    *(
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "book").rglob("*.md"))
+        if not path.with_suffix(".ipynb").exists() and path.stem not in ("verification", "teaching")
+    ),
+)
+"""The pages without cells; tools/book/verify.py writes one, and another is a list of exercises."""
+_EXAMPLES = re.compile(r"(?m)^>>>(?:.+\n?)*|^    .*$|``?[^`]*``?")
 
 
 def facts() -> dict[str, list[str]]:
@@ -58,9 +79,9 @@ def facts() -> dict[str, list[str]]:
             f"{_word(processes).capitalize()} processes, {_word(blends)} blends",
             f"in {_word(mm.load_dataset('test_sizes')['design'].nunique())} designs",
             f"{_word(_designs_of_the_last_chapter())} classic experiments",
-            f"Python {oldest} or newer",
             *(f"Chapter {number}:" for number, _ in enumerate(contents(read_toc()), start=1)),
         ],
+        "book/install.md": [f"{oldest} or newer"],
         "book/how-checked.md": [in_a_million],
         "book/colophon.md": [
             release,
@@ -75,11 +96,59 @@ def complaints(page: str, text: str, phrases: list[str]) -> list[str]:
     """Tell which phrases a page lacks, and which of its numbers stand in none of them."""
     plain = " ".join(text.split())
     missing = [f"{page}: it should say “{phrase}”" for phrase in phrases if phrase not in plain]
-    return missing + [
-        f"{page}: {number.text} in “{_around(number)}” follows from nothing"
-        for number in numbers(_without(text, phrases, page))
-        if _is_stated(number)
+    wrong, idle = unfounded(numbers(text), phrases, allowed_on(page_name(page)))
+    return missing + [f"{page}: {_founded_on_nothing(number)}" for number in wrong] + idle
+
+
+def page_name(page: str) -> str:
+    """Return what a page is called in the lists of exceptions."""
+    return page.removeprefix("book/").removesuffix(".md")
+
+
+def undocumented(module: str, code: str) -> list[str]:
+    """Tell which figures in the docstrings of a module are no constants of its code.
+
+    Figures in examples, and between backticks, illustrate and state nothing.
+    """
+    tree = ast.parse(code)
+    docstrings = [
+        ast.get_docstring(node) or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
     ]
+    constants = {
+        str(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+    }
+    stated = [
+        number
+        for docstring in docstrings
+        for number in numbers(_EXAMPLES.sub("…", docstring))
+        if number.form != "word" and number.text not in constants
+    ]
+    wrong, _ = unfounded(stated, [], allowed_on("tools"))
+    return [f"{module}: {_founded_on_nothing(number)}" for number in wrong]
+
+
+def unfounded(
+    stated: list[Number], phrases: list[str], allowed: Allowed
+) -> tuple[list[Number], list[str]]:
+    """Return the numbers that follow from nothing, and which exceptions no number needs."""
+    needed = Counter[str]()
+    wrong = [
+        number
+        for number in stated
+        if number.kind not in ("tab", "R", "code") and not is_free(number)
+        if not any(covers(phrase, number) for phrase in phrases)
+        if not listed(number, allowed, needed, spoken=True)
+    ]
+    return wrong, unneeded(allowed, needed)
+
+
+def _founded_on_nothing(number: Number) -> str:
+    advice = f": list “{phrase_of(number)}” in book/data/spoken.toml" if is_small(number) else ""
+    return f"{number.text} in “{_around(number)}” follows from nothing{advice}"
 
 
 def contents(toc: dict[str, Any]) -> list[str]:
@@ -98,18 +167,6 @@ def read_toc() -> dict[str, Any]:
     """Read the table of contents."""
     toc: dict[str, Any] = yaml.safe_load(_read("_toc.yml"))
     return toc
-
-
-def _without(text: str, phrases: list[str], page: str) -> str:
-    """Take the phrases out of a text, however its lines are broken."""
-    for phrase in (*phrases, *allowed_phrases(Path(page).stem)):
-        words = r"\s+".join(map(re.escape, phrase.split()))
-        text = re.sub(words, "…", text)
-    return text
-
-
-def _is_stated(number: Number) -> bool:
-    return number.form != "word" and number.kind in ("prose", "caption", "alt text")
 
 
 def _around(number: Number) -> str:

@@ -3,12 +3,14 @@
 MyST's own parser decides what is a sentence, a formula, code or a role; directives are read into,
 so that a tab, an admonition or the caption of a figure is prose like any other. A number is a run
 of digits or, below a thousand, a word: `0.1494`, `10,000`, `2e-16`, `twenty`. Not numbers, since
-they name things: indices and exponents in formulas, labels, targets and citations.
+they name things: labels, targets and citations. Indices and exponents are told apart from what
+stands on the line.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -34,6 +36,7 @@ WORDS = {
     "hundred": 100,
     "thousand": 1000,
 }
+WORDS |= {f"hundred and {word}": 100 + number for word, number in WORDS.items() if 0 < number < 100}
 _WORD = "|".join(sorted(WORDS, key=len, reverse=True))
 _VERSION = r"\d+\.\d+(?:\.\d+|-\d+)(?:\.\d+)*"
 _FIGURE = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
@@ -56,9 +59,14 @@ _TEX = (
     (re.compile(r"(\d)\s*\\(?:cdot|times)\s*10\^\{?(-?\d+)\}?"), r"\1e\2"),
     (re.compile(r"(?<![\d.])10\^\{?(-?\d+)\}?"), r"1e\1"),
     (re.compile(r"\\sqrt\[\d\]"), r"\\sqrt"),
-    # Indices and exponents, unless they hold a decimal.
-    (re.compile(r"[_^](?:\d|\{[^{}.]*\})"), " "),
     (re.compile(r"\\(?:label|tag|begin|end|hspace|vspace)\{[^{}]*\}"), " "),
+)
+# Indices and exponents, unless they hold a decimal.
+_SET_OFF = re.compile(r"[_^](?:\d|\{[^{}.]*\})")
+# Those that are a number alone; what stands below χ², t and F are degrees of freedom.
+_EXPONENT = re.compile(r"\^\{?(?P<exponent>-?\d+)(?![\d,.])\}?")
+_INDEX = re.compile(
+    r"(?P<of>\\chi\^2|(?<![A-Za-z\\])[tF]|)_\{?(?P<index>\d+)(?:,(?:\\,)?\s*(?P<second>\d+))?(?![\d.\w])"
 )
 
 
@@ -77,7 +85,8 @@ class Number:
     kind : str
         Where: `prose`, `formula`, `code`, `caption`, `alt text`, `R`, `tab`.
     form : str
-        `figure`, `word`, `percent` or `version`.
+        `figure`, `word`, `percent` or `version`; in formulas also `exponent`, `index` or `df`,
+        degrees of freedom below χ², t or F.
     after : str
         What follows it in the sentence.
     """
@@ -102,7 +111,7 @@ class Piece:
 def pieces(markdown: str, kind: str = "prose") -> Iterator[list[Piece]]:
     """Yield the paragraphs, headings, cells of tables and blocks of code of a text."""
     for token in parser().parse(markdown):
-        if is_directive(token):
+        if is_directive(token) or (token.type == "colon_fence" and token.info.startswith("{")):
             yield from _of_directive(token, kind)
         elif token.type == "fence":
             answered = token.info.strip() == "r" and "#>" in token.content
@@ -135,6 +144,11 @@ def _of_directive(token: Token, kind: str) -> Iterator[list[Piece]]:
     elif block.name in ("figure", "image"):
         yield [Piece(block.options.get("alt", ""), "alt text")]
         yield from pieces(block.body, "caption")
+    elif block.name == "glossary":
+        for entry in re.split(r"\n\s*\n", block.body):
+            term, _, meaning = entry.partition("\n ")
+            yield from pieces(term, kind)
+            yield from pieces(textwrap.dedent(" " + meaning), kind)
     elif block.name in ("literalinclude", "code-block", "code"):
         yield [Piece(block.body, "tab")]
     elif not block.name.startswith(("solution-", "toctree", "bibliography", "tableofcontents")):
@@ -181,10 +195,27 @@ def _numbers(block: list[Piece]) -> Iterator[Number]:
             yield replace(
                 number,
                 sentence=sentence or _sentence(whole, max(at, start)),
-                after=follows[:80],
-                before=(whole[:start] + number.before)[-40:],
+                after=follows[:120],
+                before=(whole[:start] + number.before)[-120:],
             )
+        if piece.kind == "formula":
+            yield from _set_off(piece.text, sentence, whole[end:])
         start = end
+
+
+def _set_off(formula: str, sentence: str, rest: str) -> Iterator[Number]:
+    """Yield the exponents and indices of a formula that are numbers."""
+    text = _without_layout(formula)
+    for pattern in (_EXPONENT, _INDEX):
+        for found in pattern.finditer(text):
+            form = "exponent" if pattern is _EXPONENT else "df" if found["of"] else "index"
+            for name in ("exponent",) if pattern is _EXPONENT else ("index", "second"):
+                if found[name]:
+                    before, after = text[: found.start(name)], text[found.end(name) :] + rest
+                    value = Decimal(found[name])
+                    yield Number(
+                        found[name], value, sentence, "formula", form, after[:120], before[-120:]
+                    )
 
 
 def _in_piece(text: str, kind: str, original: str) -> Iterator[Number]:
@@ -211,13 +242,16 @@ def _in_piece(text: str, kind: str, original: str) -> Iterator[Number]:
 def _readable(piece: Piece) -> str:
     """Return a formula without what is no number in it; of a block of Python, the comments."""
     if piece.kind == "formula":
-        text = piece.text
-        for pattern, replacement in _TEX:
-            text = pattern.sub(replacement, text)
-        return text
+        return _SET_OFF.sub(" ", _without_layout(piece.text))
     if piece.kind == "tab":
         return "\n".join(line.partition("#")[2] for line in piece.text.splitlines())
     return piece.text
+
+
+def _without_layout(formula: str) -> str:
+    for pattern, replacement in _TEX:
+        formula = pattern.sub(replacement, formula)
+    return formula
 
 
 def _sentence(text: str, position: int) -> str:

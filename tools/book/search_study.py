@@ -1,6 +1,6 @@
 """How often a search ends in a valley that is not the lowest: random designs, counted by kind.
 
-    python -m tools.book.search_study                  # 3000 designs, about ten minutes
+    python -m tools.book.search_study                  # 6000 designs, about twenty minutes
     python -m tools.book.search_study 300 --first 5000 # another 300
 
 Designs are small, their level sizes and weights far apart, their variances anything from none to
@@ -62,9 +62,9 @@ def random_data(rng: np.random.Generator, log_sd: float) -> pd.DataFrame:
     return data
 
 
-def lowest_known(objective: Objective, design: mm.Design, rng: np.random.Generator) -> float:
+def lowest_known(objective: Objective, rng: np.random.Generator) -> float:
     """The lowest value of the objective that a thorough search finds."""
-    blocks = objective.blocks
+    blocks, design = objective.blocks, objective.blocks.design
     if blocks.theta_size == 1:
         by_eigenvalues = SpectralModel(design).fit(design.y[None], reml=objective.reml).objective
         return float(min(by_eigenvalues[0], scan(objective, ratio=1.02)[1].min()))
@@ -73,21 +73,32 @@ def lowest_known(objective: Objective, design: mm.Design, rng: np.random.Generat
     return min(search_from(objective, start) for start in identity * sizes)
 
 
+def kind_of(number: int) -> tuple[str, float]:
+    """The kind of model of a design, and the spread of its weights."""
+    place, kind = divmod(number, len(FORMULAS))
+    return list(FORMULAS)[kind], LOG_SD_OF_WEIGHTS[place % len(LOG_SD_OF_WEIGHTS)]
+
+
+def problem(number: int) -> tuple[Objective, np.random.Generator]:
+    """One design, and the generator that made it, for the random starts."""
+    rng = np.random.default_rng([2026, number])
+    kind, log_sd = kind_of(number)
+    data = random_data(rng, log_sd)
+    design = mm.build_design(str(rng.choice(FORMULAS[kind])), data, weights="w")
+    return mm.Objective(design, reml=bool(rng.integers(2))), rng
+
+
 def study(number: int) -> dict[str, object] | None:
     """One design: whether the fit was the lowest; None if the model does not suit the data."""
-    rng = np.random.default_rng([2026, number])
-    kind = list(FORMULAS)[number % len(FORMULAS)]
-    log_sd = LOG_SD_OF_WEIGHTS[number // len(FORMULAS) % len(LOG_SD_OF_WEIGHTS)]
-    data = random_data(rng, log_sd)
+    kind, log_sd = kind_of(number)
     try:
-        design = mm.build_design(str(rng.choice(FORMULAS[kind])), data, weights="w")
-        objective = mm.Objective(design, reml=bool(rng.integers(2)))
+        objective, rng = problem(number)
         started = time.process_time()
         found = minimize_objective(objective)
         seconds = time.process_time() - started
     except mm.MMError:
         return None
-    lowest = lowest_known(objective, design, rng)
+    lowest = lowest_known(objective, rng)
     tolerance = MISSED * (1 + abs(lowest))
     return {
         "variances": kind,
@@ -130,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("designs", type=int, nargs="?", default=3000)
+    parser.add_argument("designs", type=int, nargs="?", default=6000)
     parser.add_argument("--first", type=int, default=0, help="number of the first design")
     options = parser.parse_args(arguments)
     rows = list(studies(options.first, options.designs))

@@ -1,0 +1,145 @@
+"""What the cells of a page give: the numbers in their outputs, assertions and inputs, and counts.
+
+R's answers that a page shows in a tab, and those that it mentions without showing them
+(`tests/oracle/tabs/NN-name-said.txt`), are sources too.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from nbformat import NotebookNode
+
+from mmlib.datasets import dataset_info
+from tools import ROOT
+from tools.book.assertions import literals
+from tools.book.prose import Number, numbers, pieces, plain_numbers
+from tools.book.python_tabs import answered
+
+TABS = ROOT / "tests" / "oracle" / "tabs"
+R_VERSIONS = TABS / "versions.txt"
+COUNTS = "counts"
+HEADING = re.compile(r"(?m)^(?=## )")
+_SVG_WORDS = re.compile(r"<!--(.*?)-->", re.DOTALL)
+_TICKS = re.compile(r'(?s)<g id="[xy]tick_\d+">.*?<!--.*?-->')
+_TAG = re.compile(r"<(?:style|script).*?</(?:style|script)>|<[^>]*>", re.DOTALL)
+_IRREGULAR = {"children": "child", "people": "person", "mice": "mouse"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A number that a cell gives: what, where, in which section, and whether it is asserted."""
+
+    value: Decimal
+    text: str
+    where: str
+    section: int
+    asserted: bool = False
+
+
+@dataclass
+class Held:
+    """What the cells of a page give."""
+
+    sources: list[Source] = field(default_factory=list)
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    tabs: dict[str, list[Number]] = field(default_factory=dict)
+    code: str = ""
+    sections: list[int] = field(default_factory=list)
+
+    def add(self, number: Number, where: str, section: int, *, asserted: bool = False) -> None:
+        """Take in a number; a version is no quantity."""
+        if number.form != "version":
+            self.sources.append(Source(number.value, number.text, where, section, asserted))
+
+
+def read_held(notebook: NotebookNode, page: str = "") -> Held:
+    """Collect what the cells of an executed notebook give, and what R answered for its page."""
+    held = Held(texts=[R_VERSIONS.read_text(encoding="utf-8")], tabs=answered(notebook))
+    section = 0
+    for position, cell in enumerate(notebook.cells, start=1):
+        held.sections.append(section)
+        if cell.cell_type == "markdown":
+            section = position if HEADING.search(cell.source) else section
+            _read_answers(held, cell, position, section)
+        elif COUNTS in cell.metadata.get("tags", []):
+            held.counts |= _counts(cell)
+        else:
+            _read_code(held, cell, position, section)
+    said = TABS / f"{page}-said.txt"
+    if page and said.is_file():
+        for line in said.read_text(encoding="utf-8").splitlines():
+            for number in plain_numbers(line.removeprefix("#>")) if line.startswith("#>") else ():
+                held.add(number, f"R's answer in {said.name}", -1, asserted=True)
+    return held
+
+
+def _read_answers(held: Held, cell: NotebookNode, position: int, section: int) -> None:
+    """Take in R's answers in the tabs of a text."""
+    for number in numbers(cell.source):
+        if number.kind == "R":
+            held.add(number, f"R's answer in cell {position}", section)
+    held.texts += [p.text for block in pieces(cell.source) for p in block if p.kind == "R"]
+
+
+def _read_code(held: Held, cell: NotebookNode, position: int, section: int) -> None:
+    """Take in the outputs of a cell, and the literals of its code that hold a number."""
+    for text in map(readable, cell.outputs):
+        held.texts.append(text)
+        for number in plain_numbers(text):
+            held.add(number, f"the output of cell {position}", section)
+    visible = "remove-cell" not in cell.metadata.get("tags", [])
+    held.code += cell.source + "\n" if visible else ""
+    for factor in loaded_factors(cell.source):
+        if not any(singular(noun) == singular(factor.lower()) for noun in held.counts):
+            held.counts[f"{factor.lower()}s".replace("ys", "ies")] = []
+    for text in literals(cell.source, inputs=visible, drawing=_draws(cell)):
+        for number in plain_numbers(text):
+            held.add(number, f"cell {position}", section, asserted=not visible)
+
+
+def _counts(cell: NotebookNode) -> dict[str, list[int]]:
+    shown = ast.literal_eval("".join(map(readable, cell.outputs)) or "{}")
+    return {
+        noun: [values] if isinstance(values, int) else list(values)
+        for noun, values in shown.items()
+    }
+
+
+def _draws(cell: NotebookNode) -> bool:
+    return any("image/svg+xml" in output.get("data", {}) for output in cell.outputs)
+
+
+def readable(output: NotebookNode) -> str:
+    """Return what a reader sees of an output: text, a table, the words in a figure."""
+    data = output.get("data", {})
+    if figure := data.get("image/svg+xml"):
+        return "\n".join(html.unescape(w) for w in _SVG_WORDS.findall(_TICKS.sub("", figure)))
+    if "text/markdown" in data:
+        return str(data["text/markdown"])
+    if "text/html" in data:
+        return html.unescape(_TAG.sub(" ", data["text/html"]))
+    return str(output.get("text", "") or data.get("text/plain", ""))
+
+
+def loaded_factors(code: str) -> set[str]:
+    """Return the names of the factors of the data sets that code loads."""
+    names = re.findall(r'load_dataset\("(\w+)"\)', code)
+    return {
+        column
+        for name in names
+        for column, described in dataset_info(name).columns.items()
+        if described.levels
+    }
+
+
+def singular(words: str) -> str:
+    """Return a noun, or the last of several words, in the singular."""
+    if words in _IRREGULAR:
+        return _IRREGULAR[words]
+    return words[:-3] + "y" if words.endswith("ies") else words.removesuffix("s")
