@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mmlib.design.build import build_design
 from mmlib.design.formula import MixedFormula
-from mmlib.design.parts import Parts, design_of_parts
+from mmlib.design.parts import Parts, design_of_parts, refuse_structure
 from mmlib.design.words import by_our_words, no_attribute
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.parts import BlocksOfParts
@@ -43,6 +43,8 @@ def lmm(
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     sigma: float | None = None,
+    dispersion: str | None = None,
+    residual: str | None = None,
     progress: Progress = None,
 ) -> LMMResult:
     """Fit a linear mixed model by REML or maximum likelihood.
@@ -113,11 +115,13 @@ def lmm(
     0.10625
     """
     options: dict[str, Any] = {"weights": weights, "offset": offset, "sigma": sigma}
+    structure: dict[str, Any] = {"dispersion": dispersion, "residual": residual}
     blocks: Blocks | None = None
     if Parts.can_be(data):
+        refuse_structure(formula, **structure)
         with Parts(data) as parts, single_threaded():
             blocks = BlocksOfParts(design_of_parts(formula, parts, **options), parts)
-    design = build_design(formula, data, **options) if blocks is None else blocks.design
+    design = blocks.design if blocks else build_design(formula, data, **options, **structure)
     for loss in design.losses:
         warn(loss, DataWarning)
     with single_threaded():

@@ -29,7 +29,7 @@ from mmlib.errors import DataError
 from mmlib.model import LMMResult
 
 FORMAT = "mmlib fit"
-VERSION = 1
+VERSION = 2
 
 Path = str | PathLike[str] | IO[bytes]
 
@@ -84,6 +84,8 @@ def save(fit: LMMResult, path: Path) -> None:
         "formula": str(design.formula),
         "reml": bool(fit.reml),
         "sigma": design.sigma,
+        "dispersion": design.residual and design.residual.dispersion,
+        "residual": (design.residual and design.residual.word) or None,
         "offset_column": design.offset_column,
         "n_missing": design.n_missing,
         "columns": columns,
@@ -163,6 +165,8 @@ def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> LMMResul
             weights=arrays.get("weights"),
             offset=arrays.get("offset"),
             sigma=header["sigma"],
+            dispersion=header.get("dispersion"),
+            residual=header.get("residual"),
         )
         design = dataclasses.replace(
             design,
@@ -170,8 +174,8 @@ def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> LMMResul
             offset_column=header["offset_column"],
             n_missing=header["n_missing"],
         )
-        blocks = Blocks(design)
         theta: FloatArray = arrays["theta"]
+        blocks = Blocks(design, theta if design.residual is not None else None)
         optimum = Optimum(
             start=arrays["start"],
             theta=theta,

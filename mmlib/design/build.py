@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ from mmlib.design.checks import (
     require_positive,
 )
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
+from mmlib.design.directions import refuse_unidentified_structure
 from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import (
     MixedFormula,
@@ -33,7 +34,9 @@ from mmlib.design.formula import (
 )
 from mmlib.design.identify import refuse_unidentified
 from mmlib.design.names import as_written, shown, unquoted
-from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
+from mmlib.design.residual import Residual, Whitener, build_residual, residual_columns
+from mmlib.design.structures import US
+from mmlib.design.terms import RandomTerm, check_identifiable, check_structure, group_codes, n_theta
 from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies, read_only
@@ -102,6 +105,8 @@ class Design(Frozen):
         What each column of an expression holds: numbers, true or false, or a factor.
     sigma : float or None
         The residual standard deviation, where it is known.
+    residual : Residual or None
+        The structure of the residuals, where they have one.
     """
 
     formula: MixedFormula
@@ -119,11 +124,22 @@ class Design(Frozen):
     kept: np.ndarray = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
     sigma: float | None = None
+    residual: Residual | None = None
 
     @property
     def all_names(self) -> tuple[str, ...]:
         """Names of the columns of the model matrix, those left out included."""
         return shown(self._spec.column_names)
+
+    @property
+    def description(self) -> str:
+        """The formula, and the structure of the residuals where they have one."""
+        residual = self.residual
+        parts = [str(self.formula)]
+        if residual is not None:
+            parts += [f"dispersion={residual.dispersion!r}"] * (residual.dispersion is not None)
+            parts += [f"residual={residual.word!r}"] * bool(residual.kind)
+        return ", ".join(parts)
 
     @property
     def n(self) -> int:
@@ -154,6 +170,38 @@ class Design(Frozen):
     def sum_log_weights(self) -> float:
         """Sum of the logarithms of the prior weights, 0 where none were given."""
         return 0.0 if self.weights is None else float(np.log(self.weights).sum())
+
+    @property
+    def n_theta(self) -> int:
+        """Number of covariance parameters θ: those of the terms, then those of the residuals."""
+        return sum(map(n_theta, self.terms)) + (self.residual.size if self.residual else 0)
+
+    @property
+    def structured(self) -> bool:
+        """Whether a term or the residuals have a structure."""
+        return self.residual is not None or any(t.part.structure != US for t in self.terms)
+
+    def phi(self, theta: FloatArray) -> FloatArray:
+        """The part of θ that belongs to the residuals."""
+        return theta[sum(map(n_theta, self.terms)) :]
+
+    def whitener(self, theta: FloatArray | None = None) -> Whitener:
+        """What turns rows into those of a model with independent errors of one variance."""
+        phi = None if theta is None else self.phi(theta)
+        return Whitener(self.root_weights, self.sum_log_weights, self.residual, phi)
+
+    def residual_covariance(self, theta: FloatArray, rows: np.ndarray) -> FloatArray:
+        """Covariance of the residuals of a few rows, over σ²."""
+        if self.residual is None:
+            return np.diag(1 / self.row_weights[rows])
+        root = 1 / np.sqrt(self.row_weights[rows])
+        return self.residual.among(self.phi(theta), rows) * root[:, None] * root
+
+    def residual_variances(self, theta: FloatArray) -> FloatArray:
+        """Variance of the residual of each row, over σ², shape (n,)."""
+        if self.residual is None:
+            return 1 / self.row_weights
+        return self.residual.row_variances(self.phi(theta)) / self.row_weights
 
     @property
     def index(self) -> pd.Index:
@@ -280,6 +328,8 @@ def build_design(
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     sigma: float | None = None,
+    dispersion: str | None = None,
+    residual: str | None = None,
 ) -> Design:
     """Evaluate a formula on data.
 
@@ -293,6 +343,8 @@ def build_design(
     weights, offset : column name or array, shape (rows of `data`,), optional
     sigma : float, optional
         The residual standard deviation, if it is known.
+    dispersion, residual : str, optional
+        A column with a residual variance for each level, and the correlation of residuals.
 
     Returns
     -------
@@ -323,6 +375,7 @@ def build_design(
         require_columns(data, [unquoted(error.column)])
         raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
     grouping = {name for part in formula.random for name in part.factors}
+    grouping |= residual_columns(dispersion, residual)
     require_columns(data, sorted(coded | grouping))
 
     row_weights = as_positive(numbers_of("weights", weights, data))
@@ -343,11 +396,9 @@ def build_design(
         for part in formula.random
         for term in random_terms(part, frame, *group_codes(frame, part.factors))
     ]
-    if sigma is None:
-        for term in terms:
-            check_identifiable(term)
     terms.sort(key=lambda term: -term.n_levels)
-    refuse_unidentified(terms, row_weights)
+    of_residuals = build_residual(frame, dispersion, residual)
+    _check_terms(terms, of_residuals)
     design = Design(
         formula=formula,
         y=y,
@@ -364,13 +415,39 @@ def build_design(
         kept=kept,
         kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
         sigma=None if sigma is None else require_positive("sigma", sigma),
+        residual=of_residuals,
     )
+    _refuse_unidentified(design)
     if design.n <= design.p and sigma is None:
         raise RankError(
             f"{design.p} fixed effects for {design.n} rows leave nothing to estimate σ from; "
             "use fewer terms or more data."
         )
     return design
+
+
+def _check_terms(terms: Sequence[RandomTerm], residual: Residual | None) -> None:
+    """Refuse terms that cannot have their structure, or not beside that of the residuals."""
+    for term in terms:
+        check_structure(term)
+        if residual is not None:
+            residual.refuse_crossed(term.codes, str(term.part))
+
+
+def _refuse_unidentified(design: Design) -> None:
+    """Refuse variances that the data cannot tell apart."""
+    if design.structured:
+        refuse_unidentified_structure(
+            design.terms,
+            design.residual,
+            design.row_weights,
+            sigma_known=design.sigma is not None,
+        )
+        return
+    if design.sigma is None:
+        for term in design.terms:
+            check_identifiable(term)
+    refuse_unidentified(design.terms, design.weights)
 
 
 def numbers_of(argument: str, values: Any, data: pd.DataFrame) -> FloatArray | None:

@@ -17,6 +17,7 @@ from formulaic.errors import FormulaicError
 from mmlib.design.evaluate import factors_of
 from mmlib.design.language import unreadable
 from mmlib.design.names import as_written, closed_up, name_of, quoted, with_aliases
+from mmlib.design.structures import STRUCTURES, US, Structure
 from mmlib.design.words import FUNCTIONS, unknown_function
 from mmlib.errors import FormulaError
 
@@ -37,11 +38,14 @@ class RandomPart:
     whole : str
         For a term of ``||``, all that varies there: it is coded as a whole, and each column of it
         varies on its own.
+    structure : Structure
+        How the effects of a level vary together; by default in any way.
     """
 
     expr: str
     factors: tuple[str, ...]
     whole: str = field(default="", repr=False)
+    structure: Structure = field(default=US, repr=False)
 
     @property
     def group(self) -> str:
@@ -49,7 +53,8 @@ class RandomPart:
         return ":".join(quoted(name) if ":" in name else name for name in self.factors)
 
     def __str__(self) -> str:
-        return f"({self.expr} | {self.group})"
+        word = "" if self.structure is US else self.structure.word
+        return f"{word}({self.expr} | {self.group})"
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,9 @@ class MixedFormula:
 def parse_formula(formula: str) -> MixedFormula:
     """Split a mixed-model formula in lme4's notation.
 
-    ``(x || g)`` becomes ``(1 | g) + (0 + x | g)``; ``(1 | a/b)`` becomes ``(1 | a) + (1 | a:b)``.
+    A term may have a structure, as ``ar1(0 + visit | g)``: `diag`, `cs`, `homcs`, `ar1`, `hetar1`,
+    or `us`, the default. ``(x || g)`` becomes ``(1 | g) + (0 + x | g)``; ``(1 | a/b)`` becomes
+    ``(1 | a) + (1 | a:b)``.
 
     Parameters
     ----------
@@ -208,8 +215,14 @@ def columns_used(expression: Any) -> set[str]:
 
 def _random_parts(chunk: str) -> Iterator[RandomPart]:
     """The terms that ``(expr | group)`` or ``(expr || group)`` stands for."""
-    pieces = [piece.strip() for _, piece in _split(chunk[1:-1], "|")]
+    word, _, inside = chunk.partition("(")
+    structure = STRUCTURES[word.strip() or US.word]
+    pieces = [piece.strip() for _, piece in _split(inside[:-1], "|")]
     uncorrelated = len(pieces) == 3 and not pieces[1]
+    if uncorrelated and word:
+        raise FormulaError(
+            f"{chunk!r} asks for two structures at once: write {word}(… | group), with one bar."
+        )
     if uncorrelated:
         del pieces[1]
     if len(pieces) != 2 or not all(pieces):
@@ -229,7 +242,7 @@ def _random_parts(chunk: str) -> Iterator[RandomPart]:
         )
     for factors in _groupings(group, chunk):
         for part in exprs:
-            yield RandomPart(part, factors, whole)
+            yield RandomPart(part, factors, whole, structure)
 
 
 def _one_by_one(terms: Any) -> list[str]:
@@ -256,9 +269,11 @@ def _groupings(group: str, chunk: str) -> list[tuple[str, ...]]:
 
 
 def _is_random(chunk: str) -> bool:
-    if not (chunk.startswith("(") and chunk.endswith(")")):
+    word, opening, inside = chunk.partition("(")
+    known = not word or word.strip() in STRUCTURES
+    if not (known and opening and inside.endswith(")")):
         return False
-    inside = chunk[1:-1]
+    inside = inside[:-1]
     return _balanced(inside) and len(list(_split(inside, "|"))) > 1
 
 

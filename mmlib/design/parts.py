@@ -32,6 +32,7 @@ from mmlib.design.checks import require_columns, require_frame, require_positive
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
 from mmlib.design.evaluate import evaluate, factors_of
 from mmlib.design.formula import MixedFormula, columns_used, parse_formula, parse_with_formulaic
+from mmlib.design.structures import US
 from mmlib.design.terms import RandomTerm, group_codes
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import read_only
@@ -387,13 +388,35 @@ def design_of_parts(
         offset_column=offset,
         n_missing=seen.n_rows - seen.n,
         _spec=spec,
-        _kept=read_only(kept),
+        kept=read_only(kept),
         kinds=read_only(seen.kinds),
         sigma=None if sigma is None else require_positive("sigma", sigma),
         _n=seen.n,
         _sum_log_weights=seen.sum_log_weights,
     )
     return Settled(design, Reader(formula, weights, offset, tuple(terms), spec, kept), R)
+
+
+def refuse_structure(
+    formula: str | MixedFormula, *, dispersion: str | None, residual: str | None
+) -> None:
+    """Refuse covariances with structure, which a fit of parts does not have.
+
+    Raises
+    ------
+    DataError
+        If there are any; the message names it.
+    """
+    if not isinstance(formula, MixedFormula):
+        formula = parse_formula(formula)
+    found = [str(part) for part in formula.random if part.structure != US]
+    found += [f"dispersion={dispersion!r}"] * (dispersion is not None)
+    found += [f"residual={residual!r}"] * (residual is not None)
+    if found:
+        raise DataError(
+            f"{found[0]} asks for a covariance with structure, which data in parts cannot have "
+            "yet: pass all rows together."
+        )
 
 
 def _pattern(seen: _Seen) -> pd.DataFrame:

@@ -97,6 +97,11 @@ class Selection:
         RankError, DataError
             If the rows are too few for the model.
         """
+        if design.residual is not None:
+            raise DataError(
+                "a design whose residuals have a structure cannot be extended yet (power, plans of "
+                "other sizes); write the structure as a random term, or simulate by fit.simulate."
+            )
         X = design.X[self.rows]
         if np.linalg.matrix_rank(X) < design.p or len(X) <= design.p:
             raise RankError(
@@ -137,7 +142,7 @@ class Selection:
             codes=new_codes.astype(np.intp),
             model_matrix=term.model_matrix[self.rows],
         )
-        if design.sigma is None:
+        if design.sigma is None and not design.structured:
             check_identifiable(taken)
         return taken
 

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle, random_matrix
+from mmlib.arrays import FloatArray, IntArray, random_matrix
 from mmlib.design.columns import usable_columns
 from mmlib.design.evaluate import evaluate
 from mmlib.design.formula import RandomPart, columns_used
 from mmlib.design.labels import levels_of, match_labels
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import Frozen, gives_copies
+
+TWO_LEVELS = 2
 
 
 @gives_copies("levels")
@@ -109,20 +111,40 @@ class RandomTerm(Frozen):
 
 
 def n_theta(term: RandomTerm) -> int:
-    """Number of entries of θ that belong to a term of S columns: S(S+1)/2."""
-    size = term.width
-    return size * (size + 1) // 2
+    """Number of entries of θ that belong to a term: S(S+1)/2, or those of its structure."""
+    return term.part.structure.size(term.width)
+
+
+def n_entries(term: RandomTerm) -> int:
+    """Number of variances and covariances of a term of S columns, S(S+1)/2."""
+    return term.width * (term.width + 1) // 2
+
+
+def theta_by_term(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray]:
+    """The entries of θ of each term; what θ has beyond them is left out."""
+    ends = np.cumsum([n_theta(term) for term in terms], dtype=int)
+    return np.split(theta, ends)[: len(terms)]
 
 
 def templates(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray]:
-    """The template λ of each term, shape (S, S): θ fills the lower triangles, term after term."""
-    lambdas = []
-    ends = np.cumsum([n_theta(term) for term in terms], dtype=int)
-    for term, entries in zip(terms, np.split(theta, ends)[: len(terms)], strict=True):
-        lam = np.zeros((term.width, term.width))
-        lam[lower_triangle(len(lam))] = entries
-        lambdas.append(lam)
-    return lambdas
+    """The template λ of each term, shape (S, S): θ fills the lower triangles, term after term.
+
+    That of a term with a structure need not be triangular. What θ has beyond the terms is ignored.
+    """
+    return [
+        term.part.structure.template(entries, term.width)
+        for term, entries in zip(terms, theta_by_term(terms, theta), strict=True)
+    ]
+
+
+def template_slopes(term: RandomTerm, theta: FloatArray) -> FloatArray:
+    """∂T in the entries of θ that belong to a term, shape (k, S, S)."""
+    structure, width = term.part.structure, term.width
+    if structure.is_free:
+        return np.array([structure.template(unit, width) for unit in np.eye(len(theta))])
+    smooth = structure.to_smooth(theta, width)
+    inverse = 1 / structure.theta_slopes(smooth, width)
+    return structure.at(smooth, width)[1] * inverse[:, None, None]
 
 
 def group_codes(data: pd.DataFrame, factors: Sequence[str]) -> tuple[IntArray, pd.Index]:
@@ -151,6 +173,33 @@ def group_codes(data: pd.DataFrame, factors: Sequence[str]) -> tuple[IntArray, p
     if len(factors) == 1:
         return codes, labels[0].rename(factors[0])
     return codes, pd.MultiIndex.from_arrays(labels, names=list(factors))
+
+
+def check_structure(term: RandomTerm) -> None:
+    """Refuse a structure that the columns of a term cannot have.
+
+    Raises
+    ------
+    DataError
+        If it relates the effects of levels, and the columns are not those of a factor.
+    """
+    structure, matrix = term.part.structure, term.model_matrix
+    if structure.correlation in ("none", "free"):
+        return
+    indicators = bool(((matrix == 0) | (matrix == 1)).all() and (matrix.sum(axis=1) == 1).all())
+    if term.width >= TWO_LEVELS and (indicators or not structure.needs_levels):
+        return
+    word, name = structure.word, term.columns[-1]
+    if term.columns == ("Intercept",):
+        raise DataError(
+            f"{term.part} has one effect for each level of {term.group}: {structure.title} relates "
+            f"several; write {word}(0 + visit | {term.group}), visit being a factor."
+        )
+    raise DataError(
+        f"{term.part}: {word} relates the effects of the levels of a factor, but "
+        f"{', '.join(map(repr, term.columns))} {'are' if term.width > 1 else 'is'} not those; "
+        f"write {word}(0 + C({name}) | {term.group}) if {name} is a number, without an intercept."
+    )
 
 
 def check_identifiable(term: RandomTerm) -> None:

@@ -19,6 +19,8 @@ ONE_TOO_MANY = {
     "lmm": "the grouping stands in the formula, and options are keywords: reml=False",
     "lrt": "it compares two fits; call it for each pair",
     "predict": "options are keywords: interval='confidence'",
+    "emmeans": "factors are one text or list, 'a*b', and options are keywords: by='b'",
+    "emtrends": "factors are a keyword, by='a'",
 }
 """What is meant by one argument more than a function takes, by its name."""
 
@@ -37,7 +39,8 @@ ARGUMENTS = {
     "na_action": "rows with missing values are left out, with a warning",
     "missing": "rows with missing values are left out, with a warning",
     "contrasts": "write them into the formula: C(x, contr.sum)",
-    "correlation": "errors are independent here; write what rows share as random terms",
+    "correlation": "write residual='ar1(time | group)', 'cs(group)' or 'us(visit | group)'",
+    "dispformula": "write dispersion='column', a variance for each of its levels",
     "newdata": "it is the first argument: fit.predict(new)",
     "exog": "it is the first argument: fit.predict(new)",
     "re_form": "write random=False for NA, random=None (the default) for NULL",
@@ -46,6 +49,11 @@ ARGUMENTS = {
     "refit": "nothing is refitted in silence: pass fits by maximum likelihood, reml=False",
     "test": "write ddf='kenward-roger', ddf='satterthwaite' or ddf=None",
     "typ": "write type=1, 2 or 3",
+    "var": "the covariate is the second argument: emtrends(fit, 'x', by='a')",
+    "type": "write back=True for the scale of the response",
+    "mode": "write ddf='kenward-roger', ddf='satterthwaite' or ddf=None",
+    "lmer_df": "write ddf='kenward-roger', ddf='satterthwaite' or ddf=None",
+    "adjust": "it belongs to .contrasts(adjust=...)",
 }
 """Arguments of other packages."""
 
@@ -162,6 +170,8 @@ def no_name(name: str, known: Iterable[str]) -> UnknownAttributeError:
 
 
 _AS_FACTOR = "write C({0}); its levels are in the order of code points, not of a locale"
+_TERM = "a structure stands around a random term: ar1(0 + f | group), f being a factor"
+_NO_STRUCTURE = "of structures there are us, diag, cs, homcs, ar1 and hetar1"
 _SPLINE = "write cr({0}, knots=[...], constraints='center') for the natural spline"
 FUNCTIONS = {
     "factor": _AS_FACTOR,
@@ -182,10 +192,20 @@ FUNCTIONS = {
     "interaction": "write a:b",
     "dummy": "write np.where({0} == 'level', 1, 0)",
     "s": "smoothing splines are not here; write cr({0}, df=5) for a natural spline",
-    "ar1": "errors are independent here: there are no structures of correlation",
-    "cs": "errors are independent here: there are no structures of correlation",
-    "us": "write ({0}): the effects of a term are correlated",
-    "diag": "write two bars: (x || group)",
+    "ar1": _TERM,
+    "hetar1": _TERM,
+    "cs": _TERM,
+    "homcs": _TERM,
+    "us": _TERM,
+    "diag": _TERM,
+    "car1": "it is a structure of residuals: residual='car1(time | group)'",
+    "ou": "write residual='car1(time | group)'",
+    "toep": _NO_STRUCTURE,
+    "rr": _NO_STRUCTURE,
+    "mat": _NO_STRUCTURE,
+    "gau": _NO_STRUCTURE,
+    "homdiag": _NO_STRUCTURE,
+    "hetdiag": "write diag(0 + f | group)",
     "c": "a list is written [a, b]",
 }
 """Functions of R that formulas do not have; {0} is the first argument."""

@@ -15,7 +15,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, weigh
+from mmlib.arrays import FloatArray
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import LOG_2PI
 from mmlib.engine.optimize import (
@@ -66,7 +66,7 @@ class ManyFits:
 
 def suits(blocks: Blocks) -> bool:
     """Whether the design is small enough to take its responses together."""
-    if not blocks.groupings:
+    if not blocks.groupings or blocks.design.structured:
         return False
     first, columns = blocks.groupings[0], blocks.plan.q + blocks.p
     pairs = first.width * (first.width + 1) // 2
@@ -87,7 +87,7 @@ class BatchModel:
         self.dof = blocks.n - (blocks.p if reml else 0)
         self._first, *self._later = blocks.groupings
         self._size = blocks.theta_size
-        self._constant = self.dof * (1 + LOG_2PI) - blocks.sum_log_weights
+        self._constant = self.dof * (1 + LOG_2PI) + blocks.weigh.log_det
         if reml:
             self._constant += 2 * blocks.log_det_R
         self._columns = blocks.theta_columns
@@ -153,7 +153,7 @@ class BatchModel:
     def _cross_products(self, responses: FloatArray) -> _Responses:
         if self._blocks.offset is not None:
             responses = responses - self._blocks.offset
-        residual = weigh(self._blocks.root_weights, np.ascontiguousarray(responses.T))
+        residual = self._blocks.weigh(np.ascontiguousarray(responses.T))
         basis = self._blocks.basis
         for _ in range(2):  # the second pass takes away what rounding left of the first
             residual = residual - basis @ (basis.T @ residual)

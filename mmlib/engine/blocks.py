@@ -28,7 +28,7 @@ from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, lower, random_matrix, weigh
 from mmlib.design.build import Design
-from mmlib.design.terms import n_theta
+from mmlib.design.terms import n_entries
 from mmlib.engine.crossblock import CrossBlock
 from mmlib.engine.elimination import Plan, meet
 from mmlib.engine.grouping import gather_groupings, level_products
@@ -56,7 +56,11 @@ class Blocks:
     Attributes
     ----------
     design : Design
-        What they are computed from; a pickle holds nothing else.
+        What they are computed from; a pickle holds nothing else but
+    theta : ndarray or None
+        where residuals have a structure, the θ whose φ the rows are whitened by.
+    weigh : Whitener
+        Applies the weights, and this structure, to rows.
     groupings : list of Grouping
         Largest first; the first is eliminated level by level.
     own : list of ndarray, shape (ℓ, S, S)
@@ -78,13 +82,15 @@ class Blocks:
         least-squares fit leaves: a flat vector, as `plan` lays it out.
     basis : ndarray, shape (n, p)
         Orthonormal basis of the (weighted) columns of X.
+    response : ndarray, shape (n,)
+        The (weighted) response, less what X takes of it.
     Zt : list of sparse array, shape (ℓ·S, n)
         Transposes of the (weighted) columns of Z.
     """
 
-    def __init__(self, design: Design) -> None:
-        self._describe(design)
-        weighted_X = weigh(self.root_weights, design.X)
+    def __init__(self, design: Design, theta: FloatArray | None = None) -> None:
+        self._describe(design, theta)
+        weighted_X = self.weigh(design.X)
         self.R: FloatArray = np.asarray(np.linalg.qr(weighted_X, mode="r"))
         self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
         basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
@@ -93,25 +99,25 @@ class Blocks:
         self._refuse_absorbed()
         self._set_response(design.y)
 
-    def _describe(self, design: Design) -> None:
-        self.design = design
+    def _describe(self, design: Design, theta: FloatArray | None = None) -> None:
+        self.design, self.theta = design, theta
         self.n, self.p = design.n, design.p
-        self.root_weights = design.root_weights
-        self.sum_log_weights = design.sum_log_weights
+        self.weigh = design.whitener(theta)
         self.offset = design.offset
-        self.theta_size = sum(n_theta(term) for term in design.terms)
-        self.groupings = gather_groupings(design.terms, self.root_weights)
+        self.theta_size = sum(n_entries(term) for term in design.terms)
+        self.groupings = gather_groupings(design.terms, self.weigh)
 
-    def __reduce__(self) -> tuple[type[Blocks], tuple[Design]]:
-        return Blocks, (self.design,)
+    def __reduce__(self) -> tuple[type[Blocks], tuple[Design, FloatArray | None]]:
+        return Blocks, (self.design, self.theta)
+
+    def at(self, theta: FloatArray) -> Blocks:
+        """The same at a θ: where residuals have a structure, the rows are whitened by its φ."""
+        return self if self.design.residual is None else Blocks(self.design, theta)
 
     def _multiply(self) -> None:
         """Everything that does not depend on y."""
         groupings = self.groupings
-        Z = [
-            weigh(self.root_weights, grouping.model_matrix @ grouping.basis)
-            for grouping in groupings
-        ]
+        Z = [self.weigh(grouping.model_matrix @ grouping.basis) for grouping in groupings]
         self.Zt = [
             random_matrix(grouping.codes, values, grouping.n_levels).T
             for grouping, values in zip(groupings, Z, strict=True)
@@ -202,7 +208,7 @@ class Blocks:
 
     def _set_response(self, y: FloatArray) -> None:
         """Everything that depends on y."""
-        y = weigh(self.root_weights, y if self.offset is None else y - self.offset)
+        y = self.weigh(y if self.offset is None else y - self.offset)
         basis = self.basis
         # Two passes: the second takes away what rounding left of the projection.
         coefficients = basis.T @ y
@@ -219,6 +225,7 @@ class Blocks:
         self.ols = self.ols + self._shift
         residual -= basis @ self._shift
         within = self._within_levels(residual[:, None])[:, 0]
+        self.response = residual
         corner = self.plan.corner(self.within)
         corner[:-1, -1] = corner[-1, :-1] = self._within_basis.T @ within
         corner[-1, -1] = within @ within
@@ -240,6 +247,14 @@ class Blocks:
         ).tocsr()
 
     @cached_property
+    def log_det_X(self) -> float:
+        """Half of log|XᵀWX|, whatever structure residuals have: what two fits of one X share."""
+        if self.design.residual is None:
+            return self.log_det_R
+        R = np.linalg.qr(weigh(self.design.root_weights, self.design.X), mode="r")
+        return float(np.log(np.abs(np.diag(R))).sum())
+
+    @cached_property
     def _moment_equations(self) -> MomentEquations:
         fixed = [products[:, :, :-1] for products in self.dense]
         return MomentEquations(self.own, fixed, self.cross_products, self.n - self.p)
@@ -258,7 +273,7 @@ class Blocks:
         if not self.groupings or self.plan.rounds or not few:
             return None
         y = self.design.y if self.offset is None else self.design.y - self.offset
-        residual = weigh(self.root_weights, y) - self.basis @ self.ols
+        residual = self.weigh(y) - self.basis @ self.ols
         rest = [Zt.toarray().T for Zt in self.Zt[1:]]
         columns = np.column_stack([*rest, self.basis, residual])
         levels = (self.Zt[0] @ columns).reshape(*self.own[0].shape[:2], -1)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from mmlib.arrays import FloatArray
+from mmlib.design.terms import templates
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.elimination import Plan, Round
 from mmlib.engine.reflections import Reduced
@@ -368,7 +369,10 @@ class Factor:
 
 def factorize(blocks: Blocks, theta: FloatArray) -> Factor:
     """Blocked Cholesky factor of Ω(θ), θ being that of the model's own columns."""
-    return Factor(blocks, [g.to_scaled(g.template(theta)) for g in blocks.groupings])
+    terms = blocks.design.terms
+    by_term = dict(zip(terms, templates(terms, theta), strict=True))
+    blocks = blocks.at(theta)
+    return Factor(blocks, [g.to_scaled(g.assemble(by_term)) for g in blocks.groupings])
 
 
 def _eliminate_round(each: Round, plan: Plan, flat: FloatArray, lam: FloatArray) -> Eliminated:

@@ -6,14 +6,14 @@ origin nor the unit of a variable costs digits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import ROUNDING, FloatArray, IntArray, lower_triangle, weigh
+from mmlib.arrays import ROUNDING, FloatArray, IntArray, lower_triangle
 from mmlib.design.build import ALIAS_TOLERANCE
-from mmlib.design.terms import RandomTerm, n_theta
+from mmlib.design.terms import RandomTerm, n_entries
 from mmlib.errors import RankError
 
 
@@ -35,7 +35,7 @@ class Grouping:
         self,
         terms: Sequence[RandomTerm],
         first_theta: Sequence[int],
-        root_weights: FloatArray | None,
+        weigh: Callable[[FloatArray], FloatArray],
     ) -> None:
         self.terms = tuple(terms)
         self.name = terms[0].group
@@ -54,7 +54,7 @@ class Grouping:
             positions.append(start + np.arange(len(row)))
             span = slice(corner, corner + term.width)
             self.spans[term] = span
-            self.inverse_basis[span, span] = _scaling(term, root_weights)
+            self.inverse_basis[span, span] = _scaling(term, weigh)
             corner += term.width
         self.theta_rows, self.theta_columns = np.concatenate(rows), np.concatenate(columns)
         self.positions = np.concatenate(positions)
@@ -92,21 +92,21 @@ class Grouping:
 
 
 def gather_groupings(
-    terms: Sequence[RandomTerm], root_weights: FloatArray | None
+    terms: Sequence[RandomTerm], weigh: Callable[[FloatArray], FloatArray]
 ) -> list[Grouping]:
     """Terms on the same factor together, the grouping with most effects first."""
-    starts = np.cumsum([0, *(n_theta(term) for term in terms)])
+    starts = np.cumsum([0, *(n_entries(term) for term in terms)])
     by_name: dict[str, list[int]] = {}
     for number, term in enumerate(terms):
         by_name.setdefault(term.group, []).append(number)
     groupings = [
-        Grouping([terms[k] for k in members], [int(starts[k]) for k in members], root_weights)
+        Grouping([terms[k] for k in members], [int(starts[k]) for k in members], weigh)
         for members in by_name.values()
     ]
     return sorted(groupings, key=lambda grouping: -grouping.n_effects)
 
 
-def _scaling(term: RandomTerm, root_weights: FloatArray | None) -> FloatArray:
+def _scaling(term: RandomTerm, weigh: Callable[[FloatArray], FloatArray]) -> FloatArray:
     """The (weighted) columns of a term in orthogonal ones of mean square 1: the change of basis.
 
     Raises
@@ -114,7 +114,7 @@ def _scaling(term: RandomTerm, root_weights: FloatArray | None) -> FloatArray:
     RankError
         If the columns are linearly dependent.
     """
-    columns = weigh(root_weights, term.model_matrix)
+    columns = weigh(term.model_matrix)
     triangle = np.asarray(np.linalg.qr(columns, mode="r")) / np.sqrt(len(columns))
     norms = np.linalg.norm(triangle, axis=0)
     dependent = np.abs(np.diag(triangle)) <= ALIAS_TOLERANCE * norms

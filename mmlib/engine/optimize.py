@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mmlib.arrays import FloatArray, IntArray
+from mmlib.engine.coordinates import coordinates_of
 from mmlib.engine.factor import BreakdownError, Factor, factorize
 from mmlib.engine.halfline import scan
 from mmlib.engine.objective import Objective
 from mmlib.engine.progress import Watch
 from mmlib.engine.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
-from mmlib.engine.starts import further_starts, uneven
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 
@@ -122,15 +122,15 @@ def minimize_objective(
         If the objective has no minimum because the model can fit the response exactly.
     """
     search = _Search(objective, watch)
-    if not objective.blocks.theta_size:
+    if not objective.blocks.design.n_theta:
         return search.report(np.zeros(0), [_Valley(search.at(np.zeros(0)), 0, 0.0, 1.0, True)])
-    blocks = objective.blocks
-    first = search.moments() if start is None else blocks.to_scaled(objective.checked(start))
+    variables = search.variables
+    first = variables.start() if start is None else variables.from_theta(objective.checked(start))
     valleys = [search.descend_from(first)]
     for other in search.other_starts(valleys[0].point):
         lowest = min(valley.point.value for valley in valleys)
         valleys.append(search.descend_from(other, above=lowest))
-    return search.report(blocks.to_theta(first), valleys)
+    return search.report(variables.to_theta(first), valleys)
 
 
 def column_signs(x: FloatArray, columns: list[IntArray]) -> FloatArray:
@@ -180,25 +180,20 @@ class _Search:
     def __init__(self, objective: Objective, watch: Watch | None = None) -> None:
         self.objective, self._watch = objective, watch
         self.blocks = objective.blocks
-        self.groupings = self.blocks.groupings
-        self.unit = np.ones(self.blocks.theta_size)
+        self.variables = coordinates_of(objective)
+        self.unit = np.ones(self.variables.size)
         self.evaluations = 0
-
-    def moments(self) -> FloatArray:
-        return self.blocks.gather(self.blocks.moment_templates())
 
     def at(self, x: FloatArray) -> Point:
         """The objective at `x` units; infinite where it cannot be computed."""
         self.evaluations += 1
         try:
-            value, slopes, rounding = self.objective.at_scaled(
-                [g.template(x * self.unit) for g in self.groupings]
-            )
+            value, gradient, rounding = self.variables.evaluate(x * self.unit)
         except (BreakdownError, np.linalg.LinAlgError):
             return Point(x, np.inf, np.full_like(x, np.nan))
         if self._watch is not None:
             self._watch(self.evaluations, value)
-        return Point(x, value, self.blocks.gather(slopes) * self.unit, rounding)
+        return Point(x, value, gradient * self.unit, rounding)
 
     def descend_from(self, scaled: FloatArray, *, above: float = np.inf) -> _Valley:
         """The minimum below a point; where it is not below `above`, only about where it is."""
@@ -250,10 +245,9 @@ class _Search:
 
     def other_starts(self, point: Point) -> Iterator[FloatArray]:
         """Where another valley may be, lower than the one that was found."""
-        blocks = self.blocks
-        if len(point.x) > 1:
-            if uneven(blocks) or any(np.any(point.x[c] == 0) for c in blocks.theta_columns):
-                yield from further_starts(blocks)
+        if len(point.x) > 1 or self.blocks.design.structured:
+            at_zero = any(np.any(point.x[c] == 0) for c in self.variables.columns)
+            yield from self.variables.further_starts(at_zero=at_zero)
             return
         lam, values = scan(self.objective)
         outside = np.concatenate([[np.inf], values, [np.inf]])
@@ -276,7 +270,7 @@ class _Search:
                 "the random effects can fit the response exactly, so the likelihood has no "
                 "maximum; use a coarser grouping or fewer random effects."
             )
-        theta = self.blocks.to_theta(best.point.x)
+        theta = self.variables.to_theta(best.point.x)
         theta.setflags(write=False)
         factor = factorize(self.blocks, theta)
         values = np.array([valley.point.value for valley in valleys])
@@ -301,12 +295,12 @@ class _Search:
 
     def rectify(self, point: Point) -> Point:
         """Flip the columns whose diagonal entry is negative; the objective does not change."""
-        signs = column_signs(point.x, self.blocks.theta_columns)
+        signs = column_signs(point.x, self.variables.columns)
         return replace(point, x=point.x * signs, gradient=point.gradient * signs)
 
     def snap(self, point: Point) -> Point:
         """Set small columns, and small diagonal entries, to zero unless the objective objects."""
-        for small in small_parts(self.blocks.theta_columns):
+        for small in small_parts(self.variables.columns):
             if 0 < np.abs(point.x[small] * self.unit[small]).max() < SMALL_COLUMN:
                 trial = self.at(without(point.x, small))
                 if trial.value <= point.value + self.tolerance(point):
@@ -318,7 +312,7 @@ class _Search:
 
         In unbalanced designs the likelihood may have a maximum at zero beside one that is not.
         """
-        for column in self.blocks.theta_columns:
+        for column in self.variables.columns:
             nearby = without(point.x, column)
             if not 0 < model.rise(nearby - point.x) < UNLIKELY:
                 continue

@@ -271,6 +271,12 @@ class SpectralModel:
     """
 
     def __init__(self, design: Design) -> None:
+        if design.residual is not None:
+            raise RankError(
+                f"{design.description} has residuals with a structure: the spectral engine, and "
+                "the exact test of a variance, take independent ones. Use lrt or "
+                "parametric_bootstrap."
+            )
         if not suits(design):
             raise RankError(
                 f"the spectral engine takes one scalar random term, such as (1 | group), of at "
@@ -392,7 +398,7 @@ class SpectralModel:
 
 def suits(design: Design) -> bool:
     """Whether a design has at most one scalar random term, and an eigenproblem of modest size."""
-    if sum(term.width for term in design.terms) > 1:
+    if sum(term.width for term in design.terms) > 1 or design.residual is not None:
         return False
     _, counts = _runs(np.sort(_used_levels(design)[1]))
     return int(np.minimum(counts, design.p).sum()) <= MAX_RANK

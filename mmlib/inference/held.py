@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -18,12 +18,15 @@ from typing import Literal
 import numpy as np
 
 from mmlib.arrays import FloatArray, IntArray, lower
-from mmlib.design.terms import RandomTerm, templates
+from mmlib.design.residual import Residual
+from mmlib.design.structures import US
+from mmlib.design.terms import RandomTerm, theta_by_term
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
 from mmlib.engine.quasi_newton import PRECISE, Point, QuadraticModel, descend
 from mmlib.errors import DataError
 from mmlib.results.fit import Fit
+from mmlib.results.varcorr import TermCovariance
 
 NUDGE = 0.02
 """A column of a factor that starts at zero would stay there: it starts at this share of σ̂."""
@@ -37,19 +40,25 @@ class Parameter:
     ----------
     name : str
         ``sd_<column>|<group>``, ``cor_<column>.<column>|<group>``, ``sigma``, or that of a fixed
-        effect.
-    kind : {"sd", "cor", "sigma", "fixed"}
+        effect. Where covariances have structure also ``sd_<structure>|<group>``,
+        ``cor_<structure>|<group>``, ``residual_ratio_<level>|<column>`` and
+        ``residual_cor|<group>``, of visits ``residual_cor_<visit>.<visit>|<group>``.
+    kind : {"sd", "cor", "sigma", "fixed", "residual"}
     estimate : float
         In the parameter's unit; nan for the correlation with an effect that does not vary.
     place : tuple of int
-        Term and position of a standard deviation, term and two positions of a correlation, column
-        of a fixed effect; empty for σ.
+        Term and position of a standard deviation, term and two positions of a correlation (of a
+        structure: term and position in its part of θ), column of a fixed effect, position in φ;
+        empty for σ.
+    limits : tuple of float
+        Between what it lies.
     """
 
     name: str
-    kind: Literal["sd", "cor", "sigma", "fixed"]
+    kind: Literal["sd", "cor", "sigma", "fixed", "residual"]
     estimate: float
     place: tuple[int, ...] = ()
+    limits: tuple[float, float] = (0.0, np.inf)
 
 
 def parameters(fit: Fit) -> list[Parameter]:
@@ -60,23 +69,53 @@ def parameters(fit: Fit) -> list[Parameter]:
     DataError
         If two have the same name, as σ and a column called ``sigma`` would.
     """
-    found = []
+    found: list[Parameter] = []
     for number, term in enumerate(fit.varcorr().terms):
-        for i, name in enumerate(term.columns):
-            sd = float(term.sd[i])
-            found.append(Parameter(f"sd_{name}|{term.group}", "sd", sd, (number, i)))
-            for j in range(i):
-                label = f"cor_{name}.{term.columns[j]}|{term.group}"
-                r = float(term.correlation[i, j])
-                found.append(Parameter(label, "cor", r, (number, i, j)))
+        found += _of_term(number, term)
     found.append(Parameter("sigma", "sigma", fit.sigma))
+    if fit.design.residual is not None:
+        found += _of_residual(fit.design.residual, fit.design.phi(fit.theta))
     for column, (name, beta) in enumerate(zip(fit.design.fixed_names, fit.beta, strict=True)):
-        found.append(Parameter(name, "fixed", float(beta), (column,)))
+        found.append(Parameter(name, "fixed", float(beta), (column,), (-np.inf, np.inf)))
     counts = Counter(parameter.name for parameter in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise DataError(f"two parameters are called {twice[0]!r}: rename the column of the data.")
     return found
+
+
+def _of_term(number: int, term: TermCovariance) -> Iterator[Parameter]:
+    structure, sds = term.structure, term.sd.tolist()
+    if structure.common:
+        yield Parameter(f"sd_{structure.word}|{term.group}", "sd", sds[0], (number, 0))
+    for i, name in enumerate(() if structure.common else term.columns):
+        yield Parameter(f"sd_{name}|{term.group}", "sd", sds[i], (number, i))
+        for j in range(i if structure.is_free else 0):
+            label = f"cor_{name}.{term.columns[j]}|{term.group}"
+            r = float(term.correlation[i, j])
+            yield Parameter(label, "cor", r, (number, i, j), (-1.0, 1.0))
+    if term.rho is not None:
+        width = len(term.columns)
+        place = (number, structure.n_sds(width))
+        limits = (structure.lowest_correlation(width), 1.0)
+        yield Parameter(f"cor_{structure.word}|{term.group}", "cor", term.rho, place, limits)
+
+
+def _of_residual(residual: Residual, phi: FloatArray) -> Iterator[Parameter]:
+    a, b = residual.n_ratios
+    of_levels = [f"{level}|{residual.dispersion}" for level in residual.levels[1:]]
+    of_visits = [f"{visit}|{residual.time}" for visit in residual.visits[1:]][:b]
+    for k, label in enumerate([*of_levels, *of_visits]):
+        yield Parameter(f"residual_ratio_{label}", "residual", float(phi[k]), (k,))
+    pairs = [""]
+    if residual.visits:
+        i, j = residual.pairs
+        visits = residual.visits
+        pairs = [f"_{visits[x]}.{visits[y]}" for x, y in zip(i, j, strict=True)]
+    limits = (residual.lowest_correlation if residual.kind else -1.0, 1.0)
+    for k, value in enumerate(phi[a + b :].tolist(), start=a + b):
+        label = f"residual_cor{pairs[k - a - b]}|{residual.group}"
+        yield Parameter(label, "residual", value, (k,), limits)
 
 
 class HeldObjective:
@@ -101,12 +140,16 @@ class HeldObjective:
         self._fixed = {p.place[0]: k for k, p in enumerate(held) if p.kind == "fixed"}
         self._sigma = next((k for k, p in enumerate(held) if p.kind == "sigma"), None)
         self._blocks = _without_columns(fit, list(self._fixed)) if self._fixed else fit.blocks
+        own = theta_by_term(self._terms, fit.theta)
         self._factors = [
-            _HeldFactor(term, self._unit, _held_in(number, held))
+            (_HeldFactor if term.part.structure.is_free else _HeldStructure)(
+                term, self._unit, _held_in(number, held)
+            )
             for number, term in enumerate(self._terms)
         ]
-        lambdas = templates(self._terms, fit.theta)
-        starts = [f.start(lam) for f, lam in zip(self._factors, lambdas, strict=True)]
+        starts = [f.start(theta) for f, theta in zip(self._factors, own, strict=True)]
+        self._residual = _HeldResidual(design.residual, design.phi(fit.theta), held)
+        starts.append(self._residual.start)
         self._ends = np.cumsum([len(start) for start in starts], dtype=int)
         self.start = np.concatenate([*starts, np.zeros(int(self._sigma is None))])
         self._model: QuadraticModel | None = None
@@ -126,7 +169,8 @@ class HeldObjective:
         Point
             Infinite where σ is held at zero.
         """
-        if self._sigma is not None and values[self._sigma] <= 0:
+        impossible = self._sigma is not None and values[self._sigma] <= 0
+        if impossible or not self._residual.allows(values):
             return Point(self.start, np.inf, np.zeros_like(self.start))
         at = partial(self._at, self._objective(values), values)
         point = at(self._nudged(self.start if start is None else start))
@@ -146,24 +190,28 @@ class HeldObjective:
         return Objective(self._blocks.with_response(self._y - moved), reml=False)
 
     def _at(self, objective: Objective, values: Sequence[float], x: FloatArray) -> Point:
-        *frees, rest = np.split(x, self._ends)
+        *frees, of_residual, rest = np.split(x, self._ends)
         sigma = float(np.exp(rest[0])) if self._sigma is None else values[self._sigma] / self._unit
         parts = list(zip(self._terms, self._factors, frees, strict=True))
         lambdas = {term: factor(free, values) / sigma for term, factor, free in parts}
-        value, slopes, in_log_sigma = objective.at_terms_and_sigma(lambdas, sigma * self._unit)
+        phi, jacobian = self._residual(of_residual, values)
+        value, slopes, in_phi, in_log_sigma = objective.at_terms_and_sigma(
+            lambdas, phi, sigma * self._unit
+        )
         gradient = [f.pull_back(free, values, slopes[term]) / sigma for term, f, free in parts]
+        gradient.append(in_phi @ jacobian)
         if self._sigma is None:
             through_lambda = sum(float(np.sum(slopes[t] * lam)) for t, lam in lambdas.items())
             gradient.append(np.array([in_log_sigma - through_lambda]))
         return Point(x, value, np.concatenate([np.zeros(0), *gradient]))
 
     def _nudged(self, x: FloatArray) -> FloatArray:
-        *frees, rest = np.split(x, self._ends)
+        *frees, of_residual, rest = np.split(x, self._ends)
         moved = [f.nudged(free) for f, free in zip(self._factors, frees, strict=True)]
-        return np.concatenate([*moved, rest])
+        return np.concatenate([*moved, of_residual, rest])
 
     def _in_false_valley(self, x: FloatArray) -> bool:
-        frees = np.split(x, self._ends)[:-1]
+        frees = np.split(x, self._ends)[:-2]
         return any(f.in_false_valley(free) for f, free in zip(self._factors, frees, strict=True))
 
 
@@ -179,6 +227,105 @@ def _held_in(number: int, held: Sequence[Parameter]) -> dict[tuple[int, ...], in
     """Places in the covariance matrix of a term that are held, and the number of each's value."""
     of_terms = [(p.place, k) for k, p in enumerate(held) if p.kind in ("sd", "cor")]
     return {place[1:]: k for place, k in of_terms if place[0] == number}
+
+
+class _HeldStructure:
+    """The factor of a term with a structure, from what a search moves of it, less what is held."""
+
+    def __init__(self, term: RandomTerm, unit: float, held: Mapping[tuple[int, ...], int]) -> None:
+        self._structure, self._width = term.part.structure, term.width
+        self._unit, self._held = unit, {place[0]: k for place, k in held.items()}
+        size = self._structure.size(term.width)
+        self._n_sds = self._structure.n_sds(term.width)
+        self._free = np.array([k for k in range(size) if k not in self._held], dtype=np.intp)
+        self._least = NUDGE / (float(np.sqrt(np.mean(term.model_matrix**2))) or 1.0)
+
+    def _whole(self, free: FloatArray, values: Sequence[float]) -> FloatArray:
+        theta = np.full(self._structure.size(self._width), 0.5)
+        for place, k in self._held.items():
+            theta[place] = values[k] / (self._unit if place < self._n_sds else 1.0)
+        whole = self._structure.to_smooth(theta, self._width)
+        whole[self._free] = free
+        return whole
+
+    def __call__(self, free: FloatArray, values: Sequence[float]) -> FloatArray:
+        """The factor, in units of σ̂."""
+        return self._structure.at(self._whole(free, values), self._width)[0]
+
+    def pull_back(self, free: FloatArray, values: Sequence[float], slope: FloatArray) -> FloatArray:
+        """Derivative in the free numbers, from that in the factor."""
+        change = self._structure.at(self._whole(free, values), self._width)[1]
+        return np.einsum("kst,st->k", change[self._free], slope)
+
+    def start(self, theta: FloatArray) -> FloatArray:
+        """Free numbers at a θ."""
+        return self._structure.to_smooth(theta, self._width)[self._free]
+
+    def nudged(self, free: FloatArray) -> FloatArray:
+        """The same numbers with no standard deviation at zero."""
+        small = (self._free < self._n_sds) & (np.abs(free) < self._least)
+        return np.where(small, self._least, free)
+
+    def in_false_valley(self, free: FloatArray) -> bool:
+        """Whether the search may have ended in a valley of its own: not here."""
+        del free
+        return False
+
+
+class _HeldResidual:
+    """φ from what a search moves of it, less what is held."""
+
+    def __init__(
+        self, residual: Residual | None, phi: FloatArray, held: Sequence[Parameter]
+    ) -> None:
+        self._residual = residual
+        self._held = {p.place[0]: k for k, p in enumerate(held) if p.kind == "residual"}
+        self._limits = [(k, p.limits) for k, p in enumerate(held) if p.kind == "residual"]
+        self._order: IntArray | None = None
+        self._at: dict[int, int] = {place: place for place in self._held}
+        if residual is None:
+            self._phi, self.start = phi, phi
+            return
+        first = sum(residual.n_ratios)
+        pairs = [place for place in self._held if place >= first and residual.visits]
+        if len(pairs) > 1:
+            raise DataError("two correlations of residuals cannot be held together; choose one.")
+        for place in pairs:  # its visits first
+            i, j = (int(each[place - first]) for each in residual.pairs)
+            others = [k for k in range(len(residual.visits)) if k not in (i, j)]
+            self._order = np.array([j, i, *others], dtype=np.intp)
+            self._at[place] = first
+        self._phi = phi
+        whole = residual.to_smooth(phi, self._order)
+        taken = set(self._at.values())
+        self._free = np.array([k for k in range(len(whole)) if k not in taken], dtype=np.intp)
+        self.start = whole[self._free]
+
+    def allows(self, values: Sequence[float]) -> bool:
+        """Whether what is held is possible: off its limits."""
+        return all(low < values[k] < high for k, (low, high) in self._limits)
+
+    def __call__(self, free: FloatArray, values: Sequence[float]) -> tuple[FloatArray, FloatArray]:
+        """φ, and its Jacobian in the free numbers."""
+        residual = self._residual
+        if residual is None:
+            return np.zeros(0), np.zeros((0, 0))
+        whole = np.zeros(residual.size)
+        whole[self._free] = free
+        for place, k in self._held.items():
+            whole[self._at[place]] = self._held_number(place, values[k])
+        phi, jacobian = residual.from_smooth(whole, self._order)
+        return phi, jacobian[:, self._free]
+
+    def _held_number(self, place: int, value: float) -> float:
+        """What the search would move, where the parameter has a value."""
+        residual = self._residual
+        assert residual is not None
+        if self._order is not None and place >= sum(residual.n_ratios):
+            return value / float(np.sqrt(1 - value**2))
+        phi = self._phi.copy()
+        phi[place] = value
+        return float(residual.to_smooth(phi)[place])
 
 
 class _HeldFactor:
@@ -230,8 +377,9 @@ class _HeldFactor:
             gradient[row.span] = row.pull_back(free[row.span], values, ordered[k, : k + 1])
         return gradient
 
-    def start(self, factor: FloatArray) -> FloatArray:
-        """Free numbers that give a factor, or one near it with what is held."""
+    def start(self, theta: FloatArray) -> FloatArray:
+        """Free numbers that give the factor of a θ, or one near it with what is held."""
+        factor = US.template(theta, len(self.rows))
         ordered = lower((self.scales[:, None] * factor)[self.order])
         free = np.empty(self.n_free)
         for k, row in enumerate(self.rows):

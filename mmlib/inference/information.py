@@ -140,6 +140,12 @@ class Information:
         self.Phi: FloatArray = self._sweep.Phi
         self.vcov_slopes: FloatArray = self._sweep.forms[:, :p, :p]
 
+    @staticmethod
+    def vcov_of(fit: Fit) -> FloatArray:
+        """Φ alone."""
+        root = np.linalg.inv(fit.optimum.factor.fixed_factor())
+        return root.T @ root
+
     def slopes_with_scale(self, slopes: FloatArray) -> FloatArray:
         """The slopes of Φ, and that in the scale, which is Φ itself, unless σ is known."""
         return np.concatenate([slopes, self.Phi[None]]) if self.sigma_estimated else slopes

@@ -20,6 +20,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.information import Information, Spread, in_basis, once_per_fit, pseudo_inverse
 from mmlib.inference.report import HypothesisTest, f_tail, wald_f
+from mmlib.inference.structured import StructuredInformation
 from mmlib.results.fit import Fit
 
 REFITTED = "The fit is by maximum likelihood; the test is of its refit by REML."
@@ -156,17 +157,25 @@ def spread(fit: Fit) -> Adjustment:
     if not fit.reml:
         refitted = spread(fit.refit(reml=True))
         return replace(refitted, notes=(REFITTED, *refitted.notes))
-    known = Information(fit)
-    W, identified = _inverse_information(known, dof=fit.nobs - fit.design.p)
-    k = len(known.vcov_slopes)
-    increase = np.einsum("rs,rsij->ij", W[:k, :k], known.slope_products())
-    adjusted = known.Phi + increase + increase.T
+    if fit.design.structured:
+        about = StructuredInformation(fit)
+        inverse = pseudo_inverse(about.twice)
+        W, identified = 2 * inverse, bool(np.linalg.matrix_rank(inverse) == len(inverse))
+        Phi, slopes, increase = about.Phi, about.slopes, about.increase(W)
+    else:
+        known = Information(fit)
+        W, identified = _inverse_information(known, dof=fit.nobs - fit.design.p)
+        k = len(known.vcov_slopes)
+        half_increase = np.einsum("rs,rsij->ij", W[:k, :k], known.slope_products())
+        Phi, slopes = known.Phi, known.slopes_with_scale(known.vcov_slopes)
+        increase = half_increase + half_increase.T
+    adjusted = Phi + increase
     half = solve_triangular(fit.blocks.R, np.eye(fit.design.p)) * fit.sigma
     return Adjustment(
         beta=fit.beta,
         vcov=half @ adjusted @ half.T,
-        Phi=known.Phi,
-        slopes=known.slopes_with_scale(known.vcov_slopes),
+        Phi=Phi,
+        slopes=slopes,
         covariance=W,
         notes=(BOUNDARY,) * fit.is_singular + (UNIDENTIFIED,) * (not identified),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, weigh
+from mmlib.arrays import FloatArray
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.information import patterns, pseudo_inverse
@@ -25,7 +25,7 @@ MAX_NUMBERS = 10**4
 
 def suits(blocks: Blocks) -> bool:
     """Whether a design has one grouping, and few enough levels and columns."""
-    if len(blocks.groupings) != 1:
+    if len(blocks.groupings) != 1 or blocks.design.structured:
         return False
     grouping = blocks.groupings[0]
     size = grouping.n_levels * grouping.width * blocks.p * blocks.theta_size
@@ -71,7 +71,7 @@ class ManyKenwardRoger:
         blocks, grouping = self._blocks, self._grouping
         if blocks.offset is not None:
             responses = responses - blocks.offset
-        y = weigh(blocks.root_weights, np.ascontiguousarray(responses.T))
+        y = blocks.weigh(np.ascontiguousarray(responses.T))
         ols = blocks.basis.T @ y
         residual = y - blocks.basis @ ols
         correction = blocks.basis.T @ residual

@@ -16,9 +16,10 @@ from scipy.special import chdtrc
 from mmlib.arrays import FloatArray, lower_triangle, random_matrix
 from mmlib.design.build import Design
 from mmlib.design.checks import require_fit
-from mmlib.design.terms import RandomTerm, n_theta
+from mmlib.design.terms import RandomTerm, n_entries
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
+from mmlib.inference.nested import extra_covariances
 from mmlib.inference.report import HypothesisTest
 from mmlib.results.fit import Fit
 
@@ -102,10 +103,12 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     require_same_data(small, large)
     _require_same_criterion(small, large)
     inner, outer = _in_common_coordinates(small.design, large.design)
-    extra_means, extra_covariances = _extra_means(inner, outer), _extra_covariances(inner, outer)
-    if extra_means is None or extra_covariances is None:
-        swapped = None not in (_extra_means(outer, inner), _extra_covariances(outer, inner))
+    extra_means, covariances = _extra_means(inner, outer), _relation(small, large, inner, outer)
+    if extra_means is None or covariances is None:
+        other_way = _extra_means(outer, inner), _relation(large, small, outer, inner)
+        swapped = None not in other_way
         raise DataError(_not_nested(small, large, swapped=swapped, means=extra_means is None))
+    extra_covariances, constraints = covariances
     if extra_means + extra_covariances == 0:
         raise DataError(
             "the two fits are the same model (their fixed and random parts allow the same "
@@ -118,12 +121,11 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
         )
 
     df = extra_means + extra_covariances
-    constraints = _boundary_constraints(inner, outer) if extra_covariances else 0
     statistic = _statistic(small, large)
     mixture = (_chi2_tail(df - 1, statistic) + _chi2_tail(df, statistic)) / 2
     return LikelihoodRatioTest(
         method="Likelihood-ratio test" + (" (REML)" if small.reml else ""),
-        hypothesis=f"{small.design.formula} against {large.design.formula}",
+        hypothesis=f"{small.design.description} against {large.design.description}",
         statistic_name="RLRT" if small.reml else "LRT",
         statistic=statistic,
         df=(df,),
@@ -177,11 +179,15 @@ def _require_same_criterion(small: Fit, large: Fit) -> None:
 def _not_nested(small: Fit, large: Fit, *, swapped: bool, means: bool) -> str:
     if swapped:
         return "the first model contains the second: swap them, lrt(small, large)."
+    one, other = small.design.description, large.design.description
+    what = (
+        "the fixed part of {} is not a"
+        if means
+        else "the random part of {}, with its residuals, is not a"
+    )
     return (
-        f"the models are not nested: the {'fixed' if means else 'random'} part of "
-        f"{str(small.design.formula)!r} is not a special case of that of "
-        f"{str(large.design.formula)!r}. Compare them by AIC, or test each against a model that "
-        "contains both."
+        f"the models are not nested: {what.format(repr(one))} special case of that of {other!r}. "
+        "Compare them by AIC, or test each against a model that contains both."
     )
 
 
@@ -202,7 +208,7 @@ class _Parts:
 def _in_common_coordinates(small: Design, large: Design) -> tuple[_Parts, _Parts]:
     """One QR decomposition for the means and one for the covariances: only R matters for spans."""
     X_s, X_l, shift = _coordinates([small.X, large.X, _offset(small) - _offset(large)])
-    n_patterns = 2 + sum(n_theta(term) for design in (small, large) for term in design.terms)
+    n_patterns = 2 + sum(n_entries(term) for design in (small, large) for term in design.terms)
     n_probes = 4 + math.isqrt(2 * n_patterns)  # twice as many products as patterns, and more
     probes = np.random.default_rng(0).standard_normal((2, small.n, n_probes))
     patterns_s, patterns_l = _coordinates([_patterns(small, *probes), _patterns(large, *probes)])
@@ -231,6 +237,19 @@ def _extra_covariances(inner: _Parts, outer: _Parts) -> int | None:
     if _outside(inner.patterns, basis):
         return None
     return basis.shape[1] - _basis(inner.patterns).shape[1]
+
+
+def _relation(small: Fit, large: Fit, inner: _Parts, outer: _Parts) -> tuple[int, int] | None:
+    """How many more covariances `large` has, and in how many directions `small` is at their edge.
+
+    None if those of `small` are not among them.
+    """
+    if small.design.structured or large.design.structured:
+        return extra_covariances(small.design, large.design)
+    more = _extra_covariances(inner, outer)
+    if more is None:
+        return None
+    return more, _boundary_constraints(inner, outer) if more else 0
 
 
 def _outside(columns: FloatArray, basis: FloatArray) -> bool:
@@ -310,7 +329,7 @@ def _statistic(small: Fit, large: Fit) -> float:
 
 def _criterion(fit: Fit) -> float:
     """The objective; of a REML fit, as it is with an orthonormal basis of X."""
-    return fit.objective - (2 * fit.blocks.log_det_R if fit.reml else 0.0)
+    return fit.objective - (2 * fit.blocks.log_det_X if fit.reml else 0.0)
 
 
 def _notes(small: Fit, large: Fit, *, df: int, constraints: int) -> tuple[str, ...]:

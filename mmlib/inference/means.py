@@ -15,6 +15,7 @@ import numpy as np
 
 from mmlib.design.checks import as_numbers, check_level, did_you_mean, require_choice, require_fit
 from mmlib.design.names import split_names, unquoted
+from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.inference.anova import Ddf
 from mmlib.inference.contrasts import text_of
@@ -27,6 +28,7 @@ from mmlib.results.fit import Fit
 REFITTED = "The fit is by maximum likelihood; this is of its refit by REML."
 
 
+@by_our_words
 def emmeans(
     fit: Fit,
     specs: str | Sequence[str],
@@ -122,6 +124,7 @@ def emmeans(
     )
 
 
+@by_our_words
 def emtrends(
     fit: Fit,
     variable: str,

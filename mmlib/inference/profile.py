@@ -186,21 +186,13 @@ class Profile:
         return f"Profile of {self.fit.design.formula}: {', '.join(self.parameters)}"
 
 
-_LIMITS = {
-    "sd": (0.0, np.inf),
-    "cor": (-1.0, 1.0),
-    "sigma": (0.0, np.inf),
-    "fixed": (-np.inf, np.inf),
-}
-
-
 class _Curve:
     """The profile of one parameter: ζ at any value, and where it reaches a height."""
 
     def __init__(self, fit: Fit, parameter: Parameter) -> None:
         self._fit, self._parameter = fit, parameter
         self.estimate = parameter.estimate
-        self.lowest, self.highest = _LIMITS[parameter.kind]
+        self.lowest, self.highest = parameter.limits
 
     @cached_property
     def _held(self) -> HeldObjective:
@@ -256,6 +248,8 @@ class _Curve:
             return float(np.sqrt(fit.vcov().to_numpy()[place[0], place[0]]))
         if kind == "cor":
             return 0.2
+        if kind == "residual":
+            return 0.1 if np.isfinite(self.highest) else 0.1 * self.estimate
         if kind == "sd" and self.estimate > 0:
             return 0.25 * self.estimate
         if kind == "sd":

@@ -12,6 +12,7 @@ from scipy.special import chdtrc
 
 from mmlib.arrays import BoolArray, FloatArray
 from mmlib.design.build import Design
+from mmlib.design.terms import templates
 from mmlib.engine.batch import ManyFits
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import factorize
@@ -194,6 +195,15 @@ def exact_test(design: Design, seed: int) -> Exact:
 def on_boundary(blocks: Blocks, theta: FloatArray) -> BoolArray:
     """Whether each θ, shape (B, k), has a term whose covariance matrix lacks rank."""
     found = np.zeros(len(theta), dtype=bool)
+    if blocks.design.structured:
+        for row, one in enumerate(theta):
+            for term, T in zip(
+                blocks.design.terms, templates(blocks.design.terms, one), strict=True
+            ):
+                scaled = np.sqrt(np.mean(term.model_matrix**2, axis=0))[:, None] * T
+                smallest = np.linalg.svd(scaled, compute_uv=False)[-1]
+                found[row] |= bool(smallest <= SINGULAR_TOLERANCE)
+        return found
     for grouping in blocks.groupings:
         scaled = grouping.to_scaled(grouping.template(theta))
         for span in grouping.spans.values():
@@ -230,4 +240,4 @@ def at_theta(design: Design, theta: FloatArray, *, reml: bool) -> Fit:
         smallest_curvature=1.0,
         converged=True,
     )
-    return Fit(design=design, blocks=blocks, reml=reml, optimum=optimum)
+    return Fit(design=design, blocks=factor.blocks, reml=reml, optimum=optimum)

@@ -71,7 +71,7 @@ class Refitter:
 
     def criterion(self, fits: ManyFits) -> FloatArray:
         """The objectives; by REML, as they are with an orthonormal basis of X."""
-        return fits.objective - (2 * self._blocks.log_det_R if self.reml else 0.0)
+        return fits.objective - (2 * self._blocks.log_det_X if self.reml else 0.0)
 
     def again(self, responses: FloatArray, fits: ManyFits, rows: np.ndarray) -> None:
         """Fit the responses `rows` one by one, and keep what lowers the objective."""
@@ -101,4 +101,6 @@ def refitted(fit: Fit, y: FloatArray, fits: ManyFits, row: int) -> Fit:
         expected_decrease=float(fits.expected_decrease[row]),
         converged=bool(fits.converged[row]),
     )
-    return dataclasses.replace(fit, design=blocks.design, blocks=blocks, optimum=optimum)
+    return dataclasses.replace(
+        fit, design=blocks.design, blocks=optimum.factor.blocks, optimum=optimum
+    )

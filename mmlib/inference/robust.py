@@ -163,7 +163,7 @@ def _variances(fit: Fit, codes: IntArray, m: int) -> Iterator[tuple[IntArray, Fl
         for term, lam in zip(terms, templates(terms, fit.theta), strict=True)
     ]
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)[:m]:
-        V = np.diag(1 / fit.design.row_weights[rows])
+        V = fit.design.residual_covariance(fit.theta, rows)
         for term, half in zip(terms, halves, strict=True):
             same = term.codes[rows][:, None] == term.codes[rows]
             V += half[rows] @ half[rows].T * same
@@ -173,6 +173,8 @@ def _variances(fit: Fit, codes: IntArray, m: int) -> Iterator[tuple[IntArray, Fl
 def _clusters(fit: Fit, cluster: str | None) -> tuple[str, IntArray]:
     """Name and codes of the clusters, which hold every level of every grouping as a whole."""
     terms = fit.design.terms
+    if cluster is None and fit.design.residual is not None and fit.design.residual.kind:
+        cluster = fit.design.residual.group if not terms else None
     if cluster is None:
         for term in reversed(terms):  # those with fewest levels last
             if all(_nested(other.codes, term.codes) for other in terms):
@@ -181,6 +183,8 @@ def _clusters(fit: Fit, cluster: str | None) -> tuple[str, IntArray]:
         reason = f"no grouping holds all the others ({groups})" if terms else "the fit has none"
         raise DataError(f"name the cluster, cluster='column': {reason}.")
     codes = _codes(fit, cluster, terms)
+    if fit.design.residual is not None:
+        fit.design.residual.refuse_crossed(codes, f"cluster={cluster!r}")
     for term in terms:
         if not _nested(term.codes, codes):
             raise DataError(

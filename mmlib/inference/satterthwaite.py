@@ -18,6 +18,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.information import Information, Spread, in_basis, once_per_fit, pseudo_inverse
 from mmlib.inference.report import HypothesisTest, f_tail
+from mmlib.inference.structured import observed
 from mmlib.results.fit import Fit
 
 BOUNDARY = (
@@ -107,6 +108,10 @@ def _combined(dfs: FloatArray) -> float:
 @once_per_fit
 def spread(fit: Fit) -> Spread:
     """Φ, its slopes in (θ, log σ²), and the covariance of these."""
+    notes = (BOUNDARY,) if fit.is_singular else ()
+    if fit.design.structured:
+        slopes, hessian = observed(fit)
+        return Spread(Information.vcov_of(fit), slopes, 2 * pseudo_inverse(hessian), notes)
     known = Information(fit)
     jacobian, curvature = _chain(known)
     slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
@@ -114,7 +119,7 @@ def spread(fit: Fit) -> Spread:
         Phi=known.Phi,
         slopes=known.slopes_with_scale(slopes),
         covariance=2 * pseudo_inverse(_hessian(fit, known, jacobian, curvature)),
-        notes=(BOUNDARY,) if fit.is_singular else (),
+        notes=notes,
     )
 
 

@@ -46,7 +46,7 @@ class ExplainedVariance:
         return cls(
             fixed=float(np.var(design.X @ fit.beta, ddof=1)),
             random=random,
-            residual=fit.sigma**2 * float(np.mean(1 / design.row_weights)),
+            residual=fit.sigma**2 * float(np.mean(design.residual_variances(fit.theta))),
         )
 
     @property

@@ -16,6 +16,7 @@ from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, as_response, require_count, require_own_rows
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.effects_covariance import EffectsCovariance
 from mmlib.engine.factor import Modes
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum, minimize_objective
@@ -23,7 +24,7 @@ from mmlib.engine.progress import Progress, watching
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, warn
 from mmlib.frozen import Frozen, read_only
-from mmlib.results.effects import EffectsCovariance, as_tables, standard_deviations
+from mmlib.results.effects import as_tables, standard_deviations
 from mmlib.results.simulate import (
     Beta,
     Correlations,
@@ -34,7 +35,7 @@ from mmlib.results.simulate import (
     responses_to,
     truth_of,
 )
-from mmlib.results.varcorr import VarCorr, covariances
+from mmlib.results.varcorr import ResidualCovariance, VarCorr, covariances
 
 SINGULAR_TOLERANCE = 1e-5
 """A relative standard deviation at or below this is on the boundary."""
@@ -82,7 +83,7 @@ class Fit(Frozen):
                 "rescale the predictors, or simplify the random part.",
                 ConvergenceWarning,
             )
-        return cls(design=design, blocks=blocks, reml=reml, optimum=optimum)
+        return cls(design=design, blocks=optimum.factor.blocks, reml=reml, optimum=optimum)
 
     @cached_property
     def _modes(self) -> Modes:
@@ -169,7 +170,12 @@ class Fit(Frozen):
         >>> round(fit.varcorr().sd("operator"), 4)
         0.2609
         """
-        return VarCorr(covariances(self.design.terms, self.theta, self.sigma), self.sigma)
+        design = self.design
+        residual = None
+        if design.residual is not None:
+            phi = design.phi(self.theta)
+            residual = ResidualCovariance(design.residual, phi, self.sigma)
+        return VarCorr(covariances(design.terms, self.theta, self.sigma), self.sigma, residual)
 
     # ---- criteria --------------------------------------------------------------------------
 
@@ -479,7 +485,7 @@ class Fit(Frozen):
             )
         if conditional:
             spherical = rng.standard_normal((nsim, self.nobs))
-            return self._fitted + errors_of(self.design, truth.sigma, spherical)
+            return self._fitted + errors_of(self.design, truth, spherical)
         spherical = rng.standard_normal((nsim, n_spherical(self.design)))
         return responses_to(self.design, truth, spherical)
 

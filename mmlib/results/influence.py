@@ -16,7 +16,7 @@ in Medicine 24:893–909.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -26,13 +26,13 @@ import pandas as pd
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray
+from mmlib.arrays import FloatArray, IntArray, weigh
 from mmlib.design.checks import names_in, require_choice, require_columns
 from mmlib.design.terms import group_codes, templates
+from mmlib.engine.effects_covariance import CHUNK, EffectsCovariance
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen, gives_copies
-from mmlib.results.effects import CHUNK, EffectsCovariance
 from mmlib.results.fit import Fit
 
 WORTH_CONDENSING = 3
@@ -104,12 +104,17 @@ def residuals(
     fit: Fit,
     kind: Literal["conditional", "marginal"] = "conditional",
     *,
-    scaled: Literal["pearson", "standardized"] | None = None,
+    scaled: Literal["pearson", "standardized", "normalized"] | None = None,
 ) -> pd.Series:
     """What `LMMResult.residuals` gives."""
     require_choice("kind", kind, ("conditional", "marginal"))
-    require_choice("scaled", scaled, ("pearson", "standardized", None))
+    require_choice("scaled", scaled, ("pearson", "standardized", "normalized", None))
     design = fit.design
+    if scaled == "normalized":
+        if kind == "marginal":
+            raise DataError("scaled='normalized' is of conditional residuals; leave kind out.")
+        values = fit.blocks.weigh(fit.resid.to_numpy()) / fit.sigma
+        return pd.Series(values, index=design.index, name="resid")
     values = design.y - fit.population_mean if kind == "marginal" else fit.resid.to_numpy()
     if scaled is not None:
         values = values / _residual_sd(fit, kind, estimated=scaled == "standardized")
@@ -119,13 +124,17 @@ def residuals(
 def _residual_sd(fit: Fit, kind: str, *, estimated: bool) -> FloatArray:
     """Standard deviation of ε_i or (Zb + ε)_i; with `estimated`, of the residual in its place."""
     design = fit.design
-    variance = 1 / design.row_weights
+    variance = design.residual_variances(fit.theta)
     if kind == "marginal":
         for term, lam in zip(design.terms, templates(design.terms, fit.theta), strict=True):
             variance = variance + ((term.model_matrix @ lam) ** 2).sum(axis=1)
     if estimated:
         if kind == "conditional":
-            followed = variance * leverage(fit).to_numpy()
+            effects = [(g.codes, g.model_matrix) for g in fit.blocks.groupings]
+            covariance = fit.effects_covariance
+            with single_threaded():
+                rows = covariance.rows(design.X, effects, np.ones(design.n))
+                followed = covariance.variances(rows)
         else:
             followed = ((design.X @ fit.vcov().to_numpy()) * design.X).sum(axis=1) / fit.sigma**2
         left = variance - followed
@@ -135,8 +144,13 @@ def _residual_sd(fit: Fit, kind: str, *, estimated: bool) -> FloatArray:
 
 def leverage(fit: Fit) -> pd.Series:
     """What `LMMResult.leverage` gives."""
+    covariance = fit.effects_covariance
     with single_threaded():
-        hat = fit.effects_covariance.variances(design_rows(fit))
+        if fit.design.residual is None:
+            hat = covariance.variances(design_rows(fit))
+        else:  # rows of A C AᵀR⁻¹, by the parallelogram's law
+            one, other = _rows(fit, lambda columns: columns), _rows(fit, _through_precision(fit))
+            hat = (covariance.variances(one + other) - covariance.variances(one - other)) / 4
     return pd.Series(hat, index=fit.design.index, name="leverage")
 
 
@@ -147,26 +161,49 @@ def influence(fit: Fit, *, group: str | Sequence[str] | None = None) -> Influenc
             "the model has no fixed effect that leaving out rows could move; "
             "leverage() still gives the hat values."
         )
-    rows = design_rows(fit)
-    resid = residuals(fit, scaled="pearson").to_numpy() * fit.sigma
     with single_threaded():
         if group is None:
             index: pd.Index = fit.design.index
-            parts = _single_rows(fit.effects_covariance, rows, resid)
+            parts = _single_rows(fit.effects_covariance, *_alone(fit))
+            parts = leverage(fit).to_numpy(), *parts[1:]
         else:
             factors = _factors(fit, group)
             codes, index = group_codes(fit.design.frame, factors)
             group = ":".join(factors)
-            parts = _groups(fit.effects_covariance, rows, resid, codes)
+            if fit.design.residual is not None:
+                fit.design.residual.refuse_crossed(codes, f"influence(group={group!r})")
+            resid = fit.blocks.weigh(fit.resid.to_numpy())
+            parts = _groups(fit.effects_covariance, design_rows(fit), resid, codes)
         return _report(fit, group, index, *parts)
 
 
 def design_rows(fit: Fit) -> sparse.csr_array:
-    """The rows (z, x) of the fit times √w."""
-    design = fit.design
-    scale = np.sqrt(design.row_weights)
-    effects = [(grouping.codes, grouping.model_matrix) for grouping in fit.blocks.groupings]
-    return fit.effects_covariance.rows(design.X, effects, scale)
+    """The rows (z, x) of the fit, whitened: times √w where errors are independent."""
+    return _rows(fit, fit.blocks.weigh)
+
+
+def _rows(fit: Fit, through: Callable[[FloatArray], FloatArray]) -> sparse.csr_array:
+    """The rows (z, x) of the fit after a change of rows within subjects."""
+    effects = [(g.codes, through(g.model_matrix)) for g in fit.blocks.groupings]
+    return fit.effects_covariance.rows(through(fit.design.X), effects, np.ones(fit.nobs))
+
+
+def _through_precision(fit: Fit) -> Callable[[FloatArray], FloatArray]:
+    """R⁻¹ times columns."""
+    weigh = fit.blocks.weigh
+    return lambda columns: weigh.transposed(weigh(columns))
+
+
+def _alone(fit: Fit) -> tuple[sparse.csr_array, FloatArray]:
+    """Rows and residuals for leaving out each row alone.
+
+    To leave a row out is to give it a mean of its own. What that explains are the row's entries of
+    R⁻¹A and R⁻¹e, each over the root of that of R⁻¹; for independent errors √w times A and e.
+    """
+    scale = 1 / np.sqrt(fit.blocks.weigh.precisions(fit.nobs))
+    through = _through_precision(fit)
+    own = _rows(fit, lambda columns: weigh(scale, through(columns)))
+    return own, scale * through(fit.resid.to_numpy())
 
 
 def _factors(fit: Fit, group: str | Sequence[str]) -> list[str]:

@@ -46,7 +46,7 @@ class _Rows:
     index: pd.Index
     X: FloatArray
     offset: FloatArray | float
-    weights: FloatArray
+    residual: FloatArray
     codes: list[IntArray]
     values: list[FloatArray]
 
@@ -67,8 +67,8 @@ def predict(
     require_choice("missing", missing, ("error", "nan"))
     counted = _counted(fit.design, random)
     if new is None:
-        return _predict(fit, _rows_of_fit(fit.design, counted), interval, level)
-    ask = _Question.of(fit.design, counted, with_all_terms=interval == "prediction")
+        return _predict(fit, _rows_of_fit(fit, counted), interval, level)
+    ask = _Question.of(fit.design, counted, of_observation=interval == "prediction")
     new = require_frame(new, "new")
     require_columns(new, ask.columns, "new")
     possible = np.ones(len(new), dtype=bool)
@@ -80,7 +80,7 @@ def predict(
         names = _COLUMNS if interval else _COLUMNS[:1]
         nothing = pd.DataFrame(np.nan, index=new.index, columns=names)
         return nothing if interval else nothing["predicted"]
-    found = _predict(fit, _new_rows(ask, new[possible], new_levels), interval, level)
+    found = _predict(fit, _new_rows(ask, new[possible], new_levels, fit.theta), interval, level)
     if possible.all():
         return found
     placed = found.set_axis(np.flatnonzero(possible)).reindex(range(len(new)))
@@ -120,12 +120,13 @@ def _counted(design: Design, random: Random) -> set[str]:
     return set(names)
 
 
-def _rows_of_fit(design: Design, counted: set[str]) -> _Rows:
+def _rows_of_fit(fit: Fit, counted: set[str]) -> _Rows:
+    design = fit.design
     return _Rows(
         index=design.index,
         X=design.X,
         offset=0.0 if design.offset is None else design.offset,
-        weights=design.row_weights,
+        residual=design.residual_variances(fit.theta),
         codes=[t.codes if t.group in counted else np.full(design.n, -1) for t in design.terms],
         values=[term.model_matrix for term in design.terms],
     )
@@ -137,8 +138,9 @@ class _Question:
 
     Attributes
     ----------
-    fixed, coded, offset, groupings : list of str
-        Columns: of the fixed part, of all expressions, and what they are called.
+    fixed, coded, offset, groupings, residual : list of str
+        Columns: of the fixed part, of all expressions, what they are called, and what the residual
+        variance of an observation depends on.
     counted, used : list of RandomTerm
         The terms whose modes count, and those whose columns are needed.
     """
@@ -148,14 +150,15 @@ class _Question:
     coded: list[str]
     offset: list[str]
     groupings: list[str]
+    residual: list[str]
     counted: list[RandomTerm]
     used: list[RandomTerm]
 
     @classmethod
-    def of(cls, design: Design, counted: set[str], *, with_all_terms: bool) -> _Question:
+    def of(cls, design: Design, counted: set[str], *, of_observation: bool) -> _Question:
         """What the groupings that count need; the variance of the others needs their columns."""
         terms = [term for term in design.terms if term.group in counted]
-        used = list(design.terms) if with_all_terms else terms
+        used = list(design.terms) if of_observation else terms
         fixed = columns_used(parse_with_formulaic(design.formula.fixed))
         return cls(
             design=design,
@@ -163,6 +166,7 @@ class _Question:
             coded=sorted(fixed.union(*(term.sources for term in used))),
             offset=[design.offset_column] if design.offset_column else [],
             groupings=sorted({name for term in terms for name in term.part.factors}),
+            residual=design.residual.sd_columns if design.residual and of_observation else [],
             counted=terms,
             used=used,
         )
@@ -170,11 +174,11 @@ class _Question:
     @property
     def columns(self) -> list[str]:
         """All of them, once."""
-        return list(dict.fromkeys([*self.coded, *self.groupings, *self.offset]))
+        return list(dict.fromkeys([*self.coded, *self.groupings, *self.offset, *self.residual]))
 
     def complete(self, new: pd.DataFrame, *, groupings: bool) -> np.ndarray:
         """Mark the rows that miss nothing."""
-        names = [*self.coded, *self.offset, *(self.groupings if groupings else [])]
+        names = [*self.coded, *self.offset, *self.residual, *(self.groupings if groupings else [])]
         return np.array(new[names].notna().all(axis=1))
 
 
@@ -195,13 +199,17 @@ def _estimable(design: Design, new: pd.DataFrame, fixed: list[str], missing: Mis
     return ~unknown
 
 
-def _new_rows(ask: _Question, new: pd.DataFrame, new_levels: str) -> _Rows:
+def _new_rows(ask: _Question, new: pd.DataFrame, new_levels: str, theta: FloatArray) -> _Rows:
     terms, nowhere = ask.design.terms, np.full(len(new), -1)
     return _Rows(
         index=new.index,
         X=ask.design.fixed_matrix(new),
         offset=_offset(ask.design, new),
-        weights=np.ones(len(new)),
+        residual=(
+            ask.design.residual.sds_for(new, ask.design.phi(theta)) ** 2
+            if ask.design.residual and ask.residual
+            else np.ones(len(new))
+        ),
         codes=[_known_codes(t, new, new_levels) if t in ask.counted else nowhere for t in terms],
         values=[
             t.matrix_for(new) if t in ask.used else np.zeros((len(new), t.width)) for t in terms
@@ -249,7 +257,7 @@ def _variance(fit: Fit, rows: _Rows, *, new_observation: bool) -> FloatArray:
         covariance = fit.effects_covariance
         variance = covariance.variances(covariance.rows(rows.X, effects, np.ones(len(rows.X))))
     if new_observation:
-        variance += 1 / rows.weights
+        variance += rows.residual
         terms = fit.design.terms
         for term, lam in zip(terms, templates(terms, fit.theta), strict=True):
             codes, values = by_term[term]

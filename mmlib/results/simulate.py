@@ -62,18 +62,17 @@ def responses_to(design: Design, truth: Truth, spherical: FloatArray) -> FloatAr
     sizes = [term.n_levels * term.width for term in terms]
     *effects, errors = np.split(spherical, np.cumsum(sizes, dtype=int), axis=1)
     mean = design.X @ truth.beta + (0.0 if design.offset is None else design.offset)
-    response = mean + errors_of(design, truth.sigma, errors)
-    lambdas = templates(terms, truth.theta * truth.sigma)
+    response = mean + errors_of(design, truth, errors)
+    lambdas = templates(terms, truth.theta)
     for term, u, lam in zip(terms, effects, lambdas, strict=True):
-        b = u.reshape(nsim, term.n_levels, -1) @ lam.T
+        b = u.reshape(nsim, term.n_levels, -1) @ (truth.sigma * lam).T
         response += np.einsum("rns,ns->rn", b[:, term.codes], term.model_matrix)
     return response
 
 
-def errors_of(design: Design, sigma: float, spherical: FloatArray) -> FloatArray:
+def errors_of(design: Design, truth: Truth, spherical: FloatArray) -> FloatArray:
     """The errors that standard normal numbers, shape (nsim, n), lead to."""
-    root = design.root_weights
-    return sigma * (spherical if root is None else spherical / root)
+    return truth.sigma * design.whitener(truth.theta).colour(spherical.T).T
 
 
 def simulate(
@@ -164,11 +163,38 @@ def truth_of(
     if theta is not None:
         if sd is not None or corr is not None:
             raise DataError("theta= says what sd= and corr= say; give one or the other.")
-        size = sum(n_theta(term) for term in design.terms)
-        new_theta = _numbers("theta", theta, size)
-    else:
+        new_theta = _possible_theta(design, _numbers("theta", theta, design.n_theta))
+    elif not design.structured:
         new_theta = _theta(design, estimates, new_sigma, sd or {}, corr or {})
+    else:
+        if sd is not None or corr is not None or estimates is None:
+            raise DataError(
+                f"{design.formula} has covariances with structure: give theta=, the relative "
+                "standard deviations and correlations in the order of fit.theta, not sd= and corr=."
+            )
+        new_theta = _same_sds(design, estimates.theta, estimates.sigma / new_sigma)
     return Truth(_beta(design, estimates, beta), new_theta, new_sigma)
+
+
+def _same_sds(design: Design, theta: FloatArray, factor: float) -> FloatArray:
+    """θ with the standard deviations of random effects times a factor."""
+    scaled, start = np.array(theta), 0
+    for term in design.terms:
+        structure, size = term.part.structure, n_theta(term)
+        grown = size if structure.is_free else structure.n_sds(term.width)
+        scaled[start : start + grown] *= factor
+        start += size
+    return scaled
+
+
+def _possible_theta(design: Design, theta: FloatArray) -> FloatArray:
+    """θ, if the covariances that it stands for exist."""
+    if design.residual is not None:
+        try:
+            design.whitener(theta)
+        except np.linalg.LinAlgError:
+            raise DataError(f"theta is no covariance of the residuals: {theta}.") from None
+    return theta
 
 
 def _sigma(sigma: float | None, estimates: Truth | None) -> float:

@@ -39,7 +39,7 @@ def summarize(fit: Fit, coefficients: pd.DataFrame, ddf: str | None) -> Summary:
 def _header(fit: Fit) -> str:
     kind = "Linear mixed model" if fit.design.terms else "Linear model (no random term)"
     method = "REML" if fit.reml else "maximum likelihood"
-    return f"{kind} fit by {method}\nFormula: {fit.design.formula}"
+    return f"{kind} fit by {method}\nFormula: {fit.design.description}"
 
 
 def _criterion(fit: Fit) -> str | Table:
@@ -52,8 +52,8 @@ def _criterion(fit: Fit) -> str | Table:
 
 def _scaled_residuals(fit: Fit) -> Table:
     scaled = fit.resid.to_numpy() / fit.sigma
-    if fit.design.weights is not None:
-        scaled = scaled * np.sqrt(fit.design.weights)
+    if fit.design.weights is not None or fit.design.residual is not None:
+        scaled = scaled / np.sqrt(fit.design.residual_variances(fit.theta))
     quantiles = np.quantile(scaled, [0, 0.25, 0.5, 0.75, 1])
     most = int(DIGITS + 1.5 - np.log10(np.abs(quantiles).max()))  # R's zapsmall
     cells = tuple(fixed_point(quantiles, min(decimals_for(quantiles), most)))
@@ -63,6 +63,9 @@ def _scaled_residuals(fit: Fit) -> Table:
 def _counts(fit: Fit) -> str:
     counts = [f"Number of obs: {fit.nobs}"]
     levels = {term.group: term.n_levels for term in fit.design.terms}
+    residual = fit.design.residual
+    if residual is not None and residual.kind:
+        levels.setdefault(residual.group, int(residual.subjects.max()) + 1)
     if levels:
         groups = "; ".join(f"{group}, {count}" for group, count in levels.items())
         counts.append(f"groups: {groups}")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray
+from mmlib.design.residual import Whitener
 from mmlib.engine.grouping import Grouping
 from mmlib.results.effects import as_tables
 from mmlib.results.fit import Fit
@@ -17,22 +18,21 @@ NOT_ESTIMABLE = 1e-10
 def unpooled(fit: Fit) -> dict[str, pd.DataFrame]:
     """What `LMMResult.unpooled` gives."""
     groupings, resid = fit.blocks.groupings, fit.resid.to_numpy()
-    weights = fit.design.row_weights
-    modes = fit.ranef()
+    modes, weigh = fit.ranef(), fit.blocks.weigh
     return as_tables(
-        groupings, [_least_squares(g, modes[g.name].to_numpy(), resid, weights) for g in groupings]
+        groupings, [_least_squares(g, modes[g.name].to_numpy(), resid, weigh) for g in groupings]
     )
 
 
 def _least_squares(
-    grouping: Grouping, modes: FloatArray, resid: FloatArray, weights: FloatArray
+    grouping: Grouping, modes: FloatArray, resid: FloatArray, weigh: Whitener
 ) -> FloatArray:
     partial = resid + (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
-    Z = grouping.model_matrix @ grouping.basis
+    partial, Z = weigh(partial), weigh(grouping.model_matrix @ grouping.basis)
     gram = np.zeros((grouping.n_levels, grouping.width, grouping.width))
-    np.add.at(gram, grouping.codes, weights[:, None, None] * Z[:, :, None] * Z[:, None, :])
+    np.add.at(gram, grouping.codes, Z[:, :, None] * Z[:, None, :])
     score = np.zeros((grouping.n_levels, grouping.width, 1))
-    np.add.at(score, grouping.codes, (weights * partial)[:, None, None] * Z[:, :, None])
+    np.add.at(score, grouping.codes, partial[:, None, None] * Z[:, :, None])
     eigenvalues = np.linalg.eigvalsh(gram)
     open_ = eigenvalues[:, 0] <= NOT_ESTIMABLE * eigenvalues[:, -1]
     gram[open_] = np.eye(grouping.width)

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray
-from mmlib.design.terms import RandomTerm, templates
+from mmlib.design.residual import KINDS, Residual
+from mmlib.design.structures import US, Structure
+from mmlib.design.terms import RandomTerm, templates, theta_by_term
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.results.display import Shown, Summary, Table, decimals_for, fixed_point
@@ -27,11 +29,17 @@ class TermCovariance(Frozen):
         Names of its S effects.
     covariance : ndarray, shape (S, S)
         In squared units of y.
+    structure : Structure
+        How the effects are related.
+    rho : float or None
+        The correlation that the structure has, if it is one number.
     """
 
     group: str
     columns: tuple[str, ...]
     covariance: FloatArray
+    structure: Structure = US
+    rho: float | None = None
 
     @property
     def sd(self) -> FloatArray:
@@ -44,6 +52,90 @@ class TermCovariance(Frozen):
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.covariance / np.outer(self.sd, self.sd)
 
+    @property
+    def n_shown_correlations(self) -> int:
+        """Columns of a table that its correlations need."""
+        return int(self.rho is not None) if not self.structure.is_free else len(self.columns) - 1
+
+    def row_of_table(self, k: int) -> tuple[str, list[str]]:
+        """Name and correlations in the k-th row: all of them, or that of the structure."""
+        if self.structure.is_free:
+            return self.columns[k], fixed_point(self.correlation[k, :k], 2)
+        common = self.structure.common
+        name = f"{self.columns[0]} … {self.columns[-1]}" if common else self.columns[k]
+        if k == 0 and self.rho is not None:
+            return name, [f"{self.rho:.2f} ({self.structure.word})"]
+        return name, []
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualCovariance(Frozen):
+    """How residuals vary and covary.
+
+    Attributes
+    ----------
+    structure : Residual
+    phi : ndarray
+        Ratios of standard deviations, then correlations.
+    sigma : float
+        Standard deviation of the residuals of the first level, or visit.
+    """
+
+    structure: Residual
+    phi: FloatArray
+    sigma: float
+
+    @property
+    def sds(self) -> dict[str, float]:
+        """Standard deviations of the levels of the dispersion factor, or of the visits.
+
+        Where there are both, the other's ratios are those of `relative`.
+        """
+        by_level, by_visit, _ = self.structure.split(self.phi)
+        if self.structure.levels:
+            return dict(zip(self.structure.levels, self.sigma * by_level, strict=True))
+        if self.structure.kind == "us":
+            return dict(zip(self.structure.visits, self.sigma * by_visit, strict=True))
+        return {}
+
+    @property
+    def correlations(self) -> dict[tuple[str, str], float]:
+        """Correlations of pairs of visits; or the one that the structure has."""
+        values = self.structure.split(self.phi)[2].tolist()
+        if self.structure.visits:
+            visits = self.structure.visits
+            pairs = [(visits[j], visits[i]) for i, j in zip(*self.structure.pairs, strict=True)]
+            return dict(zip(pairs, values, strict=True))
+        word = self.structure.word
+        return {(word, word): values[0]} if values else {}
+
+    def parts(self) -> list[str | Table]:
+        """What a summary says beyond σ: nlme's words."""
+        structure = self.structure
+        by_level, by_visit, _ = structure.split(self.phi)
+        found: list[str | Table] = []
+        for name, labels, ratios in (
+            (structure.dispersion, structure.levels, by_level),
+            (structure.time, structure.visits if structure.kind == "us" else (), by_visit),
+        ):
+            if labels:
+                cells = tuple(fixed_point(ratios, 4))
+                title = f"Residual standard deviations by {name}, relative to {labels[0]}"
+                found.append(Table(title, labels, (cells,), n_labels=0))
+        if structure.kind:
+            title = f"Correlation of residuals within {structure.group}, {KINDS[structure.kind]}"
+            if not structure.visits:
+                over = f" over {structure.time}" if structure.time else ""
+                found.append(f"{title}{over}: {self.phi[-1]:.4f}")
+            else:
+                matrix, visits = structure.visit_correlations(self.phi), structure.visits
+                rows = tuple(
+                    (visits[i], *fixed_point(matrix[i, :i], 3), *[""] * (len(visits) - 1 - i))
+                    for i in range(1, len(visits))
+                )
+                found.append(Table(f"{title} over {structure.time}", ("", *visits[:-1]), rows))
+        return found
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class VarCorr(Shown):
@@ -54,11 +146,14 @@ class VarCorr(Shown):
     terms : tuple of TermCovariance
         One for each random term.
     sigma : float
-        Residual standard deviation, in the units of y.
+        Residual standard deviation, in the units of y; of the first level, if each has its own.
+    residual : ResidualCovariance or None
+        The structure of the residuals, where they have one.
     """
 
     terms: tuple[TermCovariance, ...]
     sigma: float
+    residual: ResidualCovariance | None = None
 
     def sd(self, group: str, column: str | None = None) -> float:
         """Standard deviation of one effect, in the units of y (per unit of its variable).
@@ -68,7 +163,7 @@ class VarCorr(Shown):
         group : str
             A grouping, or ``"Residual"``.
         column : str, optional
-            Which effect, where the grouping has several.
+            Which effect, where the grouping has several; or which level of the dispersion.
 
         Returns
         -------
@@ -93,6 +188,8 @@ class VarCorr(Shown):
             for term in self.terms
             for name, sd in zip(term.columns, term.sd, strict=True)
         }
+        if self.residual is not None:
+            effects |= {("Residual", name): sd for name, sd in self.residual.sds.items()}
         found = [key for key in effects if key[0] == group and column in (None, key[1])]
         if len(found) != 1:
             known = ", ".join(f"{name!r} of {grouping!r}" for grouping, name in effects)
@@ -126,7 +223,13 @@ class VarCorr(Shown):
             for i, j in zip(*np.triu_indices(len(term.columns), 1), strict=True):
                 names = (term.columns[i], term.columns[j])
                 rows.append((term.group, *names, term.covariance[i, j], term.correlation[i, j]))
-        rows.append(("Residual", "", "", self.sigma**2, self.sigma))
+        of_levels = self.residual.sds if self.residual else {}
+        rows += [("Residual", name, "", sd**2, sd) for name, sd in of_levels.items()]
+        if not of_levels:
+            rows.append(("Residual", "", "", self.sigma**2, self.sigma))
+        for pair, value in (self.residual.correlations if self.residual else {}).items():
+            covariance = value * of_levels.get(pair[0], np.nan) * of_levels.get(pair[1], np.nan)
+            rows.append(("Residual", *pair, covariance, value))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
     def summary(self) -> Summary:
@@ -146,8 +249,11 @@ class VarCorr(Shown):
          operator Intercept  0.06808   0.2609
          Residual            0.10625   0.3260
         """
-        variances = [v for term in self.terms for v in np.diag(term.covariance)] + [self.sigma**2]
-        sds = [sd for term in self.terms for sd in term.sd] + [self.sigma]
+        of_levels = self.residual.sds if self.residual else {}
+        errors = of_levels or {"": self.sigma}
+        shown = [term.sd[:1] if term.structure.common else term.sd for term in self.terms]
+        sds = [float(sd) for each in shown for sd in each] + list(errors.values())
+        variances = [sd**2 for sd in sds]
         cells = iter(
             zip(
                 fixed_point(variances, decimals_for(variances)),
@@ -155,16 +261,18 @@ class VarCorr(Shown):
                 strict=True,
             )
         )
-        n_correlations = max((len(term.columns) for term in self.terms), default=1) - 1
+        n_correlations = max((term.n_shown_correlations for term in self.terms), default=0)
         rows = []
-        for term in self.terms:
-            for k, name in enumerate(term.columns):
-                correlations = fixed_point(term.correlation[k, :k], 2)
-                padding = [""] * (n_correlations - k)
+        for term, each in zip(self.terms, shown, strict=True):
+            for k in range(len(each)):
+                name, correlations = term.row_of_table(k)
+                padding = [""] * (n_correlations - len(correlations))
                 rows.append(
                     (term.group if k == 0 else "", name, *next(cells), *correlations, *padding)
                 )
-        rows.append(("Residual", "", *next(cells), *[""] * n_correlations))
+        for k, name in enumerate(errors):
+            label = "Residual" if k == 0 else ""
+            rows.append((label, name, *next(cells), *[""] * n_correlations))
         header = (
             "Groups",
             "Name",
@@ -172,7 +280,8 @@ class VarCorr(Shown):
             "Std.Dev.",
             *["Corr", *[""] * n_correlations][:n_correlations],
         )
-        return Summary((Table("Random effects", header, tuple(rows), n_labels=2),))
+        table = Table("Random effects", header, tuple(rows), n_labels=2)
+        return Summary((table, *(self.residual.parts() if self.residual else [])))
 
 
 def covariances(
@@ -180,6 +289,14 @@ def covariances(
 ) -> tuple[TermCovariance, ...]:
     """The covariance matrix σ²λλᵀ of each term."""
     return tuple(
-        TermCovariance(term.group, term.columns, sigma**2 * lam @ lam.T)
-        for term, lam in zip(terms, templates(terms, theta), strict=True)
+        TermCovariance(
+            term.group,
+            term.columns,
+            sigma**2 * lam @ lam.T,
+            term.part.structure,
+            None if term.part.structure.correlation in ("free", "none") else float(own[-1]),
+        )
+        for term, lam, own in zip(
+            terms, templates(terms, theta), theta_by_term(terms, theta), strict=True
+        )
     )

@@ -11,13 +11,17 @@ from mmlib.design.terms import templates
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """``y − offset = Xβ + Zb + ε`` with Var(b) = σ²G and Var(ε) = σ²·diag(1/w), at a given θ."""
+    """``y − offset = Xβ + Zb + ε`` with Var(b) = σ²G and Var(ε) = σ²·diag(1/w), at a given θ.
+
+    Where residuals have a structure, C takes the place of the identity between the weights.
+    """
 
     y: np.ndarray
     X: np.ndarray
     Z: np.ndarray
     G: np.ndarray
     w: np.ndarray
+    C: np.ndarray | None = None
 
     @classmethod
     def at(cls, design, theta):
@@ -34,12 +38,16 @@ class Dense:
             Z=np.hstack([np.zeros((n, 0)), *map(random_columns, design.terms)]),
             G=block_diag(np.zeros((0, 0)), *G),
             w=np.ones(n) if design.weights is None else design.weights,
+            C=correlations(design, np.asarray(theta)),
         )
 
     @cached_property
     def V(self):
         """Return Var(y)/σ²."""
-        return self.Z @ self.G @ self.Z.T + np.diag(1 / self.w)
+        R = np.diag(1 / self.w)
+        if self.C is not None:
+            R = self.C / np.sqrt(np.outer(self.w, self.w))
+        return self.Z @ self.G @ self.Z.T + R
 
     @cached_property
     def V_inverse(self):
@@ -102,3 +110,36 @@ def positions(design):
         found.setdefault(term.group, []).append(place)
         start += size
     return {group: np.hstack(places) for group, places in found.items()}
+
+
+def correlations(design, theta):
+    """Return D C D of all rows from the words of the residuals' structure, pair by pair."""
+    residual = design.residual
+    if residual is None:
+        return None
+    frame, phi = design.frame, list(theta[len(theta) - residual.size :])
+    sds = np.ones(len(frame))
+    for level in residual.levels[1:]:
+        sds[(frame[residual.dispersion].astype(str) == level).to_numpy()] *= phi.pop(0)
+    for visit in residual.visits[1:] if residual.kind == "us" else ():
+        sds[(frame[residual.time].astype(int).astype(str) == visit).to_numpy()] *= phi.pop(0)
+    C = np.diag(sds**2)
+    if residual.kind:
+        subjects = frame[residual.group].to_numpy()
+        times = frame[residual.time].to_numpy() if residual.time else np.zeros(len(frame))
+        for i, j in zip(*np.nonzero(subjects[:, None] == subjects), strict=True):
+            if i != j:
+                C[i, j] = sds[i] * sds[j] * one_correlation(residual, phi, times[i], times[j])
+    return C
+
+
+def one_correlation(residual, phi, one, other):
+    """Return the correlation of two rows of a subject from their times."""
+    if residual.kind == "cs":
+        return phi[0]
+    if residual.kind in ("ar1", "car1"):
+        return phi[0] ** abs(float(one) - float(other))
+    names = list(residual.visits)
+    pairs = [(j, i) for i in range(len(names)) for j in range(i + 1, len(names))]
+    low, high = sorted(names.index(str(int(time))) for time in (one, other))
+    return phi[pairs.index((high, low))]

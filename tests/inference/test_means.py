@@ -628,3 +628,19 @@ def test_specs_of_r_are_translated(specs, hint):
     fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
     with pytest.raises(mm.DataError, match=hint):
         mm.emmeans(fit, specs)
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda fit: mm.emtrends(fit, "x", "treat"), r"factors are a keyword, by='a'"),
+        (lambda fit: mm.emtrends(fit, var="x"), r"the covariate is the second argument"),
+        (lambda fit: mm.emmeans(fit, "treat", "blend"), r"options are keywords: by='b'"),
+        (lambda fit: mm.emmeans(fit, "treat", type="response"), "write back=True"),
+        (lambda fit: mm.emmeans(fit, "treat", adjust="tukey"), r"\.contrasts\(adjust="),
+    ],
+)
+def test_arguments_of_r_are_translated(call, hint):
+    fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+    with pytest.raises(mm.DataError, match=hint):
+        call(fit)

@@ -1,5 +1,6 @@
 """Each repair of `tools/site/repair.py` does what it says, on the smallest page that needs it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -110,9 +111,28 @@ def test_numbers_stay_with_their_sign(site):
         "<article class='bd-article'><p>At 5 % of <a>chapter 4</a>, 7 %2</p>"
         "<pre>5 % of chapter 4</pre></article><p>5 %</p>",
     )
-    inside, outside = html.select("p")
+    inside, outside = html.select("p:not(.report)")
     assert inside.text == "At 5\xa0% of chapter\xa04, 7\xa0%2"
     assert (html.pre.text, outside.text) == ("5 % of chapter 4", "5 %")
+
+
+def test_a_chapter_says_how_long_it_takes_to_read(site):
+    article = "<article class='bd-article'><h1>Title</h1><p>What it is about.</p></article>"
+    others = [site / "book" / name for name in ("index.html", "00-twenty-minutes.html")]
+    for other in others:
+        other.write_text(f"<html>{HEAD}<body>{article}</body></html>")
+    chapter = finished(site, article, "book/01-pulp.html")
+    note = chapter.select_one("h1 + p.reading-time").text
+    assert re.fullmatch(r"About \d+ minutes to read, exercises apart\.", note)
+    described = chapter.select_one("meta[name=description]")["content"]
+    assert described == "What it is about."
+    assert not any("reading-time" in other.read_text() for other in others)
+
+
+def test_empty_corners_of_data_frames_are_no_headers(site):
+    table = "<table class='dataframe'><tr><th></th><th>mean</th></tr></table>"
+    html = finished(site, table)
+    assert [cell.name for cell in html.select("tr > *")] == ["td", "th"]
 
 
 def test_icons_are_drawn_and_their_script_is_gone(site):

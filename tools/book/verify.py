@@ -297,7 +297,7 @@ def _shown(numbers: Sequence[str], p: float, draws: int) -> str:
     """Show one number with its simulation error, if it has one, or the ends of several."""
     if len(numbers) > 1:
         return f"{numbers[0]}, {numbers[1]}, …, {numbers[-1]}"
-    return f"{numbers[0]} ± {_error(p, draws):.1g}" if draws else numbers[0]
+    return f"{numbers[0]} ± {_error(p, draws):.2g}" if draws else numbers[0]
 
 
 def _versions_of_r(versions: Mapping[str, Any]) -> Iterator[str]:
@@ -389,7 +389,7 @@ difference
 : Ours minus R's, to one digit. Where an optimiser is at work, both stop a little short of the
   optimum, and not at the same place.
 
-Left out are numbers that are not results: versions of software, row numbers, settings such as the
+Numbers that are not results are left out: versions of software, row numbers, settings such as the
 seed and the number of draws, and the legend of R's stars. The build of these pages computes
 everything here again and stops if a row fails.
 

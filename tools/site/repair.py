@@ -289,12 +289,13 @@ _REPAIRS = (
     open_solutions_natively,
     show_python_first,
     ask_for_reports,
-    tell_reading_time,
     empty_corners,
     load_only_what_is_used,
     size_images,
     bind_numbers,
     describe,
+    # Below the title, but not what the page is about.
+    tell_reading_time,
 )
 
 

@@ -103,7 +103,7 @@ Interactive.millPanes = {
         + (tally ? bars.join("") : "")
         + plot.line([[1, 0], [1, 1]], "thin")
         + plot.marker("diamond", Math.min(found.f, most), 0.5, "style-1")
-        + `<text x="${left + 4}" y="${top + 14}">diamond: F of this experiment</text>`;
+        + `<text x="4" y="${top + 14}">diamond: F of this experiment</text>`;
     },
     describe: ({ found, tally }, { number }) => `F = ${number(found.f, 2)}, p = ${number(found.pF, 4)}. `
       + `Intraclass correlation estimated as ${number(found.reml / (found.reml + found.resid), 2)}.`
@@ -123,7 +123,7 @@ Interactive.millPanes = {
         + plot.line([[truth, 0], [truth, 4]], "thin")
         + (tally ? tally.estimates.map((mean, i) => plot.line([[clamp(mean), 2.6 - i], [clamp(mean), 3.4 - i]], "style-1 spike")).join("") : "")
         + rows.map(([, estimate, shape], i) => plot.marker(shape, clamp(estimate), 3 - i, "style-0")).join("")
-        + `<text x="${left + 4}" y="${top + 14}">dashed: the truth${tally ? "; bars: averages" : ""}</text>`;
+        + `<text x="4" y="${top + 14}">dashed: the truth${tally ? "; bars: averages" : ""}</text>`;
     },
     describe: ({ found, tally, values }, { number }) => `True variance between operators ${number(values.between ** 2, 4)}. `
       + `ANOVA ${number(found.anova, 4)}, ML ${number(found.ml, 4)}, REML ${number(found.reml, 4)}.`
@@ -141,7 +141,7 @@ Interactive.millPanes = {
         + plot.line([[0.05, 0], [0.05, 4]], "thin")
         + (tally ? tally.significant.map((share, i) => plot.line([[0, 2.75 - i], [share, 2.75 - i]], "style-1 spike")).join("") : "")
         + rows.map(([, shape], i) => plot.marker(shape, found.tests[i], 3 - i, "style-0")).join("")
-        + `<text x="${left + 4}" y="${top + 14}">dashed: 0.05${tally ? "; bars: shares below 0.05" : ""}</text>`;
+        + `<text x="4" y="${top + 14}">dashed: 0.05${tally ? "; bars: shares below 0.05" : ""}</text>`;
     },
     describe: ({ found, tally }, { number }) => `T = ${number(found.lrt, 4)}. p-values: χ² ${number(found.tests[0], 4)}, `
       + `mixture ${number(found.tests[1], 4)}, exact ${number(found.tests[2], 4)}.`
@@ -160,7 +160,7 @@ Interactive.millPanes = {
         + plot.marker("square", i + 1.1, clamp(found.blups[i]), "style-1 blup"));
       return plot.axes({ yTicks: [-most, 0, most].map(y => [y, number(y, 2)]), yLabel: "deviation" })
         + plot.line([[0, 0], [found.groups + 1, 0]], "thin") + drawn.join("")
-        + `<text x="${left + 4}" y="${top + 14}">circle: own mean, square: BLUP, bar: truth</text>`;
+        + `<text x="4" y="${top + 14}">circle: own mean, square: BLUP, bar: truth</text>`;
     },
     describe: ({ found, tally }, { number }) => `Shrinkage factor estimated as ${number(found.k, 3)}.`
       + (tally ? ` Root mean squared error in ${tally.count} experiments: own means ${number(Math.sqrt(tally.squares[0]), 4)}, BLUPs ${number(Math.sqrt(tally.squares[1]), 4)}.` : ""),
@@ -181,7 +181,7 @@ Interactive.millPanes = {
       });
       return plot.axes({ xTicks: [-most, 0, most].map(x => [x, number(x, 1)]), xLabel: "deviation from the general mean" })
         + plot.line([[0, 0], [0, 6]], "thin") + drawn.join("")
-        + `<text x="${left + 4}" y="${top + 14}">circle: target hit, diamond: missed</text>`;
+        + `<text x="4" y="${top + 14}">circle: target hit, diamond: missed</text>`;
     },
     describe: ({ found, targets, tally }, { number }) => {
       const missed = Interactive.TARGETS.filter((_, i) => Math.abs(targets[i] - found.intervals[i][0]) > found.intervals[i][1]);
@@ -208,7 +208,7 @@ Interactive.figures.mill = data => {
     const { sheets, effects, found } = seen;
     const most = 3.2 * Math.hypot(values.between, values.within);
     const clamp = y => Math.max(-most, Math.min(most, y));
-    const [left, right] = [58, width - 14];
+    const [left, right] = [58, width - 20];
     const plot = new Plot({ left, right, top: 26, bottom: 190, x: [0, found.groups + 1], y: [-most, most] });
     const points = sheets.map((of, i) => of.map((y, j) => `<circle class="sheet" r="3"`
       + ` cx="${plot.across(i + 1 + (0.5 * (j + 1)) / (found.size + 1) - 0.25).toFixed(1)}" cy="${plot.up(clamp(y)).toFixed(1)}"/>`).join(""));
@@ -216,14 +216,15 @@ Interactive.figures.mill = data => {
       + plot.line([[i + 0.6, clamp(effect)], [i + 1.4, clamp(effect)]], "style-2"));
     const upper = plot.axes({ yTicks: range(-most, most, 5).map(y => [y, number(mu + y, 1)]), yLabel: "brightness" })
       + plot.line([[0, 0], [found.groups + 1, 0]], "thin") + points.join("") + bars.join("")
-      + `<text x="${left + 4}" y="14">solid: operators’ means, dash-dotted: the truth</text>`
+      + `<text x="4" y="14">solid: means, dash-dotted: the truth</text>`
       + `<text x="${(left + right) / 2}" y="210" text-anchor="middle">operators</text>`;
     return { height: 226 + pane.height, svg: upper + pane.draw(seen, { left, right, top: 226 }) };
   };
 
   const describe = values => {
     const seen = look(values);
-    return `Experiment ${state.seed}: ${values.groups} operators, ${values.size} sheets of each. ${pane.describe(seen, Interactive)}`;
+    return `Experiment ${state.seed}: ${values.groups} operators, ${values.size} sheets of each, `
+      + `standard deviations ${number(values.between, 2)} and ${number(values.within, 2)}. ${pane.describe(seen, Interactive)}`;
   };
 
   return {

@@ -1,0 +1,175 @@
+"""How Var(y) moves with each of its parameters, seen through random vectors.
+
+Var(y) = σ²(ZTTᵀZᵀ + R). The derivative G in a parameter is an n×n matrix; what it does between a
+few random vectors, LᵀGM, tells linear relations between such matrices as well as they do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmlib.arrays import FloatArray, random_matrix
+from mmlib.design.residual import Residual
+from mmlib.design.terms import RandomTerm, n_theta
+from mmlib.errors import RankError
+
+DEPENDENT = 1e-7
+"""Singular values below this share of the largest are zero."""
+
+TAKES_PART = 1e-3
+"""A parameter with a smaller share in a dependence takes no part in it."""
+
+MAX_PARAMETERS = 250
+
+
+class Probes:
+    """Random vectors between which matrices of n rows, weighted, are compared."""
+
+    def __init__(self, row_weights: FloatArray, n_matrices: int) -> None:
+        size = 4 + math.isqrt(2 * n_matrices)  # twice as many products as matrices, and more
+        shape = (2, len(row_weights), size)
+        self.left, self.right = np.random.default_rng(0).standard_normal(shape)
+        self._root = 1 / np.sqrt(row_weights)[:, None]
+
+    def of_term(self, term: RandomTerm, covariances: FloatArray) -> FloatArray:
+        """LᵀZ(I ⊗ E)ZᵀM of each symmetric E, shapes (k, S, S) and (k, size²)."""
+        Zt = random_matrix(term.codes, term.model_matrix, term.n_levels).T
+        shape = (term.n_levels, term.width, -1)
+        pairs = np.tensordot(
+            (Zt @ self.left).reshape(shape), (Zt @ self.right).reshape(shape), axes=(0, 0)
+        )
+        return np.einsum("kst,sltm->klm", covariances, pairs).reshape(len(covariances), -1)
+
+    def of_residual(self, residual: Residual, blocks: list[FloatArray]) -> FloatArray:
+        """LᵀW^(−½)BW^(−½)M of block-diagonal matrices B, each batch with shape (k, U, m, m)."""
+        left, right = self.left * self._root, self.right * self._root
+        total = np.zeros((len(blocks[0]), left.shape[1], right.shape[1]))
+        for batch, slopes in zip(residual.batches, blocks, strict=True):
+            L, M = left[batch.rows], right[batch.rows]
+            n_patterns, m = slopes.shape[1], slopes.shape[2]
+            pairs = np.zeros((n_patterns, m, m, L.shape[2], M.shape[2]))
+            np.add.at(pairs, batch.pattern, L[:, :, None, :, None] * M[:, None, :, None, :])
+            total += np.tensordot(slopes, pairs, axes=((1, 2, 3), (0, 1, 2)))
+        return total.reshape(len(total), -1)
+
+    def of_independent(self) -> FloatArray:
+        """LᵀW⁻¹M, shape (1, size²)."""
+        return (self.left.T @ (self.right * self._root**2)).reshape(1, -1)
+
+
+def directions(
+    terms: Sequence[RandomTerm], residual: Residual | None, theta: FloatArray, probes: Probes
+) -> FloatArray:
+    """∂(Var(y)/σ²) in the numbers that a search moves, and last R itself: shape (k + 1, size²)."""
+    found, start = [], 0
+    for term in terms:
+        entries = theta[start : start + n_theta(term)]
+        start += len(entries)
+        found.append(probes.of_term(term, term_slopes(term, entries)))
+    if residual is None:
+        return np.vstack([*found, probes.of_independent()])
+    phi = theta[start:]
+    whole = [C[None] for C in residual.covariances(phi)]
+    found.append(probes.of_residual(residual, residual_slopes(residual, phi)))
+    return np.vstack([*found, probes.of_residual(residual, whole)])
+
+
+def term_slopes(term: RandomTerm, theta: FloatArray) -> FloatArray:
+    """∂(TTᵀ) in the numbers that a search moves, shape (k, S, S)."""
+    structure, width = term.part.structure, term.width
+    if structure.is_free:
+        T = structure.template(theta, width)
+        slopes = np.array([structure.template(e, width) for e in np.eye(len(theta))])
+    else:
+        T, slopes = structure.at(structure.to_smooth(theta, width), width)
+    half = slopes @ T.T
+    return half + half.transpose(0, 2, 1)
+
+
+def residual_slopes(residual: Residual, phi: FloatArray) -> list[FloatArray]:
+    """∂(DCD) in the entries of φ, shape (k, U, m, m) for each batch."""
+    found = []
+    by_level, by_visit, correlations = residual.split(phi)
+    for batch, sds, C in residual.parts(phi):
+        whole = sds[:, :, None] * sds[:, None]
+        slopes = []
+        for codes, values in ((batch.strata, by_level), (batch.times, by_visit)):
+            for k in range(1, len(values)):
+                share = (codes == k) / values[k]
+                slopes.append((share[:, :, None] + share[:, None]) * whole * C)
+        if residual.visits:
+            i, j = residual.pairs
+            for a, b in zip(i, j, strict=True):
+                one, other = batch.times == a, batch.times == b
+                met = one[:, :, None] & other[:, None] | other[:, :, None] & one[:, None]
+                slopes.append(whole * met)
+        elif residual.kind:
+            slopes.append(whole * residual.correlation_slope(batch, correlations[0]))
+        found.append(np.array(slopes).reshape(residual.size, *C.shape))
+    return found
+
+
+def random_theta(
+    terms: Sequence[RandomTerm], residual: Residual | None, rng: np.random.Generator
+) -> FloatArray:
+    """A θ off every boundary, of the size that the columns of the terms suggest."""
+    found = []
+    for term in terms:
+        structure = term.part.structure
+        entries = rng.uniform(0.5, 1.5, n_theta(term))
+        scale = np.sqrt(np.mean(term.model_matrix**2)) or 1.0
+        if structure.correlation in ("ar1", "exchangeable"):
+            entries[:-1] /= scale
+            entries[-1] = rng.uniform(0.3, 0.6)
+        else:
+            entries /= scale
+        found.append(entries)
+    if residual is not None:
+        ratios = rng.uniform(0.6, 1.4, sum(residual.n_ratios))
+        found.append(np.append(ratios, rng.uniform(0.3, 0.4, residual.n_correlations)))
+    return np.concatenate([np.zeros(0), *found])
+
+
+def refuse_unidentified_structure(
+    terms: Sequence[RandomTerm],
+    residual: Residual | None,
+    row_weights: FloatArray,
+    *,
+    sigma_known: bool,
+) -> None:
+    """Refuse parameters of Var(y) that can be traded for others without any change in it.
+
+    Raises
+    ------
+    RankError
+        If there are any; the message says of which terms.
+    """
+    owners = [str(term.part) for term in terms for _ in range(n_theta(term))]
+    if residual is not None:
+        a = residual.n_ratios[0]
+        owners += [f"dispersion={residual.dispersion!r}"] * a
+        owners += [f"residual={residual.word!r}"] * (residual.size - a)
+    owners.append("the residual variance")
+    if len(owners) > MAX_PARAMETERS:
+        return
+    theta = random_theta(terms, residual, np.random.default_rng(1))
+    rows = directions(terms, residual, theta, Probes(row_weights, len(owners)))
+    if sigma_known:
+        rows = rows[:-1]
+    lengths = np.linalg.norm(rows, axis=1)
+    if (lengths == 0).any():
+        lost = owners[int(np.argmin(lengths))]
+        raise RankError(f"the data say nothing of a parameter of {lost}; leave it out.")
+    left, sizes, _ = np.linalg.svd(rows / lengths[:, None], full_matrices=False)
+    if sizes[-1] > DEPENDENT * sizes[0]:
+        return
+    taking = np.abs(left[:, -1]) > TAKES_PART
+    names = list(dict.fromkeys(o for o, part in zip(owners, taking, strict=True) if part))
+    raise RankError(
+        f"{' and '.join(names)} cannot be told apart: their parameters can be traded for each "
+        "other without any change in the variance of the data; use fewer of them, or a structure "
+        "with fewer parameters."
+    )
