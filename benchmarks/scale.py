@@ -141,7 +141,7 @@ def main() -> None:
     if options.save:
         new = not TABLE.exists()
         with TABLE.open("a", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, COLUMNS)
+            table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             if new:
                 table.writeheader()
             table.writerow(line)

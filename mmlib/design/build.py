@@ -179,7 +179,7 @@ class Design(Frozen):
     @property
     def structured(self) -> bool:
         """Whether a term or the residuals have a structure."""
-        return self.residual is not None or any(t.part.structure is not US for t in self.terms)
+        return self.residual is not None or any(t.part.structure != US for t in self.terms)
 
     def phi(self, theta: FloatArray) -> FloatArray:
         """The part of θ that belongs to the residuals."""

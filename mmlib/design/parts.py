@@ -409,7 +409,7 @@ def refuse_structure(
     """
     if not isinstance(formula, MixedFormula):
         formula = parse_formula(formula)
-    found = [str(part) for part in formula.random if part.structure is not US]
+    found = [str(part) for part in formula.random if part.structure != US]
     found += [f"dispersion={dispersion!r}"] * (dispersion is not None)
     found += [f"residual={residual!r}"] * (residual is not None)
     if found:

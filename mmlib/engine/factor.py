@@ -129,7 +129,7 @@ class Factor:
     ----------
     rounds : list of (Round, Eliminated)
     flat : ndarray
-        Each round as it was when it went, and the tail (see `mmlib.engine.elimination.Plan`).
+        Each round as it was when it went, and the tail (see `mmlib.engine.elimination`).
     T : ndarray, shape (m, m)
         The tail before it is factored.
     L : ndarray, shape (m, m)

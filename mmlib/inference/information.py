@@ -101,7 +101,7 @@ def in_basis(fit: Fit, L: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """Jets of what `mmlib.engine.factor.Eliminated` holds of a round, or of the first grouping."""
+    """Jets of what the factor keeps of a round (`Eliminated`), or of the first grouping."""
 
     D: FloatArray
     A: FloatArray
