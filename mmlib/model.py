@@ -114,8 +114,8 @@ def lmm(
     Structures of a random term are those of lme4 and glmmTMB: ``us``, the default, ``diag`` (no
     correlations), ``cs`` (one correlation), ``homcs`` (and one variance), ``ar1`` (the correlation
     ρ of neighbouring levels, ρ² of the next but one; one variance) and ``hetar1`` (a variance for
-    each level). `theta` has for such a term the relative standard deviations, then ρ; and last the
-    parameters of the residuals, ratios before correlations.
+    each level). ``theta`` has for such a term the relative standard deviations, then ρ; and last
+    the parameters of the residuals, ratios before correlations.
 
     References
     ----------

@@ -83,9 +83,9 @@ class MixedFormula:
 def parse_formula(formula: str) -> MixedFormula:
     """Split a mixed-model formula in lme4's notation.
 
-    A term may have a structure, as ``ar1(0 + visit | g)``: `diag`, `cs`, `homcs`, `ar1`, `hetar1`,
-    or `us`, the default. ``(x || g)`` becomes ``(1 | g) + (0 + x | g)``; ``(1 | a/b)`` becomes
-    ``(1 | a) + (1 | a:b)``.
+    A term may have a structure, as ``ar1(0 + visit | g)``: ``diag``, ``cs``, ``homcs``,
+    ``ar1``, ``hetar1``, or ``us``, the default. ``(x || g)`` becomes ``(1 | g) + (0 + x | g)``;
+    ``(1 | a/b)`` becomes ``(1 | a) + (1 | a:b)``.
 
     Parameters
     ----------

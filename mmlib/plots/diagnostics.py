@@ -39,7 +39,7 @@ def residuals_vs_fitted(
     fit: LMMResult,
     kind: Literal["conditional", "marginal"] = "conditional",
     *,
-    scaled: Literal["pearson", "standardized"] | None = "standardized",
+    scaled: Literal["pearson", "standardized", "normalized"] | None = "standardized",
     group: str | None = None,
     unit: str | None = None,
     ax: Axes | None = None,
@@ -76,8 +76,8 @@ def residuals_vs_fitted(
         _by_level(ax, fit, chosen, fitted, residuals)
         if len(fit.ranef()[chosen]) <= len(MARKERS):
             legend_above(ax, given, title=chosen, ncols=len(MARKERS))
-    kind_of = {None: "", "pearson": "Pearson ", "standardized": "standardized "}[scaled]
-    label = f"{kind_of}{kind} residual"
+    kind_of = {"pearson": "Pearson"}.get(str(scaled), scaled)
+    label = f"{kind_of} {kind} residual" if scaled else f"{kind} residual"
     ax.set(
         xlabel=with_unit(f"{kind} fitted value", unit),
         ylabel=label if scaled else with_unit(label, unit),
