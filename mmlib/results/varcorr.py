@@ -189,7 +189,7 @@ class VarCorr(Shown):
             for name, sd in zip(term.columns, term.sd, strict=True)
         }
         if self.residual is not None:
-            effects |= {("Residual", name): sd for name, sd in self.residual.sds.items()}
+            effects |= {("Residual", name): float(sd) for name, sd in self.residual.sds.items()}
         found = [key for key in effects if key[0] == group and column in (None, key[1])]
         if len(found) != 1:
             known = ", ".join(f"{name!r} of {grouping!r}" for grouping, name in effects)

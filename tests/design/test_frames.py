@@ -57,7 +57,7 @@ def test_an_enum_keeps_the_order_of_its_levels():
 def test_what_is_no_table():
     with pytest.raises(mm.DataError, match="data is a dict that makes no table"):
         mm.lmm("y ~ x", {"y": [1.0], "x": [1.0, 2.0]})
-    with pytest.raises(mm.DataError, match=r"must be a pandas DataFrame, not list; pass pandas"):
+    with pytest.raises(mm.DataError, match=r"must be a pandas DataFrame, not int; pass pandas"):
         mm.lmm("y ~ x", [1, 2])
     with pytest.raises(mm.DataError, match="not NoneType"):
         mm.lmm("y ~ x", None)

@@ -3,12 +3,11 @@
 import pytest
 
 from tests.helpers.trials import complaints, run_trial
-from tools import ROOT
-from tools.book.execute import CHAPTERS
+from tools.homework.chapter import read_book
 
 pytestmark = pytest.mark.slow
 
-NAMES = [path.stem for path in sorted(ROOT.glob(CHAPTERS))]
+NAMES = [chapter.name for chapter in read_book()]
 
 
 @pytest.mark.parametrize("name", NAMES)

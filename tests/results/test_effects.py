@@ -106,7 +106,7 @@ def test_joint_covariance_is_that_of_brute_force(name, kind):
 def test_variances_of_more_rows_than_fit_in_one_chunk(monkeypatch):
     fit = at_point("crossed vectors", "inside")
     whole = fit.leverage()
-    monkeypatch.setattr("mmlib.results.effects.CHUNK", 7)
+    monkeypatch.setattr("mmlib.engine.effects_covariance.CHUNK", 7)
     pd.testing.assert_series_equal(fit.leverage(), whole, rtol=1e-13)
 
 

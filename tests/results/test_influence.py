@@ -276,7 +276,7 @@ def test_influence_needs_a_fixed_effect():
     ("arguments", "message"),
     [
         ({"kind": "deviance"}, "kind must be 'conditional' or 'marginal', not 'deviance'"),
-        ({"scaled": "standardised"}, "scaled must be 'pearson', 'standardized' or None"),
+        ({"scaled": "standardised"}, "scaled must be 'pearson', 'standardized'"),
         ({"scaled": True}, "scaled must be"),
     ],
 )
