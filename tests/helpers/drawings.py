@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _FURNITURE = re.compile(r"matplotlib\.axis|legend|text|patch")
 # In widths of the axes: half a point, where a line may be drawn with fewer vertices.
 NEAR = 1.5e-3
+MANY = 10**7
 
 
 @dataclass
@@ -75,8 +77,13 @@ def _gap(one: np.ndarray, other: np.ndarray) -> float:
     points = points[np.all((points > -0.02) & (points < 1.02), axis=1)]
     if not len(points):
         return 0.0
-    step = other[:, 1] - other[:, 0]
-    length = np.maximum((step**2).sum(axis=1), 1e-300)
-    ahead = points[:, None, :] - other[:, 0]
+    if len(points) * len(other) < MANY:
+        beside = other[None]
+    else:  # of thousands of short segments, those whose middles are nearest
+        _, nearest = cKDTree(other.mean(axis=1)).query(points, k=16)
+        beside = other[nearest]
+    step = beside[:, :, 1] - beside[:, :, 0]
+    length = np.maximum((step**2).sum(axis=2), 1e-300)
+    ahead = points[:, None, :] - beside[:, :, 0]
     along = np.clip((ahead * step).sum(axis=2) / length, 0, 1)
     return float(np.sqrt(((ahead - along[..., None] * step) ** 2).sum(axis=2).min(axis=1).max()))

@@ -123,7 +123,7 @@ def test_without_a_network_one_line_says_so(tmp_path, monkeypatch):
 
 
 def test_without_pip_uv_fetches_it(monkeypatch):
-    monkeypatch.setattr(files, "find_spec", lambda _: None)
+    monkeypatch.setattr(files, "distributions", lambda **_: [])
     monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
     assert files._pip()[:3] == ["/bin/uv", "tool", "run"]
     monkeypatch.setattr("shutil.which", lambda _: None)

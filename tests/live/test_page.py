@@ -50,6 +50,7 @@ return (async () => {
   Live.page = new Live.Page(document.querySelector("section.live"));
   Live.page.python = python;
   await Live.page.begin();
+  if (python) await python.run("", { aside: false, fresh: true, onoutput: () => {} });
   return "shown";
 })();
 """
@@ -259,11 +260,14 @@ def press_button(browser: Chrome, button: object) -> None:
 
 
 def shown(browser: Chrome, number: int) -> str:
-    """Return what stands below a cell."""
-    return browser.execute_script(
-        f"return Live.page.cells.filter(cell => !cell.isHidden)[{number - 1}]"
-        ".element.querySelector(':scope > .cell_output')?.textContent ?? ''"
-    )
+    """Return what stands below a cell, without the caption of a figure."""
+    below = f"""
+    const cell = Live.page.cells.filter(cell => !cell.isHidden)[{number - 1}].element;
+    const output = cell.querySelector(":scope > .cell_output")?.cloneNode(true);
+    for (const caption of output?.querySelectorAll("figcaption") ?? []) caption.remove();
+    return output?.textContent ?? "";
+    """
+    return browser.execute_script(below)
 
 
 def with_shift(browser: Chrome, key: str) -> None:
@@ -357,10 +361,10 @@ def test_what_runs_is_stopped_and_python_begins_anew(python):
     assert "42" in place.find_element(By.CSS_SELECTOR, ".live-output").text
 
 
-def test_answers_are_kept_and_handed_in(browser, server, handed_in):
-    """The notebook that is downloaded is the students' notebook with the answers in it."""
+def test_answers_are_kept_and_handed_in(browser, server, running, handed_in):
+    """The notebook that is downloaded is the site's notebook with the answers in it."""
     chapter = "08-computing"
-    original = nbformat.read(ROOT / "homework" / "student" / f"{chapter}.ipynb", as_version=4)
+    original = nbformat.read(running / "downloads" / f"{chapter}.ipynb", as_version=4)
     cells = [c for c in original.cells if c.metadata.get("nbgrader", {}).get("solution")]
     texts = {c.metadata.nbgrader.grade_id: f"an answer\nto {i}\n" for i, c in enumerate(cells)}
     open_page(browser, server, chapter)

@@ -131,7 +131,8 @@ class TestTheSite:
         assert f"then {page.select_one('section.live')['data-megabytes']} MB, once" in guide
 
     def test_a_page_is_hardly_heavier(self, running, site):
-        for page in site.glob("book/[0-9]*.html"):
+        for notebook in site.glob("downloads/*.ipynb"):
+            page = site / "book" / f"{notebook.stem}.html"
             grown = (running / "book" / page.name).stat().st_size - page.stat().st_size
             assert 0 < grown < 5_000, page.name
         (own,) = (path.parent for path in running.glob("live/*/run.js"))

@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from email import message_from_bytes
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def fetch(lines: list[str], folder: Path) -> None:
 
 def _pip() -> list[str]:
     """Return the pip at hand: that of this environment, or the one that uv fetches."""
-    if find_spec("pip"):
+    if any(distributions(name="pip")):
         return [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     if uv := shutil.which("uv"):
         return [uv, "tool", "run", "--quiet", "pip"]

@@ -106,6 +106,9 @@ class Outputs {
   html(html) {
     const block = make("div", { class: "output text_html" });
     block.innerHTML = html;
+    // As on the page itself: a header cell without a word is an ordinary cell.
+    for (const header of block.querySelectorAll("th:empty"))
+      header.replaceWith(Object.assign(document.createElement("td"), { colSpan: header.colSpan }));
     this.element.append(block);
   }
 

@@ -13,6 +13,7 @@ os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
 # What every page needs, before anything listens to what it says while it starts.
 import matplotlib.pyplot
+import pandas
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -116,12 +117,13 @@ def settings():
 
 
 def fresh():
-    """Forget all names and figures, as a new Python would."""
+    """Forget all names, figures and settings, as a new Python would."""
     global names
     shell.reset(new_session=True)
     names = Names(shell)
     matplotlib.pyplot.close("all")
     matplotlib.rcdefaults()
+    pandas.reset_option("^display")
 
 
 def run(source, aside=False):
