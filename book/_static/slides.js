@@ -9,3 +9,12 @@ addEventListener("keydown", event => {
   const here = slides.findLastIndex(slide => slide.getBoundingClientRect().top < innerHeight / 2);
   slides[Math.min(Math.max(here + step, 0), slides.length - 1)].scrollIntoView();
 });
+
+// Formulas that are wider than the screen scroll, by the keys too.
+const reach = () => {
+  for (const formula of document.querySelectorAll(".math"))
+    if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+    else formula.removeAttribute("tabindex");
+};
+addEventListener("resize", reach);
+addEventListener("load", () => window.MathJax?.startup.promise.then(reach));

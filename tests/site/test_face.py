@@ -63,4 +63,5 @@ def test_the_commit_is_named_or_its_absence_told(tmp_path):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "First"], check=True)
+    versions.commit.cache_clear()
     assert re.fullmatch(r"[0-9a-f]{7,} of \d{4}-\d\d-\d\d", versions.commit(tmp_path))

@@ -51,7 +51,7 @@ def test_the_first_tab_leads_past_the_sidebar(chapter):
 
 def test_whatever_has_the_focus_shows_it(chapter):
     seen = set()
-    for _ in range(25):
+    for _ in range(45):
         press(chapter, Keys.TAB)
         seen.add(focused(chapter, "e.className || e.tagName"))
         assert focused(chapter, "getComputedStyle(e).outlineStyle") == "solid"
@@ -204,7 +204,13 @@ def test_downloads_arrive_and_notebooks_are_valid(site, browser, serve, download
     settle(browser)
     links = browser.find_elements(By.CSS_SELECTOR, "a[download]")
     names = [link.get_attribute("download") for link in links]
-    assert names == ["01-pulp.zip", "01-pulp.ipynb", "pulp.csv", "quiz-01-pulp.gift"]
+    assert names == [
+        "01-pulp.zip",
+        "01-pulp.ipynb",
+        "pulp.csv",
+        "inst_eval.csv.gz",
+        "quiz-01-pulp.gift",
+    ]
     for link, name in zip(links, names, strict=True):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
         link.click()

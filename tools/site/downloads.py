@@ -6,6 +6,7 @@ first cell of a notebook here knows where the wheel of mmlib lies, and its check
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from tools.homework.students import loads
 from tools.site.wheel import build_wheel, checksum
 
 FOLDER = "downloads"
+_LOADED = re.compile(r'load_dataset\(\s*"(\w+)"')
 _DATA = ROOT / "mmlib" / "data"
 _DAY = (
     2020,
@@ -70,9 +72,9 @@ def pack(archive: Path, files: list[Path]) -> Path:
 
 
 def _datasets(notebook: Path) -> list[str]:
-    cells = nbformat.read(notebook, as_version=4).cells
-    found = [name for cell in cells if cell.cell_type == "code" for name, _ in loads(cell.source)]
-    return list(dict.fromkeys(found))
+    """Name the data sets that code loads, or that a task tells to load."""
+    sources = (cell.source for cell in nbformat.read(notebook, as_version=4).cells)
+    return list(dict.fromkeys(name for source in sources for name in _LOADED.findall(source)))
 
 
 def _link(page: Path, names: list[str]) -> None:

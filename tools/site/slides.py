@@ -15,7 +15,9 @@ from pathlib import Path
 from bs4 import BeautifulSoup, Tag
 
 FOLDER = "slides"
-_MATHJAX = "../_static/vendor/mathjax/tex-chtml-full.js"
+_MATHS = """<script>window.MathJax = {options: {enableMenu: false, processHtmlClass: "math"}};</script>
+<script defer src="../_static/vendor/mathjax/tex-chtml-full.js"></script>
+"""
 _LEFT_OUT = {"Exercises", "Summary", "Quiz"}
 _SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-ZΑ-Ω\\(“*])")
 _SHORT = 3  # sentences with which a section begins
@@ -28,9 +30,7 @@ _PAGE = """<!doctype html>
 <title>{title}: slides — Mixed Models in Python</title>
 <link rel="icon" href="../_static/logo.svg">
 <link rel="stylesheet" href="../_static/slides.css">
-<script>window.MathJax = {{options: {{enableMenu: false, processHtmlClass: "math"}}}};</script>
-<script defer src="{mathjax}"></script>
-<script defer src="../_static/slides.js"></script>
+{maths}<script defer src="../_static/slides.js"></script>
 </head>
 <body>
 <main>
@@ -84,7 +84,9 @@ def write_slides(article: Tag, page: str) -> str:
     summary = _named(article, "Summary")
     if summary is not None and (points := summary.find("ul", recursive=False)):
         slides.append(_slide("h2", "Summary", [str(points)]))
-    return _PAGE.format(title=title, mathjax=_MATHJAX, slides="\n".join(slides))
+    written = "\n".join(slides)
+    maths = _MATHS if BeautifulSoup(written, "html.parser").select_one(".math") else ""
+    return _PAGE.format(title=title, maths=maths, slides=written)
 
 
 def _inside_left_out(section: Tag) -> bool:
