@@ -16,7 +16,6 @@ from bs4 import BeautifulSoup, Tag
 
 from tools import ROOT
 from tools.homework.notebooks import WHEEL
-from tools.homework.students import loads
 from tools.site.wheel import build_wheel, checksum
 
 FOLDER = "downloads"

@@ -15,7 +15,9 @@ from pathlib import Path
 from bs4 import BeautifulSoup, Tag
 
 FOLDER = "slides"
-_MATHS = """<script>window.MathJax = {options: {enableMenu: false, processHtmlClass: "math"}};</script>
+_MATHS = """<script>
+window.MathJax = {options: {enableMenu: false, processHtmlClass: "math"}};
+</script>
 <script defer src="../_static/vendor/mathjax/tex-chtml-full.js"></script>
 """
 _LEFT_OUT = {"Exercises", "Summary", "Quiz"}
