@@ -179,7 +179,7 @@ def _own_part(
             yield replace(part, check=part.own_check or part.check, hidden=hidden, held=held)
     elif part.kind == "code":
         code = part.source
-        for name, call in _loads(code):
+        for name, call in loads(code):
             code = code.replace(call, reading.get(name, call))
         yield replace(part, source=code, caption="")
     elif headings := [line for line in part.source.splitlines() if line.startswith("##")]:
@@ -188,7 +188,7 @@ def _own_part(
 
 def _datasets(chapter: Chapter) -> set[str]:
     cells = (part for part in chapter.parts if isinstance(part, Cell) and part.kind == "code")
-    return {name for cell in cells for name, _ in _loads(cell.source)}
+    return {name for cell in cells for name, _ in loads(cell.source)}
 
 
 def _frames(chapter: Chapter, dataset: str) -> list[str]:
@@ -198,14 +198,14 @@ def _frames(chapter: Chapter, dataset: str) -> list[str]:
         if isinstance(part, Cell) and part.kind == "code":
             for node in ast.parse(part.source).body:
                 match node:
-                    case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) if (
-                        _loads(ast.unparse(call)) == [(dataset, ast.unparse(call))]
-                    ):
+                    case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) if loads(
+                        ast.unparse(call)
+                    ) == [(dataset, ast.unparse(call))]:
                         found[name] = None
     return list(found)
 
 
-def _loads(code: str) -> list[tuple[str, str]]:
+def loads(code: str) -> list[tuple[str, str]]:
     """Find `mm.load_dataset("name")` in code: the name, and the call as it stands there."""
     found = []
     for node in ast.walk(ast.parse(code)):
