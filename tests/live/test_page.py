@@ -5,6 +5,7 @@ all of them.
 """
 
 import json
+import os
 import shutil
 
 import nbformat
@@ -47,10 +48,10 @@ return (async () => {
   document.querySelector("#live-keys")?.remove();
   document.querySelector("article").replaceWith(html.querySelector("article"));
   const { python } = Live.page;
+  if (python) await python.run("", { aside: false, fresh: true, onoutput: () => {} });
   Live.page = new Live.Page(document.querySelector("section.live"));
   Live.page.python = python;
   await Live.page.begin();
-  if (python) await python.run("", { aside: false, fresh: true, onoutput: () => {} });
   return "shown";
 })();
 """
@@ -431,6 +432,9 @@ class TestWhatIsFetched:
         page = running / "book" / "08-computing.html"
         text = page.read_text(encoding="utf-8")
         page.write_text(text.replace("</h1>", " Anew</h1>"), encoding="utf-8")
+        # The server tells pages apart by the second in which they were written.
+        later = page.stat().st_mtime + 2
+        os.utime(page, (later, later))
         try:
             open_page(python, server, "08-computing")
             assert "Anew" in title(python)

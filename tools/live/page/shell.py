@@ -116,6 +116,11 @@ def settings():
     return config
 
 
+def widen():
+    """Let pandas show as many columns as in a notebook, which it does not take this Python for."""
+    pandas.options.display.max_columns = 20
+
+
 def fresh():
     """Forget all names, figures and settings, as a new Python would."""
     global names
@@ -124,6 +129,7 @@ def fresh():
     matplotlib.pyplot.close("all")
     matplotlib.rcdefaults()
     pandas.reset_option("^display")
+    widen()
 
 
 def run(source, aside=False):
@@ -138,3 +144,4 @@ def run(source, aside=False):
 sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")
 shell = Shell.instance(config=settings())
 names = Names(shell)
+widen()
