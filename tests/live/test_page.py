@@ -278,10 +278,10 @@ def with_shift(browser: Chrome, key: str) -> None:
 def test_a_cell_is_changed_run_and_put_back(python):
     """With the keys alone; what it needs from above runs first, and an error breaks nothing."""
     show(python, "05-random-effects")
-    before = shown(python, 2)
-    press_button(python, tools(python, 2)["Edit"])
+    before = shown(python, 3)
+    press_button(python, tools(python, 3)["Edit"])
     field = python.switch_to.active_element
-    assert field.get_attribute("aria-label") == "Code of cell 2"
+    assert field.get_attribute("aria-label") == "Code of cell 3"
     field.send_keys(Keys.CONTROL, "a")
     press(python, "for i in range(2):", Keys.ENTER, "print(i + len(pulp))")
     assert field.get_attribute("value") == "for i in range(2):\n    print(i + len(pulp))"
@@ -291,16 +291,16 @@ def test_a_cell_is_changed_run_and_put_back(python):
     wait(lambda: field.get_attribute("value").endswith("\n    x"))
     with_shift(python, Keys.ENTER)
     wait(lambda: "has an error" in status(python), 5 * MINUTE)
-    assert status(python) == "cell 2 has an error: NameError. What follows it was not run."
-    assert "yours20\n" in shown(python, 2)
-    assert "NameError: name 'x' is not defined" in shown(python, 2)
+    assert status(python) == "cell 3 has an error: NameError. What follows it was not run."
+    assert "yours20\n" in shown(python, 3)
+    assert "NameError: name 'x' is not defined" in shown(python, 3)
     # Escape, then Tab: the reader is out of the field.
     press(python, Keys.ESCAPE, Keys.TAB)
     assert python.switch_to.active_element != field
-    press_button(python, tools(python, 2)["Put back"])
-    assert shown(python, 2) == before
-    press_button(python, tools(python, 2)["Run"])
-    assert status(python) == "Done: cell 2."
+    press_button(python, tools(python, 3)["Put back"])
+    assert shown(python, 3) == before
+    press_button(python, tools(python, 3)["Run"])
+    assert status(python) == "Done: cell 3."
 
 
 def test_all_runs_from_the_top_and_figures_keep_their_words(python):
