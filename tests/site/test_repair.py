@@ -135,6 +135,14 @@ def test_empty_corners_of_data_frames_are_no_headers(site):
     assert [cell.name for cell in html.select("tr > *")] == ["td", "th"]
 
 
+def test_stars_of_an_exercise_are_counted_aloud(site):
+    text = "<div class='exercise'><p><em>Derivation.</em> ★★ Show it.</p></div><p>A ★.</p>"
+    html = finished(site, f"<article class='bd-article'>{text}</article>")
+    (mark,) = html.select("[role=img]")
+    assert (mark["aria-label"], mark.string) == ("2 of 3 stars", "★★")
+    assert html.select_one(".exercise p").get_text() == "Derivation. ★★ Show it."
+
+
 def test_icons_are_drawn_and_their_script_is_gone(site):
     html = finished(site, "<i class='theme-switch fa-solid fa-sun fa-lg' data-mode='light'></i>")
     assert html.select_one("svg.icon.theme-switch.fa-lg[data-mode=light] > path")["d"] == "M1"

@@ -29,6 +29,7 @@ BOOK = "Mixed Models in Python"
 PREVIEW = "_static/preview.png"
 _PX_PER_PT = 4 / 3
 _LENGTH = re.compile(r"^([\d.]+)(pt|px|)$")
+_STARS = re.compile(r"(★{1,3})")
 _BOUND = re.compile(r"(?<=\d) (?=%)|(?<=[Cc]hapter) (?=\d)")
 
 # What the theme and the extensions copy into the site and no page uses.
@@ -202,6 +203,17 @@ def empty_corners(html: BeautifulSoup, _: Page) -> None:
             header.name = "td"
 
 
+def name_stars(html: BeautifulSoup, _: Page) -> None:
+    """Say how many stars an exercise has; screen readers name each of them, or none."""
+    for text in html.select("article.bd-article .exercise p"):
+        for string in text.find_all(string=_STARS, recursive=False):
+            before, stars, after = _STARS.split(str(string), maxsplit=1)
+            mark = html.new_tag("span", attrs={"class": "stars", "role": "img"})
+            mark["aria-label"] = f"{len(stars)} of 3 stars"
+            mark.string = stars
+            string.replace_with(before, mark, after)
+
+
 # --- Weight and layout ---------------------------------------------------------------------------
 
 
@@ -290,6 +302,7 @@ _REPAIRS = (
     show_python_first,
     ask_for_reports,
     empty_corners,
+    name_stars,
     load_only_what_is_used,
     size_images,
     bind_numbers,
