@@ -39,6 +39,8 @@ def run(code, folder):
         "import json, numpy",
         "s = socket.socket(); s.bind(('127.0.0.1', 5999))",
         "subprocess.run([sys.executable, '-c', 'print(1)'], check=True)",
+        "a, b = socket.socketpair(); a.sendall(b'x'); assert b.recv(1) == b'x'",
+        "import asyncio; asyncio.run(asyncio.sleep(0))",
     ],
 )
 def test_what_homework_needs_is_allowed(code, tmp_path):
@@ -56,6 +58,13 @@ def test_what_homework_needs_is_allowed(code, tmp_path):
         "subprocess.run(['cat', '../secret.txt'], check=True)",
         "socket.create_connection(('127.0.0.1', 9))",
         "s = socket.socket(); s.bind(('127.0.0.1', 5998))",
+        "socket.socket().sendto(b'x', 0x20000000, ('127.0.0.1', 9))",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
+        "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)",
+        "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+        "socket.socket(socket.AF_UNIX).connect('/run/docker.sock')",
+        "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)",
+        "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
     ],
 )
 def test_what_would_do_harm_is_refused(code, tmp_path):
@@ -67,3 +76,23 @@ def test_what_would_do_harm_is_refused(code, tmp_path):
     assert "ermission" in said, said
     assert (tmp_path / "secret.txt").read_text() == "secret"
     assert not (tmp_path / "new.txt").exists()
+
+
+def test_a_kernel_is_not_told_what_the_grader_knows(tmp_path):
+    code = """
+import os
+from tools.homework import confined
+os.environ["SECRET"] = "grader's"
+os.environ["NBGRADER_EXECUTION"] = "autograde"
+os.execve = lambda *given: print(sorted(given[2]))
+try:
+    confined.main()
+except ValueError:
+    pass
+"""
+    places = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=places, cwd=tmp_path, capture_output=True, text=True)
+    known = done.stdout
+    assert "SECRET" not in known
+    assert "NBGRADER_EXECUTION" in known
