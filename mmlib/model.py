@@ -405,6 +405,8 @@ class LMMResult(Shown, Fit):
         DataFrame
             Columns ``effect`` (``"fixed"`` or ``"ran_pars"``), ``group, term, estimate, std.error,
             statistic``, with `ddf` also ``df, p.value``, with `level` ``conf.low, conf.high``.
+            Residuals with structure have a row for each ratio of standard deviations to that of the
+            first level or visit, ``ratio__<level>``, and for each correlation.
 
         Examples
         --------
@@ -451,13 +453,17 @@ class LMMResult(Shown, Fit):
         ----------
         method : {"profile", "wald", "boot"}
             Profile likelihood, of the fit by maximum likelihood, whatever this one is. Or estimate
-            ± quantile × standard error, for fixed effects only: the estimate of a variance is far
-            from normal. Or a parametric bootstrap of this fit, by its own criterion.
+            ± quantile × standard error, for variances and correlations on a scale without bounds
+            (see the notes). Or a parametric bootstrap of this fit, by its own criterion.
         level : float
             Coverage aimed at, between 0 and 1.
         parameters : str or sequence of str, optional
             Names, by default all: ``sd_<column>|<group>``, ``cor_<column>.<column>|<group>``,
-            ``sigma``, and fixed effects.
+            ``sigma``, and fixed effects; with structure also ``sd_<structure>|<group>``,
+            ``cor_<structure>|<group>``, ``residual_ratio_<level>|<column>`` and
+            ``residual_cor|<group>``, of visits ``residual_cor_<visit>.<visit>|<group>``. With
+            ``"wald"`` the fixed effects alone unless covariances have structure, as in lme4: the
+            variances of any fit are there when named.
         ddf : {"kenward-roger", "satterthwaite"}, optional
             With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
             first, the adjusted standard error); by default the normal quantile, as lme4 does.
@@ -479,9 +485,18 @@ class LMMResult(Shown, Fit):
         BootstrapError
             If the bootstrap cannot be finished; its ``result`` can be resumed.
 
+        Notes
+        -----
+        Wald intervals take standard deviations and their ratios by the logarithm, a correlation ρ
+        between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1; standard
+        errors are from the observed information of the fit's own criterion, as nlme's
+        ``intervals``. What is estimated at its bound has nan, and is held there for the others. The
+        profile is to be preferred where a variance may be zero.
+
         References
         ----------
         Bates, Mächler, Bolker & Walker (2015), Journal of Statistical Software 67(1), section 5.1;
+        Pinheiro & Bates (2000), Mixed-Effects Models in S and S-PLUS, section 2.4;
         Davison & Hinkley (1997), Bootstrap Methods and their Application, chapter 5.
 
         Examples
@@ -495,6 +510,8 @@ class LMMResult(Shown, Fit):
         Intercept             60.071  60.729
         >>> fit.confint("wald", ddf="satterthwaite").round(3).to_numpy().tolist()
         [[59.925, 60.875]]
+        >>> fit.confint("wald", parameters="sigma").round(3).to_numpy().tolist()
+        [[0.231, 0.46]]
         """
         return confint(self, method, level=level, parameters=parameters, ddf=ddf, **boot)
 

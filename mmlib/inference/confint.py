@@ -21,6 +21,7 @@ from mmlib.inference.bootstrap import BootstrapResult, bootstrap
 from mmlib.inference.held import parameters
 from mmlib.inference.profile import profile
 from mmlib.inference.replicate import Progress
+from mmlib.inference.wald import wald_of_variances
 from mmlib.results.fit import Fit
 
 Method = Literal["profile", "wald", "boot"]
@@ -83,8 +84,16 @@ def _chosen(names: str | Iterable[str] | None, known: Sequence[str]) -> list[str
 def _wald(
     fit: Fit, level: float, names: str | Iterable[str] | None, ddf: Ddf | None
 ) -> pd.DataFrame:
+    fixed = list(fit.design.fixed_names)
+    if names is None and not fit.design.structured:
+        names = fixed
+    only_fixed = names is not None and set(names_in(names)) <= set(fixed)
+    known = fixed if only_fixed else [parameter.name for parameter in parameters(fit)]
+    chosen = _chosen(names, known)
     limits = coef_table(fit, ddf=ddf, level=level)[["lower", "upper"]]
-    return limits.loc[_chosen(names, fit.design.fixed_names)]
+    if not only_fixed:
+        limits = pd.concat([wald_of_variances(fit, level=level), limits])
+    return limits.loc[chosen]
 
 
 def _boot(

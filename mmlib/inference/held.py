@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from mmlib.arrays import FloatArray, IntArray, lower
+from mmlib.design.build import Design
 from mmlib.design.residual import Residual
 from mmlib.design.structures import US
 from mmlib.design.terms import RandomTerm, theta_by_term
@@ -26,7 +27,7 @@ from mmlib.engine.objective import Objective
 from mmlib.engine.quasi_newton import PRECISE, Point, QuadraticModel, descend
 from mmlib.errors import DataError
 from mmlib.results.fit import Fit
-from mmlib.results.varcorr import TermCovariance
+from mmlib.results.varcorr import TermCovariance, covariances
 
 NUDGE = 0.02
 """A column of a factor that starts at zero would stay there: it starts at this share of σ̂."""
@@ -69,18 +70,24 @@ def parameters(fit: Fit) -> list[Parameter]:
     DataError
         If two have the same name, as σ and a column called ``sigma`` would.
     """
-    found: list[Parameter] = []
-    for number, term in enumerate(fit.varcorr().terms):
-        found += _of_term(number, term)
-    found.append(Parameter("sigma", "sigma", fit.sigma))
-    if fit.design.residual is not None:
-        found += _of_residual(fit.design.residual, fit.design.phi(fit.theta))
+    found = variance_parameters(fit.design, fit.theta, fit.sigma)
     for column, (name, beta) in enumerate(zip(fit.design.fixed_names, fit.beta, strict=True)):
         found.append(Parameter(name, "fixed", float(beta), (column,), (-np.inf, np.inf)))
     counts = Counter(parameter.name for parameter in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise DataError(f"two parameters are called {twice[0]!r}: rename the column of the data.")
+    return found
+
+
+def variance_parameters(design: Design, theta: FloatArray, sigma: float) -> list[Parameter]:
+    """The parameters of a design, fixed effects left out, at any θ and σ."""
+    found: list[Parameter] = []
+    for number, term in enumerate(covariances(design.terms, theta, sigma)):
+        found += _of_term(number, term)
+    found.append(Parameter("sigma", "sigma", sigma))
+    if design.residual is not None:
+        found += _of_residual(design.residual, design.phi(theta))
     return found
 
 

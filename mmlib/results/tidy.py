@@ -56,6 +56,8 @@ def _variances(fit: Fit) -> Iterator[dict[str, object]]:
         for name, value in _of_term(term):
             yield _row(term.group, name, value)
     yield _row("Residual", "sd__Observation", varcorr.sigma)
+    for name, value in varcorr.residual.named() if varcorr.residual else ():
+        yield _row("Residual", name, value)
 
 
 def _of_term(term: TermCovariance) -> Iterator[tuple[str, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,16 @@ class ResidualCovariance(Frozen):
             return dict(zip(pairs, values, strict=True))
         word = self.structure.word
         return {(word, word): values[0]} if values else {}
+
+    def named(self) -> Iterator[tuple[str, float]]:
+        """The parameters under broom's kind of names: ratios to the first, then correlations."""
+        by_level, by_visit, _ = self.structure.split(self.phi)
+        labels = [*self.structure.levels[1:], *self.structure.visits[1:]]
+        ratios = [*by_level[1:].tolist(), *by_visit[1:].tolist()]
+        yield from ((f"ratio__{k}", value) for k, value in zip(labels, ratios, strict=False))
+        for pair, value in self.correlations.items():
+            both = ".".join(pair) if self.structure.visits else self.structure.kind
+            yield f"cor__{both}", value
 
     def parts(self) -> list[str | Table]:
         """What a summary says beyond σ: nlme's words."""

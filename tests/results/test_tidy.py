@@ -1,5 +1,7 @@
 """Plain tables with broom.mixed's columns."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,17 @@ def test_glance(reml, criterion):
         "df.residual",
     ]
     assert table.loc[0, criterion] == fit.objective
+
+
+def test_tidy_names_what_residuals_with_structure_have():
+    data = mm.load_dataset("orthodont")
+    by_sex = mm.lmm("distance ~ age", data, dispersion="Sex", residual="ar1(age | Subject)")
+    rows = by_sex.tidy().set_index("term")["estimate"]
+    assert list(rows.index[2:]) == ["sd__Observation", "ratio__Female", "cor__ar1"]
+    np.testing.assert_allclose(rows.iloc[2:], [by_sex.sigma, *by_sex.theta])
+    visits = mm.lmm("distance ~ age", data, residual="us(age | Subject)")
+    rows = visits.tidy().set_index("term")["estimate"]
+    assert list(rows.index[3:6]) == ["ratio__10", "ratio__12", "ratio__14"]
+    assert rows["ratio__14"] == visits.theta[2]
+    assert rows["cor__8.14"] == visits.varcorr().residual.correlations["8", "14"]
+    assert list(rows.index[6:]) == [f"cor__{i}.{j}" for i, j in combinations((8, 10, 12, 14), 2)]
