@@ -61,6 +61,7 @@ site: setup ## Build the book's site in _build/html; options as for book
 	@$(BUILD)
 
 live: setup ## Make the built site run and solve in the page (PYODIDE=FOLDER: its unpacked release)
+	@test -f _build/html/book/index.html || $(BUILD)
 	@$(RUN) -m tools.live.build $(if $(PYODIDE),--files "$(PYODIDE)")
 
 pdf: site ## Build the site and print it into one PDF in _build/pdf; needs Chromium

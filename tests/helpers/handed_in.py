@@ -88,6 +88,11 @@ def spies(notebook, label):
         "    pass\n"
         "except OSError:\n"
         "    found.append('network')\n"
+        "try:\n"
+        "    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))\n"
+        "    found.append('network')\n"
+        "except PermissionError:\n"
+        "    pass\n"
         "assert not found, found\n" + answer(notebook, label).source
     )
 

@@ -97,6 +97,18 @@ def test_what_cannot_be_mended_is_told_to_the_student(source, change, said):
     assert [finding.tell for finding in found if said in finding.tell], found
 
 
+def test_a_changed_check_is_named_and_a_deleted_one_is_not(source):
+    notebook = handed_in.solved(source)
+    notebook.cells.remove(handed_in.answer(notebook, "ex-pulp-size-check-1"))
+    assert mend(notebook, source) == []
+    handed_in.edited_check(notebook, LABEL)
+    (found,) = mend(notebook, source)
+    assert str(found) == (
+        "1 checks are not those of this course (Exercise 1.2); graded by the course's own"
+    )
+    assert "graded by the original ones" in found.tell
+
+
 def test_whoever_changes_the_marking_is_noticed(source):
     notebook = handed_in.solved(source)
     handed_in.answer(notebook, LABEL).source += "\nclass marking: pass"

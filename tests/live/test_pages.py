@@ -8,6 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from tools import ROOT
+from tools.book.execute import CHAPTERS
 from tools.homework.chapter import Cell, Chapter, Exercise
 from tools.live import build as live
 from tools.live.files import LiveError, read_lock
@@ -120,10 +121,19 @@ class TestTheSite:
             for path in site.rglob("*")
             if path.is_file() and not same(path, running / path.relative_to(site))
         }
-        chapters = {f"book/{path.stem}.html" for path in site.glob("downloads/*.ipynb")}
+        chapters = {f"book/{path.stem}.html" for path in ROOT.glob(CHAPTERS)}
         assert changed == {*chapters, "book/index.html"}
         added = {path.relative_to(running).parts[0] for path in running.rglob("*")}
         assert added - {path.name for path in site.iterdir()} == {"live", "sw.js"}
+
+    def test_a_page_without_exercises_runs_and_offers_no_homework(self, running):
+        bars = {
+            path.stem: parsed(path.read_text(encoding="utf-8")).select_one("section.live")
+            for path in sorted((running / "book").glob("[0-9][0-9]-*.html"))
+        }
+        assert all(bars.values())
+        without = [name for name, bar in bars.items() if not bar["data-notebook"]]
+        assert without == ["00-twenty-minutes"]
 
     def test_the_guide_says_how_much_is_fetched(self, running):
         page = parsed((running / "book" / "01-pulp.html").read_text(encoding="utf-8"))

@@ -175,15 +175,20 @@ class Chapter:
         return [part for part in self.parts if isinstance(part, Exercise)]
 
 
-def read_book(book: Path = ROOT / "book", homework: Path = ROOT / "homework") -> list[Chapter]:
+def read_book(
+    book: Path = ROOT / "book", homework: Path = ROOT / "homework", *, overture: bool = False
+) -> list[Chapter]:
     """Read all chapters, their references written out, and what `homework` adds to them.
+
+    The overture, chapter 00, has no exercises: it is read only on demand.
 
     Raises
     ------
     HomeworkError
         If a chapter or its table cannot be read; the message names the place.
     """
-    paths = [path for path in sorted(book.glob(Path(CHAPTERS).name)) if path.stem[:2] != "00"]
+    paths = sorted(book.glob(Path(CHAPTERS).name))
+    paths = [path for path in paths if overture or path.stem[:2] != "00"]
     notebooks = {path: _read_notebook(path) for path in paths}
     references = _references(book, notebooks)
     chapters = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import inspect
+import linecache
 import os
 import re
 import subprocess
@@ -16,12 +17,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
 _IMPORTS = (
-    *("import importlib.metadata", "import importlib.util", "import os", "import subprocess"),
-    *("import sys", "import warnings", "from pathlib import Path", "import numpy as np"),
+    *("import importlib.metadata", "import importlib.util", "import linecache", "import os"),
+    *("import subprocess", "import sys", "import warnings", "from pathlib import Path"),
+    *("from types import TracebackType", "import numpy as np"),
 )
 
 
@@ -69,11 +72,13 @@ class marking:
         self.quiet.__enter__()
         warnings.simplefilter("ignore")
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+    def __exit__(
+        self, kind: object, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         self.quiet.__exit__(None, None, None)
         if error is not None and not isinstance(error, Exception):
             return False  # the student has stopped it
-        problem = self.absent() or self.unfit() or self.explain(error)
+        problem = self.absent() or self.unfit() or self.explain(error, trace)
         if problem and "NBGRADER_EXECUTION" in os.environ:
             raise AssertionError(problem) from None
         print(f"✗ {self.title}: {problem}" if problem else f"✓ {self.title}")
@@ -92,11 +97,13 @@ class marking:
         for name, kind in self.answers.items():
             value = self.names[name]
             word, _, shape = kind.partition(" ")
+            article = "an" if kind[:1] == "a" else "a"
             if value is None:
                 return f"{name} is None. Does a function print its result instead of returning it?"
             if not self.fits(value, word):
-                hint = ": did you forget .fit()?" if word == "fit" and hasattr(value, "fit") else ""
-                return f"{name} should be a {kind}, and is of type {type(value).__name__}{hint}."
+                hint = " Did you forget .fit()?" if word == "fit" and hasattr(value, "fit") else ""
+                found = type(value).__name__
+                return f"{name} should be {article} {kind}, and is of type {found}.{hint}"
             found = " x ".join(map(str, np.shape(value)))
             if shape and found != shape:
                 return f"{name} should have the shape {shape}; it has {found or 'a single value'}."
@@ -113,7 +120,8 @@ class marking:
                     numbers = np.asarray(value, dtype=float)
                 except (TypeError, ValueError):
                     return False
-                return (numbers.ndim == 0) == (kind == "number")
+                is_text = np.asarray(value).dtype.kind in "US"
+                return not is_text and (numbers.ndim == 0) == (kind == "number")
             case "table":
                 return hasattr(value, "columns") or hasattr(value, "to_frame")
             case "test":
@@ -126,7 +134,7 @@ class marking:
                 return isinstance(value, tuple | list)
         return True
 
-    def explain(self, error: Exception | None) -> str:
+    def explain(self, error: Exception | None, trace: TracebackType | None) -> str:
         """Say what a failed test means."""
         if error is None or isinstance(error, AssertionError):
             return str(error or "")
@@ -137,7 +145,10 @@ class marking:
                 f"your answer gives None where a value is needed ({error})."
                 " Does a function print its result instead of returning it?"
             )
-        return f"the test could not use your answer. {type(error).__name__}: {error}"
+        code, line = (trace.tb_frame.f_code, trace.tb_lineno) if trace else (None, 0)
+        tried = linecache.getline(code.co_filename, line).strip() if code else ""
+        place = f" in “{tried}”" if tried else ""
+        return f"the test could not use your answer{place}. {type(error).__name__}: {error}"
 
 
 def source(thing: Callable[..., object]) -> str:

@@ -32,11 +32,12 @@ from tools.homework.text import HomeworkError
 TABLE = "grades.csv"
 # nbgrader says this of each honest hand-in too: students' notebooks lack the hidden tests.
 _SAID = re.compile(r"\[\w+App \| (?:ERROR|WARNING)\] (?!.*(?:checksum|Attribute))")
+_FAILED = re.compile(r"error processing assignment: .*submitted/([^/]+)/")
 _MODEL, _KERNEL = "model-answer", "hand-in"
 
 
 def grade(course: Path, chapter: str, *, confined: bool = True) -> list[str]:
-    """Grade the hand-ins of a chapter and return what nbgrader says of them.
+    """Grade the hand-ins of a chapter and return a line for each that could not be.
 
     Parameters
     ----------
@@ -73,8 +74,20 @@ def grade(course: Path, chapter: str, *, confined: bool = True) -> list[str]:
         kernel = [f"--Execute.kernel_name={_KERNEL}"] if confined else []
         command = ["autograde", chapter, "--create", "--force", *kernel]
         said += _nbgrader(course, *command, kernels=kernels)
+    if not list(course.glob(f"autograded/*/{chapter}")):
+        raise HomeworkError("no hand-in could be run:\n" + "\n".join(said))
     _add_model_answers(course, chapter)
-    return said
+    return _failed(said)
+
+
+def _failed(said: list[str]) -> list[str]:
+    """Say in a line each which hand-ins could not be run; of the others, nothing has to be said."""
+    students = dict.fromkeys(found[1] for line in said if (found := _FAILED.search(line)))
+    return [
+        f"{student}: not graded, because the hand-in ended Python. Grade it by hand, or have it"
+        " handed in again"
+        for student in students
+    ]
 
 
 def _nbgrader(course: Path, *arguments: str, kernels: str = "") -> list[str]:

@@ -60,6 +60,7 @@ def mend(handed_in: NotebookNode, course: NotebookNode) -> list[Finding]:
         *_mend_copies(handed_in, models),
         *_mend_types(handed_in, models),
         *_mend_lost(handed_in, models),
+        *_compare_checks(handed_in, models),
         *_warn(handed_in, models),
     ]
 
@@ -194,6 +195,26 @@ def _section(notebook: NotebookNode, exercise: str) -> list[NotebookNode]:
         elif inside:
             cells.append(cell)
     return cells
+
+
+def _compare_checks(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding]:
+    """Tell which checks are no longer what was handed out; nbgrader puts its own in their place."""
+    present = {_name(cell): cell.source for cell in notebook.cells}
+    changed = [
+        model
+        for model in models
+        if model.grading["grade"]
+        and not model.answers
+        and _bare(present.get(model.name, model.source)) != _bare(model.source)
+    ]
+    if changed:
+        places = ", ".join(sorted({model.exercise for model in changed}))
+        yield Finding(
+            f"{len(changed)} checks are not those of this course ({places})",
+            "graded by the course's own",
+            f"In {places} the checks are not those that you were given. Your answers are graded by"
+            " the original ones.",
+        )
 
 
 def _warn(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding]:

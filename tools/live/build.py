@@ -65,10 +65,11 @@ def add(site: Path, files: list[Path]) -> Path:
     own = _write_own(site, lock, release)
     size = sum(path.stat().st_size for path in [*files, *own.iterdir()])
     runtime = Runtime(f"../{FOLDER}/{own.name}/", round(size / 1e6))
-    for chapter in read_book():
+    for chapter in read_book(overture=True):
         page = site / "book" / f"{chapter.name}.html"
         html = _without(BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser"))
-        prepare(html, chapter, runtime, f"../{DOWNLOADS}/{chapter.name}.ipynb")
+        notebook = f"../{DOWNLOADS}/{chapter.name}.ipynb" if chapter.exercises else ""
+        prepare(html, chapter, runtime, notebook)
         page.write_text(str(html), encoding="utf-8")
     _tell_on_the_front_page(site / "book" / "index.html")
     if complaints := all_complaints(site):

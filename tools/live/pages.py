@@ -36,7 +36,7 @@ def prepare(html: BeautifulSoup, chapter: Chapter, runtime: Runtime, notebook: s
     runtime : Runtime
         What it loads.
     notebook : str
-        Where the students' notebook lies, seen from the page.
+        Where the students' notebook lies, seen from the page; nothing where there is no homework.
 
     Raises
     ------

@@ -418,8 +418,9 @@ Live.Page = class {
     this.press = button(`Run this page (${megabytes} MB)`, "", () => this.begin());
     this.status = make("p", { class: "live-status", role: "status" });
     const kept = Object.keys(this.store.answers).length ? " Your answers are kept here." : "";
+    const todo = bar.dataset.notebook ? "change its code, run it, and solve the exercises" : "change its code and run it";
     this.about = make("p", { class: "live-about" },
-      `Then change its code, run it, and solve the exercises. Python comes from this site alone, once, and stays in this browser.${kept}`);
+      `Then ${todo}. Python comes from this site alone, once, and stays in this browser.${kept}`);
     bar.append(this.press, this.about, this.status);
     bar.hidden = false;
   }
@@ -440,9 +441,7 @@ Live.Page = class {
     }
     this.press.disabled = true;
     try {
-      const answer = await fetch(this.bar.dataset.notebook);
-      if (!answer.ok) throw new Error(`${this.bar.dataset.notebook} is not there`);
-      this.notebook = await answer.json();
+      this.notebook = await this.fetchNotebook();
       await keepFiles(new URL("../../", this.runtime).href);
     } catch (error) {
       this.say(`The page cannot run: ${error.message}.`);
@@ -457,13 +456,22 @@ Live.Page = class {
     this.stopper.disabled = true;
     this.all = button("Run all", "cells", () => this.runTo(this.cells.findLast(cell => !cell.isAside), { fresh: true }));
     const keys = make("p", { class: "live-about", id: "live-keys" }, KEYS);
-    const home = button("Download my homework", "", () => this.download());
-    this.press.replaceWith(make("div", { class: "live-tools" }, this.all, this.stopper, home), this.meter);
+    const home = this.exercises.length ? [button("Download my homework", "", () => this.download())] : [];
+    this.press.replaceWith(make("div", { class: "live-tools" }, this.all, this.stopper, ...home), this.meter);
     this.about.remove();
     this.bar.after(keys);
     document.documentElement.classList.add("live-on");
     await this.work(() => {}, "Python is ready: run a cell, or all of them.");
     this.all.focus({ preventScroll: true });
+  }
+
+  // The students' notebook; a page without homework has none.
+  async fetchNotebook() {
+    const { notebook } = this.bar.dataset;
+    if (!notebook) return { cells: [] };
+    const answer = await fetch(notebook);
+    if (!answer.ok) throw new Error(`${notebook} is not there`);
+    return answer.json();
   }
 
   // Cells of the notebook that are answered or check answers, by exercise.
