@@ -9,9 +9,9 @@ from tools.homework.chapter import read_book
 
 # Points for code, points for what is read, assertions that students see, and hidden ones.
 WEIGHTS = {
-    "01-pulp": (13, 11, 17, 5),
-    "02-mixed-model": (10, 14, 17, 3),
-    "03-estimation": (17, 16, 19, 5),
+    "01-pulp": (20, 15, 28, 9),
+    "02-mixed-model": (14, 16, 23, 6),
+    "03-estimation": (21, 17, 25, 6),
     "04-inference": (15, 12, 17, 4),
     "05-random-effects": (12, 15, 15, 2),
     "06-prediction": (11, 10, 14, 3),
