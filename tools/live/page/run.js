@@ -454,7 +454,8 @@ Live.Page = class {
     this.meter = make("progress", { max: this.megabytes, value: 0, "aria-label": "Python, on its way" });
     this.stopper = button("Stop", "", () => this.stop());
     this.stopper.disabled = true;
-    this.all = button("Run all", "cells", () => this.runTo(this.cells.findLast(cell => !cell.isAside), { fresh: true }));
+    const last = this.cells.findLast(cell => !cell.isAside && !cell.isForHome);
+    this.all = button("Run all", "cells", () => this.runTo(last, { fresh: true }));
     const keys = make("p", { class: "live-about", id: "live-keys" }, KEYS);
     const home = this.exercises.length ? [button("Download my homework", "", () => this.download())] : [];
     this.press.replaceWith(make("div", { class: "live-tools" }, this.all, this.stopper, ...home), this.meter);
@@ -510,7 +511,8 @@ Live.Page = class {
       this.say(words);
     } catch (error) {
       for (const cell of this.cells) cell.ran = false;
-      this.say(error.message === "stopped" ? "Stopped. Python begins anew with the next run, and your code is kept." : `Python did not start: ${error.message}`);
+      const what = this.python.begun ? "The page has an error of its own" : "Python did not start";
+      this.say(error.message === "stopped" ? "Stopped. Python begins anew with the next run, and your code is kept." : `${what}: ${error.message}`);
     } finally {
       this.isBusy = false;
       this.stopper.disabled = true;
