@@ -67,8 +67,9 @@ live: setup ## Make the built site run and solve in the page (PYODIDE=FOLDER: it
 pdf: site ## Build the site and print it into one PDF in _build/pdf; needs Chromium
 	@$(RUN) -m tools.site.pdf
 
-execute: setup ## Run chapters, write notebooks (CHAPTERS="book/01-pulp.md"; ACCEPT=1 lists what is false)
+execute: setup ## Run chapters, write notebooks and homework (CHAPTERS="book/01-pulp.md"; ACCEPT=1 lists what is false)
 	$(RUN) -m tools.book.execute $(if $(ACCEPT),--accept) $(CHAPTERS)
+	@$(RUN) -m tools.homework.build
 
 tabs: setup ## Put R's stored answers into the tabs of the chapters (RUN_R=1 runs R first)
 	$(RUN) -m tools.book.tabs $(if $(RUN_R),--run)
