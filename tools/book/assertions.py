@@ -114,13 +114,21 @@ def _is_literal(node: ast.AST) -> bool:
     )
 
 
-def literals(code: str, *, inputs: bool, drawing: bool) -> Iterator[str]:
-    """Yield the literals of a cell that hold a number: compared by an assertion, or inputs."""
+def literals(code: str, *, inputs: bool, drawing: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the literals of a cell that hold a number, and whether each is the text of one.
+
+    Such are those that an assertion compares with something computed, and inputs. One of several
+    texts, `in ("29%", "30%")`, need not be what a sentence says.
+    """
     tree = parse(code)
     assigned = _plain_assignments(tree)
     for node in ast.walk(tree):
         for compared in _compared(node, assigned):
-            yield from _constants(compared, texts=True)
+            equates = isinstance(compared, ast.Compare) and all(
+                isinstance(operator, ast.Eq) for operator in compared.ops
+            )
+            for text, quoted in _constants(compared, texts=True):
+                yield text, quoted and equates
     if inputs:
         yield from _inputs(tree, drawing=drawing)
 
@@ -167,7 +175,7 @@ def _plain_assignments(tree: ast.Module) -> dict[str, ast.expr]:
     }
 
 
-def _constants(node: ast.AST, *, texts: bool) -> Iterator[str]:
+def _constants(node: ast.AST, *, texts: bool) -> Iterator[tuple[str, bool]]:
     """Yield the constants below a node, with their signs; tolerances and formats are left out."""
     match node:
         case ast.keyword(arg=name) if name in _TOLERANCES | _DECORATION:
@@ -179,14 +187,14 @@ def _constants(node: ast.AST, *, texts: bool) -> Iterator[str]:
             yield from _constants(value, texts=texts)
             return
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            yield _decimal(-value)
+            yield _decimal(-value), False
             return
         case ast.Constant(value=bool()):
             return
         case ast.Constant(value=int() | float() as value):
-            yield _decimal(value)
+            yield _decimal(value), False
         case ast.Constant(value=str(text)) if texts:
-            yield text
+            yield text, True
     for child in ast.iter_child_nodes(node):
         yield from _constants(child, texts=texts)
 
@@ -195,7 +203,7 @@ def _decimal(value: float) -> str:
     return f"{Decimal(repr(value)):f}" if abs(value) < 1e15 else repr(value)
 
 
-def _inputs(tree: ast.Module, *, drawing: bool) -> Iterator[str]:
+def _inputs(tree: ast.Module, *, drawing: bool) -> Iterator[tuple[str, bool]]:
     """Yield the numbers that shown code starts from; how a figure is drawn is none."""
     for statement in ast.walk(tree):
         if not isinstance(statement, ast.Assign | ast.Expr | ast.Return | ast.For | ast.With):

@@ -139,7 +139,8 @@ def unfounded(
     wrong = [
         number
         for number in stated
-        if number.kind not in ("tab", "R", "code") and not is_free(number)
+        if number.kind not in ("tab", "R")
+        if number.kind == "code" or not is_free(number)
         if not any(covers(phrase, number) for phrase in phrases)
         if not listed(number, allowed, needed, spoken=True)
     ]

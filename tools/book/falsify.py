@@ -107,7 +107,7 @@ def chapter_places(path: Path) -> Iterator[Place]:
                 cells = [*notebook.cells[: at - 1], altered, *notebook.cells[at:]]
                 now = [*judged[: at - 1], judge(altered, at, held, allowed), *judged[at:]]
                 tabs = typed_blocks(path.stem, NotebookNode(cells=cells))
-                return [*complaints(now, allowed), *tabs]
+                return [*complaints(now, held, allowed), *tabs]
 
             if field != "source":
                 yield from places_in(path.stem, field, text, judge_text)

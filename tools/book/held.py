@@ -35,7 +35,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from functools import cache
 from itertools import count
@@ -79,6 +79,7 @@ class Judged:
 
     complaints: list[str] = field(default_factory=list)
     needed: Counter[str] = field(default_factory=Counter)
+    used: set[Source] = field(default_factory=set)
 
 
 def unheld(notebook: NotebookNode, allowed: Allowed | None = None) -> list[str]:
@@ -94,14 +95,40 @@ def unheld(notebook: NotebookNode, allowed: Allowed | None = None) -> list[str]:
     allowed = allowed or Allowed()
     held = read_held(notebook, allowed.page)
     judged = [judge(cell, at, held, allowed) for at, cell in enumerate(notebook.cells, start=1)]
-    return complaints(judged, allowed)
+    return complaints(judged, held, allowed)
 
 
-def complaints(judged: list[Judged], allowed: Allowed) -> list[str]:
+def complaints(judged: list[Judged], held: Held, allowed: Allowed) -> list[str]:
     """Put together what is wrong with the cells of a page, and what none of them needs."""
     needed = sum((cell.needed for cell in judged), Counter[str]())
+    used = set[Source]().union(*(cell.used for cell in judged))
     wrong = [f"cell {at}: {line}" for at, cell in enumerate(judged, 1) for line in cell.complaints]
-    return wrong + unneeded(allowed, needed)
+    return wrong + unsaid(held, used) + unneeded(allowed, needed)
+
+
+def unsaid(held: Held, used: set[Source]) -> list[str]:
+    """Name asserted numbers that no sentence says, if another could be mistaken for them."""
+    quoted = [source for source in held.sources if source.quoted and source not in used]
+    return [
+        f"{source.where}: no sentence beside it says {source.text}, which it asserts, and"
+        f" {rival.text} in {rival.where} differs in one digit: take it out, or compare numbers"
+        for source in quoted
+        for rival in _rivals(source, held)[:1]
+    ]
+
+
+def _rivals(source: Source, held: Held) -> list[Source]:
+    return [
+        other
+        for other in held.sources
+        if other.asserted and other.section == source.section
+        if _one_digit_apart(other.text, source.text)
+    ]
+
+
+def _one_digit_apart(one: str, other: str) -> bool:
+    differing = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
+    return len(one) == len(other) and len(differing) == 1 and "".join(differing[0]).isdigit()
 
 
 def unneeded(allowed: Allowed, needed: Counter[str]) -> list[str]:
@@ -120,9 +147,12 @@ def judge(cell: NotebookNode, position: int, held: Held, allowed: Allowed) -> Ju
     judged = Judged()
     for section, number in _stated(cell, position, held.sections[position - 1]):
         counted = _counted(number, held.counts)
-        complaint = (
-            _miscounted(number, counted, held) if counted else _complaint(number, held, section)
-        )
+        if counted:
+            complaint = _miscounted(number, counted, held)
+        else:
+            scopes = _scopes(number, held, section, position)
+            judged.used.update(_held_by(number, scopes)[0])
+            complaint = _complaint(number, held, scopes)
         if complaint and not listed(number, allowed, judged.needed, spoken=not counted):
             judged.complaints.append(complaint)
     return judged
@@ -169,7 +199,7 @@ def listed(number: Number, allowed: Allowed, needed: Counter[str], *, spoken: bo
 
 def is_small(number: Number) -> bool:
     """Tell whether a number may be a count of the text itself, with a word beside it."""
-    small = number.form in ("word", "exponent") or number.value < 10
+    small = number.form in ("word", "exponent") or _is_digit(number)
     told = number.kind == "formula" or re.search(r"[\s-]", phrase_of(number))
     return small and bool(told) and number.form not in ("percent", "version")
 
@@ -211,14 +241,16 @@ def _miscounted(number: Number, counted: str, held: Held) -> str:
     )
 
 
-def _complaint(number: Number, held: Held, section: int) -> str:
+def _complaint(number: Number, held: Held, scopes: list[list[Source]]) -> str:
     """Say what is wrong with a number that no noun holds; empty if it is held."""
     if number.kind == "tab" and any(
         _agrees(number, given.value) for given in held.tabs.get(number.sentence, ())
     ):
         return ""
-    if number.kind == "R" or (number.kind != "tab" and is_free(number)):
+    if number.kind == "R" or (number.kind not in ("tab", "code") and is_free(number)):
         return ""  # R's answers are held as a whole by tools/book/tabs.py
+    if held.runs(number.span):
+        return ""
     if number.form == "version":
         given = any(number.text in text for text in held.texts)
         return "" if given else f"{_where(number)}: no cell shows this version"
@@ -230,15 +262,25 @@ def _complaint(number: Number, held: Held, section: int) -> str:
             f"{_where(number)}: nothing holds it. If data decide it, count it in the cell with the"
             f" tag {COUNTS}; if the text does, list “{phrase_of(number)}” in book/data/spoken.toml"
         )
-    if number.kind == "code" and number.text.lstrip("-") in held.code:
+    holding, rival = _held_by(number, scopes)
+    if number.kind == "code" and len(number.span) > len(number.text):
+        if holding and "." in number.text:
+            return ""
+        return (
+            f"{_where(number)}: `{number.span}` stands in no cell, output or tab: write it as it"
+            f" does there, or list “{number.span}” in book/data/unheld.toml with a reason"
+        )
+    if holding:
         return ""
-    near = _near(number, held, section)
-    if any(_agrees(number, source.value) for source in near):
-        return ""
-    what = "assertion" if _is_digit(number) else "cell"
-    scope = "" if _significant(number.value) >= UNMISTAKABLE else " of this section"
     advice = f"; or list “{phrase_of(number)}” in book/data/spoken.toml" if is_small(number) else ""
-    return f"{_where(number)}: no {what}{scope} gives it; {_nearest(number, near)}{advice}"
+    if rival and not _is_digit(number):
+        return (
+            f"{_where(number)}: {rival.where}, which is nearer than what gives it, has {rival.text}:"
+            f" assert it in a hidden cell beside the sentence{advice}"
+        )
+    what = "assertion beside it" if _is_digit(number) else "cell"
+    scope = "" if _is_digit(number) or _is_unmistakable(number) else " of this section"
+    return f"{_where(number)}: no {what}{scope} gives it; {_nearest(number, scopes[-1])}{advice}"
 
 
 def _names_a_level(number: Number) -> bool:
@@ -251,17 +293,51 @@ def _where(number: Number) -> str:
     return f"{number.text} ({number.kind}) in “{short}”"
 
 
-def _near(number: Number, held: Held, section: int) -> list[Source]:
-    """Return what may give a number; a short one, only what its own section gives.
+def _scopes(number: Number, held: Held, section: int, position: int) -> list[list[Source]]:
+    """Return what may give a number, in the order of precedence.
 
+    First what is asserted beside its cell, then in its section, then what the section gives
+    otherwise; a long number may come from anywhere on the page, and a digit only from beside it.
     A section without cells, such as a summary, may repeat what hidden cells assert elsewhere.
     """
-    if _significant(number.value) >= UNMISTAKABLE:
-        return held.sources
     own = [source for source in held.sources if source.section in (section, -1)]
+    firm = [source for source in own if source.asserted]
+    beside = [source for source in held.beside(position) if source.section in (section, -1)]
+    anywhere = [source for source in held.sources if source.asserted]
     if _is_digit(number):
-        own = [source for source in own if source.asserted]
-    return own or [source for source in held.sources if source.asserted]
+        return [[source for source in beside if source.asserted] if firm else anywhere]
+    last = held.sources if _is_unmistakable(number) else [] if own else anywhere
+    return [beside, firm, own, last] if last else [beside, firm, own]
+
+
+def _held_by(number: Number, scopes: list[list[Source]]) -> tuple[list[Source], Source | None]:
+    """Return what gives a number, or what differs from it in one digit and takes precedence."""
+    for scope in scopes:
+        holding = [source for source in scope if _agrees(number, source.value)]
+        if holding:
+            return holding, None
+        firm = (source for source in scope if not source.shown)
+        rival = next((source for source in firm if _nearly_agrees(number, source.value)), None)
+        if rival and not _is_digit(number):
+            return [], rival
+    return [], None
+
+
+def _nearly_agrees(number: Number, value: Decimal) -> bool:
+    """Tell whether a value would give the number if one of its digits were another."""
+    unit = Decimal((0, (1,), int(number.value.as_tuple().exponent)))
+    for scaled in (value, value * 100) if number.form == "percent" else (value,):
+        if scaled.adjusted() - unit.adjusted() > 20:
+            continue
+        meant = abs(scaled.quantize(unit))
+        other = replace(number, value=meant.copy_sign(number.value))
+        if _one_digit_apart(str(meant), str(abs(number.value))) and _agrees(other, value):
+            return True
+    return False
+
+
+def _is_unmistakable(number: Number) -> bool:
+    return _significant(number.value) >= UNMISTAKABLE
 
 
 def _is_digit(number: Number) -> bool:
@@ -292,7 +368,7 @@ def is_free(number: Number) -> bool:
 
 def _counted(number: Number, counts: dict[str, list[int]]) -> str:
     """Return the counted word that follows a number, with at most two words between; or nothing."""
-    if "." in number.text or number.kind in ("R", "tab", "code"):
+    if "." in number.text or number.form == "percent" or number.kind in ("R", "tab", "code"):
         return ""
     if number.form == "df":
         return _DF if number.value in counts.get(_DF, ()) else ""
@@ -354,6 +430,7 @@ def open_numbers(notebook: NotebookNode, allowed: Allowed) -> list[Number]:
         number
         for position, cell in enumerate(notebook.cells, start=1)
         for section, number in _stated(cell, position, held.sections[position - 1])
-        if not _counted(number, held.counts) and _complaint(number, held, section)
+        if not _counted(number, held.counts)
+        if _complaint(number, held, _scopes(number, held, section, position))
         if not listed(number, allowed, Counter(), spoken=True)
     ]

@@ -59,6 +59,7 @@ _TEX = (
     (re.compile(r"(\d)\s*\\(?:cdot|times)\s*10\^\{?(-?\d+)\}?"), r"\1e\2"),
     (re.compile(r"(?<![\d.])10\^\{?(-?\d+)\}?"), r"1e\1"),
     (re.compile(r"\\sqrt\[\d\]"), r"\\sqrt"),
+    (re.compile(r"(\\[A-Za-z]+)(?=\d)"), r"\1 "),
     (re.compile(r"\\(?:label|tag|begin|end|hspace|vspace)\{[^{}]*\}"), " "),
 )
 # Indices and exponents, unless they hold a decimal.
@@ -87,8 +88,10 @@ class Number:
     form : str
         `figure`, `word`, `percent` or `version`; in formulas also `exponent`, `index` or `df`,
         degrees of freedom below χ², t or F.
-    after : str
-        What follows it in the sentence.
+    after, before : str
+        What stands on either side of it in the paragraph.
+    span : str
+        Of a number in code within a sentence, the whole code.
     """
 
     text: str
@@ -98,6 +101,7 @@ class Number:
     form: str
     after: str = ""
     before: str = ""
+    span: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ def _numbers(block: list[Piece]) -> Iterator[Number]:
                 sentence=sentence or _sentence(whole, max(at, start)),
                 after=follows[:120],
                 before=(whole[:start] + number.before)[-120:],
+                span=piece.text if piece.kind == "code" else "",
             )
         if piece.kind == "formula":
             yield from _set_off(piece.text, sentence, whole[end:])

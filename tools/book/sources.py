@@ -11,6 +11,7 @@ import html
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 
 from nbformat import NotebookNode
 
@@ -32,13 +33,36 @@ _IRREGULAR = {"children": "child", "people": "person", "mice": "mouse"}
 
 @dataclass(frozen=True)
 class Source:
-    """A number that a cell gives: what, where, in which section, and whether it is asserted."""
+    """A number that a cell gives: what, where, in which section, and how firmly.
+
+    Attributes
+    ----------
+    value : Decimal
+        What it is worth.
+    text : str
+        As it is written.
+    where : str
+        The cell, in words.
+    section : int
+        The section; −1 belongs to all.
+    cell : int
+        The position of the cell.
+    asserted : bool
+        Whether a hidden cell asserts it.
+    quoted : bool
+        Whether it asserts it as text, which is for a sentence.
+    shown : bool
+        Whether it is a literal of code that readers see.
+    """
 
     value: Decimal
     text: str
     where: str
     section: int
+    cell: int = 0
     asserted: bool = False
+    quoted: bool = False
+    shown: bool = False
 
 
 @dataclass
@@ -49,13 +73,52 @@ class Held:
     counts: dict[str, list[int]] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     tabs: dict[str, list[Number]] = field(default_factory=dict)
-    code: str = ""
+    code: list[str] = field(default_factory=list)
     sections: list[int] = field(default_factory=list)
 
-    def add(self, number: Number, where: str, section: int, *, asserted: bool = False) -> None:
-        """Take in a number; a version is no quantity."""
-        if number.form != "version":
-            self.sources.append(Source(number.value, number.text, where, section, asserted))
+    def add(self, text: str, where: str, section: int, cell: int = 0, **how: bool) -> None:
+        """Take in the numbers of a text that a cell gives; a version is no quantity."""
+        self.sources += [
+            Source(number.value, number.text, where, section, cell, **how)
+            for number in plain_numbers(text)
+            if number.form != "version"
+        ]
+
+    def beside(self, position: int) -> list[Source]:
+        """Return what is asserted on either side of a cell, and the shown code next to it."""
+        before = max((cell for cell in self.asserting if cell < position), default=0)
+        after = min((cell for cell in self.asserting if cell > position), default=0)
+        return [
+            source
+            for source in self.sources
+            if (source.asserted and source.cell in (0, before, after))
+            or (source.shown and abs(source.cell - position) <= 1)
+        ]
+
+    def runs(self, code: str) -> bool:
+        """Tell whether code stands in a cell that readers see, in an output or in a tab.
+
+        Dots in the middle leave something out.
+        """
+        wanted = re.escape(_squeezed(code)).replace("…", ".{0,200}")
+        bounded = rf"(?<![\d.]){wanted}" if wanted[:1].isdigit() else wanted
+        return bool(re.search("[A-Za-z]", code)) and bool(
+            re.search(rf"{bounded}(?![\d.])", self.squeezed)
+        )
+
+    @cached_property
+    def squeezed(self) -> str:
+        """All code and outputs, without spaces."""
+        return "\n".join(map(_squeezed, [*self.code, *self.texts]))
+
+    @cached_property
+    def asserting(self) -> set[int]:
+        """The positions of the hidden cells that assert a number."""
+        return {source.cell for source in self.sources if source.asserted and source.cell}
+
+
+def _squeezed(code: str) -> str:
+    return re.sub(r"\s+", "", code).replace("'", '"')
 
 
 def read_held(notebook: NotebookNode, page: str = "") -> Held:
@@ -73,34 +136,35 @@ def read_held(notebook: NotebookNode, page: str = "") -> Held:
             _read_code(held, cell, position, section)
     said = TABS / f"{page}-said.txt"
     if page and said.is_file():
-        for line in said.read_text(encoding="utf-8").splitlines():
-            for number in plain_numbers(line.removeprefix("#>")) if line.startswith("#>") else ():
-                held.add(number, f"R's answer in {said.name}", -1, asserted=True)
+        held.texts.append(said.read_text(encoding="utf-8"))
+        for line in held.texts[-1].splitlines():
+            if line.startswith("#>"):
+                held.add(line.removeprefix("#>"), f"R's answer in {said.name}", -1, asserted=True)
     return held
 
 
 def _read_answers(held: Held, cell: NotebookNode, position: int, section: int) -> None:
-    """Take in R's answers in the tabs of a text."""
-    for number in numbers(cell.source):
-        if number.kind == "R":
-            held.add(number, f"R's answer in cell {position}", section)
-    held.texts += [p.text for block in pieces(cell.source) for p in block if p.kind == "R"]
+    """Take in the tabs of a text: their code, and R's answers."""
+    tabs = [p for block in pieces(cell.source) for p in block if p.kind in ("R", "tab")]
+    held.code += [tab.text for tab in tabs if tab.kind == "tab"]
+    for answer in (tab.text for tab in tabs if tab.kind == "R"):
+        held.add(answer, f"R's answer in cell {position}", section)
+        held.texts.append(answer)
 
 
 def _read_code(held: Held, cell: NotebookNode, position: int, section: int) -> None:
     """Take in the outputs of a cell, and the literals of its code that hold a number."""
     for text in map(readable, cell.outputs):
         held.texts.append(text)
-        for number in plain_numbers(text):
-            held.add(number, f"the output of cell {position}", section)
+        held.add(text, f"the output of cell {position}", section, position)
     visible = "remove-cell" not in cell.metadata.get("tags", [])
-    held.code += cell.source + "\n" if visible else ""
+    held.code += [cell.source] if visible else []
     for factor in loaded_factors(cell.source):
         if not any(singular(noun) == singular(factor.lower()) for noun in held.counts):
             held.counts[f"{factor.lower()}s".replace("ys", "ies")] = []
-    for text in literals(cell.source, inputs=visible, drawing=_draws(cell)):
-        for number in plain_numbers(text):
-            held.add(number, f"cell {position}", section, asserted=not visible)
+    for text, quoted in literals(cell.source, inputs=visible, drawing=_draws(cell)):
+        how = {"asserted": not visible, "quoted": quoted and not visible, "shown": visible}
+        held.add(text, f"cell {position}", section, position, **how)
 
 
 def _counts(cell: NotebookNode) -> dict[str, list[int]]:
