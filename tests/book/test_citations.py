@@ -6,8 +6,8 @@ from pybtex.database import parse_string
 
 from tools.book.citations import bibliography, cited, faulty_entries, unknown_citations
 
-ARTICLE = """@article{{stein1956,
-  author = {{Stein, Charles}}, title = {{A title}}, journal = {{A journal}},
+ARTICLE = """@article{{efron1956,
+  author = {{Efron, Bradley}}, title = {{A title}}, journal = {{A journal}},
   year = {{1956}}, volume = {{1}}, pages = {{197--206}}, doi = {{10.1000/182}},
 }}"""
 
@@ -42,8 +42,10 @@ def test_the_bibliography_is_complete():
         ("year = {1956}", "year = {56}", "year = '56'"),
         ("10.1000/182", "10.1000", "doi = '10.1000' is not well formed"),
         ("10.1000/182", "https://doi.org/10.1000/182", "is not well formed"),
+        ("doi = {10.1000/182}", "", "no doi"),
+        ("{efron1956", "{efron1956b", "the key does not end"),
         ("volume = {1}, ", "", "no volume"),
-        ("author = {Stein, Charles}, ", "", "no author"),
+        ("author = {Efron, Bradley}, ", "", "no author"),
         ("197--206", "197-206", "pages = '197-206'"),
         ("197--206", "206--197", "run backwards"),
         ("@article", "@misc", "the type misc"),
@@ -51,3 +53,7 @@ def test_the_bibliography_is_complete():
 )
 def test_a_faulty_entry_is_found(old, new, complaint):
     assert any(complaint in found for found in entry(old, new))
+
+
+def test_a_paper_without_doi_must_be_named_and_no_other():
+    assert entry("efron1956,", "stein1956,") == ["stein1956: a doi, although WITHOUT_DOI names it"]

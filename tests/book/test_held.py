@@ -15,6 +15,9 @@ def shown(code, printed=""):
     return new_code_cell(code, outputs=outputs)
 
 
+R_TAB = "```r\nlmer(nsim = 9)\n#> 7\n```"
+
+
 def page(text, *cells, allowed=(), spoken=()):
     lists = Allowed(unheld=tuple(allowed), spoken=tuple(spoken))
     return unheld(new_notebook(cells=[*cells, new_markdown_cell(text)]), lists)
@@ -67,6 +70,44 @@ def test_a_short_number_is_held_by_its_own_section():
     assert page("It is 0.39.", far[0]) == []
 
 
+def test_what_is_asserted_beside_a_sentence_comes_first():
+    cells = [shown("data", "60.1 60.4 60.7"), hidden('assert f"{y.mean():.1f}" == "60.4"')]
+    assert page("The mean is 60.4.", *cells) == []
+    cells[1].source += '\nassert f"{b:.1f}" == "60.7"'
+    wrong, unsaid = page("The mean is 60.1.", *cells)[:2]
+    assert "cell 2 is nearer than what gives it, and has 60.4: if the sentence is right" in wrong
+    assert unsaid.startswith("cell 2: no sentence beside it says 60.4, which it asserts, and 60.7")
+
+
+def test_shown_code_beside_a_sentence_holds_but_does_not_object():
+    assert page("Draw 2000 times.", shown("nsim = 2000")) == []
+    assert page("Draw 3000 times.", shown("nsim = 2000"), shown("print(n)", "3000")) == []
+
+
+def test_a_number_after_a_macro_is_read():
+    assert len(page(r"From $-0.34\ldots0.28$.", hidden("assert np.isclose(x, -0.34)"))) == 1
+
+
+def test_code_in_a_sentence_stands_in_a_cell_an_output_or_a_tab():
+    cells = [shown("f(n_subjects = 12,\n  rng=3)", "Residual  4.340"), new_markdown_cell(R_TAB)]
+    assert page("`f(n_subjects=12, rng=3)`, `Residual 4.340`, `lmer(nsim = 9)`", *cells) == []
+    assert page("`f(n_subjects=12, … =3)`", *cells) == []
+    (complaint,) = page("`f(n_subjects=12, rng=8)`", *cells)[:1]
+    assert "`f(n_subjects=12, rng=8)` stands in no cell, output or tab" in complaint
+    assert page("`rng=3`", shown("f(rng=33)")) != []
+
+
+def test_code_that_is_nowhere_may_be_listed_and_its_short_numbers_too():
+    assert page("`(1 | g)`", allowed=["(1 |"]) == []
+    assert page("`(3 | g)`", allowed=["(1 |"]) != []
+    assert page("`Residual 18.83`", shown("print(v)", "18.83")) == []
+
+
+def test_a_percentage_counts_nothing():
+    held_by = hidden('assert f"{share:.0%}" == "15%"')
+    assert page("So 15% between batches.", counting({"batches": 10}), held_by) == []
+
+
 def test_a_percentage_is_held_by_its_hundredth():
     assert page("So 39 % and $39$ % of it.", shown("print(x)", "0.39")) == []
     assert page("So 39 of it.", shown("print(x)", "0.39")) != []
@@ -91,6 +132,22 @@ def test_counts_are_held_with_what_they_count():
     for word, other in [("Four", "Five"), ("five", "four"), ("16", "12"), ("n = 5", "n = 4")]:
         (complaint,) = page(right.replace(word, other), counts)
         assert "the page counts" in complaint
+
+
+def test_counts_may_be_numpy_integers():
+    counts = counting({"operators": 4})
+    counts.outputs[0].data["text/plain"] = "{'operators': np.int64(4), 'sheets': [np.int64(5), 2]}"
+    assert page("Four operators, five sheets, $n = 1$.", counts) == []
+    assert len(page("Five operators, four sheets.", counts)) == 2
+
+
+@pytest.mark.parametrize("shown", ["[4]", "{'operators': four}", "{'operators': 'four'}", "4"])
+def test_what_is_no_dictionary_of_counts_is_said(shown):
+    counts = counting({})
+    counts.outputs[0].data["text/plain"] = shown
+    (complaint,) = page("It is so.", counts)
+    assert complaint.startswith("cell 1: the cell with the tag counts shows")
+    assert "it should show a dictionary of whole numbers" in complaint
 
 
 def test_what_a_data_set_counts_must_be_counted():

@@ -17,6 +17,7 @@ from tools.book.assertions import idle
 from tools.book.citations import unknown_citations
 from tools.book.held import allowed_on, unheld
 from tools.book.python_tabs import not_run
+from tools.book.references import unknown_references
 from tools.book.tabs import typed_blocks
 
 _MACHINE_PATH = re.compile(
@@ -167,6 +168,7 @@ def all_complaints(source: NotebookNode, executed: NotebookNode, page: str = "")
         *unportable_maths(executed),
         *names_of_hidden_cells(executed),
         *unknown_citations(executed),
+        *unknown_references(executed),
         *idle_assertions(executed),
         *typed_blocks(page, executed),
         *not_run(executed),

@@ -29,6 +29,15 @@ _FORMS = {
 }
 
 
+# Papers without a DOI, and why; a book needs none.
+WITHOUT_DOI = {
+    "bozivich1956": "none could be confirmed",
+    "holm1979": "the journal gave none that year",
+    "sheldon1960": "none could be confirmed",
+    "stein1956": "the proceedings have none",
+}
+
+
 @cache
 def bibliography() -> BibliographyData:
     """Read the works."""
@@ -39,7 +48,7 @@ def unknown_citations(notebook: NotebookNode) -> list[str]:
     """Find citations of works that are not in the bibliography, and name the nearest key."""
     known = list(bibliography().entries)
     return [
-        f"cell {position}: {{cite}}`{key}` is not in references.bib{_meant(key, known)}"
+        f"cell {position}: {{cite}}`{key}` is not in references.bib{meant(key, known)}"
         for position, cell in enumerate(notebook.cells, start=1)
         if cell.cell_type == "markdown"
         for key in cited(cell.source)
@@ -51,7 +60,7 @@ def cited(markdown: str) -> list[str]:
     """Return the keys that a text cites."""
     return [
         key.strip()
-        for token in _roles(parser().parse(markdown))
+        for token in roles(parser().parse(markdown))
         if token.meta["name"].startswith("cite")
         for key in token.content.split(",")
     ]
@@ -74,6 +83,8 @@ def _faults(key: str, entry: Entry) -> Iterator[str]:
     for field in _NEEDED.get(entry.type, ()):
         if not entry.fields.get(field):
             yield f"no {field}"
+    if entry.type != "book" and ("doi" in entry.fields) == (key in WITHOUT_DOI):
+        yield "no doi" if key not in WITHOUT_DOI else "a doi, although WITHOUT_DOI names it"
     for field, form in _FORMS.items():
         if field in entry.fields and not form.fullmatch(entry.fields[field]):
             yield f"{field} = {entry.fields[field]!r} is not well formed"
@@ -84,15 +95,17 @@ def _faults(key: str, entry: Entry) -> Iterator[str]:
         yield f"pages {entry.fields['pages']} run backwards"
 
 
-def _roles(tokens: list[Token]) -> Iterator[Token]:
+def roles(tokens: list[Token]) -> Iterator[Token]:
+    """Yield the roles of a text, those inside of directives included."""
     for token in tokens:
         if token.type == "myst_role":
             yield token
         if token.type == "fence" and token.info.startswith("{"):
-            yield from _roles(parser().parse(token.content))
-        yield from _roles(token.children or [])
+            yield from roles(parser().parse(token.content))
+        yield from roles(token.children or [])
 
 
-def _meant(key: str, known: list[str]) -> str:
+def meant(key: str, known: list[str]) -> str:
+    """Ask whether the nearest of the known words was meant; empty if none is near."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f": did you mean {near[0]}?" if near else ""

@@ -103,7 +103,7 @@ def complaints(judged: list[Judged], held: Held, allowed: Allowed) -> list[str]:
     needed = sum((cell.needed for cell in judged), Counter[str]())
     used = set[Source]().union(*(cell.used for cell in judged))
     wrong = [f"cell {at}: {line}" for at, cell in enumerate(judged, 1) for line in cell.complaints]
-    return wrong + unsaid(held, used) + unneeded(allowed, needed)
+    return held.faults + wrong + unsaid(held, used) + unneeded(allowed, needed)
 
 
 def unsaid(held: Held, used: set[Source]) -> list[str]:
@@ -147,12 +147,11 @@ def judge(cell: NotebookNode, position: int, held: Held, allowed: Allowed) -> Ju
     judged = Judged()
     for section, number in _stated(cell, position, held.sections[position - 1]):
         counted = _counted(number, held.counts)
-        if counted:
-            complaint = _miscounted(number, counted, held)
-        else:
-            scopes = _scopes(number, held, section, position)
-            judged.used.update(_held_by(number, scopes)[0])
-            complaint = _complaint(number, held, scopes)
+        scopes = _scopes(number, held, section, position)
+        judged.used.update(_held_by(number, scopes)[0])
+        complaint = (
+            _miscounted(number, counted, held) if counted else _complaint(number, held, scopes)
+        )
         if complaint and not listed(number, allowed, judged.needed, spoken=not counted):
             judged.complaints.append(complaint)
     return judged
@@ -262,6 +261,11 @@ def _complaint(number: Number, held: Held, scopes: list[list[Source]]) -> str:
             f"{_where(number)}: nothing holds it. If data decide it, count it in the cell with the"
             f" tag {COUNTS}; if the text does, list “{phrase_of(number)}” in book/data/spoken.toml"
         )
+    return _unfounded(number, scopes)
+
+
+def _unfounded(number: Number, scopes: list[list[Source]]) -> str:
+    """Say that nothing gives a number, or something else before what does; empty if it is held."""
     holding, rival = _held_by(number, scopes)
     if number.kind == "code" and len(number.span) > len(number.text):
         if holding and "." in number.text:
@@ -273,10 +277,10 @@ def _complaint(number: Number, held: Held, scopes: list[list[Source]]) -> str:
     if holding:
         return ""
     advice = f"; or list “{phrase_of(number)}” in book/data/spoken.toml" if is_small(number) else ""
-    if rival and not _is_digit(number):
+    if rival and any(_agrees(number, source.value) for scope in scopes for source in scope):
         return (
-            f"{_where(number)}: {rival.where}, which is nearer than what gives it, has {rival.text}:"
-            f" assert it in a hidden cell beside the sentence{advice}"
+            f"{_where(number)}: {rival.where} is nearer than what gives it, and has {rival.text}:"
+            f" if the sentence is right, assert its number in a hidden cell beside it{advice}"
         )
     what = "assertion beside it" if _is_digit(number) else "cell"
     scope = "" if _is_digit(number) or _is_unmistakable(number) else " of this section"

@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 from mmlib.datasets import dataset_info
 from tools import ROOT
 from tools.book.assertions import literals
-from tools.book.prose import Number, numbers, pieces, plain_numbers
+from tools.book.prose import Number, pieces, plain_numbers
 from tools.book.python_tabs import answered
 
 TABS = ROOT / "tests" / "oracle" / "tabs"
@@ -28,6 +28,7 @@ HEADING = re.compile(r"(?m)^(?=## )")
 _SVG_WORDS = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _TICKS = re.compile(r'(?s)<g id="[xy]tick_\d+">.*?<!--.*?-->')
 _TAG = re.compile(r"<(?:style|script).*?</(?:style|script)>|<[^>]*>", re.DOTALL)
+_NUMPY = re.compile(r"np\.\w+\(([^()]*)\)")
 _IRREGULAR = {"children": "child", "people": "person", "mice": "mouse"}
 
 
@@ -75,6 +76,7 @@ class Held:
     tabs: dict[str, list[Number]] = field(default_factory=dict)
     code: list[str] = field(default_factory=list)
     sections: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     def add(self, text: str, where: str, section: int, cell: int = 0, **how: bool) -> None:
         """Take in the numbers of a text that a cell gives; a version is no quantity."""
@@ -131,7 +133,7 @@ def read_held(notebook: NotebookNode, page: str = "") -> Held:
             section = position if HEADING.search(cell.source) else section
             _read_answers(held, cell, position, section)
         elif COUNTS in cell.metadata.get("tags", []):
-            held.counts |= _counts(cell)
+            _counts(held, cell, position)
         else:
             _read_code(held, cell, position, section)
     said = TABS / f"{page}-said.txt"
@@ -167,12 +169,21 @@ def _read_code(held: Held, cell: NotebookNode, position: int, section: int) -> N
         held.add(text, f"cell {position}", section, position, **how)
 
 
-def _counts(cell: NotebookNode) -> dict[str, list[int]]:
-    shown = ast.literal_eval("".join(map(readable, cell.outputs)) or "{}")
-    return {
-        noun: [values] if isinstance(values, int) else list(values)
-        for noun, values in shown.items()
-    }
+def _counts(held: Held, cell: NotebookNode, position: int) -> None:
+    """Take in what a cell counts; a numpy integer is as good as another."""
+    shown = _NUMPY.sub(r"\1", "".join(map(readable, cell.outputs)).strip())
+    try:
+        counts = {
+            str(noun): [int(value) for value in (values if isinstance(values, list) else [values])]
+            for noun, values in ast.literal_eval(shown or "{}").items()
+        }
+    except (ValueError, SyntaxError, TypeError, AttributeError):
+        held.faults.append(
+            f"cell {position}: the cell with the tag {COUNTS} shows {shown[:80]!r}: it should show"
+            ' a dictionary of whole numbers, as {"operators": [4, 8], "sheets": 5}'
+        )
+    else:
+        held.counts |= counts
 
 
 def _draws(cell: NotebookNode) -> bool:
