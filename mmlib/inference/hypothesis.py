@@ -33,9 +33,9 @@ class Hypothesis(NamedTuple):
 
     Attributes
     ----------
-    L : ndarray, shape (ℓ, p)
+    L : ndarray, shape (h, p)
         One row for each equation, linearly independent.
-    rhs : ndarray, shape (ℓ,)
+    rhs : ndarray, shape (h,)
         The right-hand sides.
     description : str
         The equations in words.
@@ -57,7 +57,7 @@ def hypothesis_matrix(
     Parameters
     ----------
     fit : LMMResult
-    L : str, sequence of str, array of shape (p,) or (ℓ, p), or Hypothesis
+    L : str, sequence of str, array of shape (p,) or (h, p), or Hypothesis
         The name of a term of the fixed part (``"treat"``, ``"A:B"``): what `mmlib.anova` tests,
         that all its coefficients are 0 or, for a term that stands in an interaction as well, that
         its effects averaged over the levels there are 0 (type III; together with that interaction,
@@ -65,7 +65,7 @@ def hypothesis_matrix(
         (``"treat[T.B] = treat[T.C]"``, ``"2*x - 3 = z"``; without ``=`` the expression is 0);
         several such texts; or the matrix. A `Hypothesis` has been read already, and is returned
         as it is.
-    rhs : float or array, shape (ℓ,), optional
+    rhs : float or array, shape (h,), optional
         Right-hand sides β_H for a matrix, by default 0. Equations carry their own.
 
     Returns

@@ -45,7 +45,7 @@ class KenwardRogerTest(HypothesisTest):
     scaling : float
         The λ that F is multiplied by, so that λF is close to an F distribution; 1 for one row.
     unscaled : float
-        The F before it is scaled: (Lβ̂ − β_H)ᵀ(LΦ_ALᵀ)⁻¹(Lβ̂ − β_H)/ℓ.
+        The F before it is scaled: (Lβ̂ − β_H)ᵀ(LΦ_ALᵀ)⁻¹(Lβ̂ − β_H)/h.
     """
 
     scaling: float
@@ -69,9 +69,9 @@ def kenward_roger(
     ----------
     fit : LMMResult
         A fit by maximum likelihood is refitted by REML, and a note says so.
-    L : str, sequence of str, or array of shape (p,) or (ℓ, p)
+    L : str, sequence of str, or array of shape (p,) or (h, p)
         A term's name, equations, or the hypothesis matrix; see `hypothesis_matrix`.
-    rhs : float or array, shape (ℓ,), optional
+    rhs : float or array, shape (h,), optional
         Right-hand sides β_H for a matrix, by default 0.
 
     Returns
@@ -199,7 +199,7 @@ def moments(
 
     Parameters
     ----------
-    rows : ndarray, shape (ℓ, p)
+    rows : ndarray, shape (h, p)
         The hypothesis in the orthonormal basis of X.
     Phi, slopes, covariance : ndarray, shapes (…, p, p), (…, k, p, p), (…, k, k)
         As in `Spread`.

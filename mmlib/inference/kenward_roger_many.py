@@ -91,7 +91,7 @@ class _Information:
 
     Attributes
     ----------
-    W : ndarray, shape (B, ℓ, S, S)
+    W : ndarray, shape (B, m, S, S)
     Phi, adjusted : ndarray, shape (B, p, p)
         Φ and Φ_A.
     slopes : ndarray, shape (B, k + 1, p, p)
@@ -149,7 +149,7 @@ class _Information:
 
 
 def _gram(A: FloatArray, weights: FloatArray) -> FloatArray:
-    """Σ_j A_jᵀ W_j A_j for weights of shape (B, ℓ, S, S): shape (B, p, p)."""
+    """Σ_j A_jᵀ W_j A_j for weights of shape (B, m, S, S): shape (B, p, p)."""
     levels, S, p = A.shape
     weighted = (weights @ A).reshape(len(weights), levels * S, p)
     return A.reshape(levels * S, p).T @ weighted

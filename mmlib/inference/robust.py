@@ -228,15 +228,15 @@ def wald_test(
 
     Wald's statistic Q with the robust covariance D of Lβ̂ is taken as Hotelling's T²: D, scaled by
     its expectation under the fitted model, has the mean and the total variance of a Wishart matrix
-    with η degrees of freedom over η, so that (η − ℓ + 1)/(ηℓ) Q has an F distribution on ℓ and
-    η − ℓ + 1 degrees of freedom. For one row it is the t test of ``coef_table(robust=...)``.
+    with η degrees of freedom over η, so that (η − h + 1)/(ηh) Q has an F distribution on h and
+    η − h + 1 degrees of freedom. For one row it is the t test of ``coef_table(robust=...)``.
 
     Parameters
     ----------
     fit : LMMResult
-    L : str, sequence of str, or array of shape (p,) or (ℓ, p)
+    L : str, sequence of str, or array of shape (p,) or (h, p)
         A term's name, equations, or the hypothesis matrix; see `hypothesis_matrix`.
-    rhs : float or array, shape (ℓ,), optional
+    rhs : float or array, shape (h,), optional
         Right-hand sides β_H for a matrix, by default 0.
     robust : {"CR0", "CR1", "CR1p", "CR2", "CR3"}
         The kind of covariance.

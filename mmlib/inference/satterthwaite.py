@@ -38,7 +38,7 @@ def satterthwaite(
 ) -> HypothesisTest:
     """Test Lβ = β_H by an F test with Satterthwaite's degrees of freedom.
 
-    F is Wald's statistic over ℓ. For one row its denominator has ν = 2f²/Var(f) degrees of
+    F is Wald's statistic over h. For one row its denominator has ν = 2f²/Var(f) degrees of
     freedom, f = LΦLᵀ being the estimated variance of Lβ̂ and Var(f) its own, by the delta method
     from the observed information. For several rows Lβ̂ is rotated to uncorrelated components,
     whose degrees of freedom are combined as in lmerTest; like there, the result depends a little on
@@ -48,9 +48,9 @@ def satterthwaite(
     ----------
     fit : LMMResult
         By REML or by maximum likelihood.
-    L : str, sequence of str, or array of shape (p,) or (ℓ, p)
+    L : str, sequence of str, or array of shape (p,) or (h, p)
         A term's name, equations, or the hypothesis matrix; see `hypothesis_matrix`.
-    rhs : float or array, shape (ℓ,), optional
+    rhs : float or array, shape (h,), optional
         Right-hand sides β_H for a matrix, by default 0.
 
     Returns

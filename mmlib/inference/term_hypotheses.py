@@ -21,7 +21,7 @@ def term_hypotheses(design: Design, *, type: Literal[1, 2, 3]) -> dict[str, Floa
 
     Returns
     -------
-    dict of str to ndarray, shape (ℓ, p)
+    dict of str to ndarray, shape (h, p)
     """
     terms = [term for term in design.fixed_terms if term.columns]
     tested = [term for term in terms if term.name != "1"]

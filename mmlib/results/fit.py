@@ -254,7 +254,7 @@ class Fit(Frozen):
         return as_tables(self.blocks.groupings, self._modes.b)
 
     def term_modes(self) -> list[FloatArray]:
-        """Conditional modes of each term of `design.terms`, shape (ℓ, S)."""
+        """Conditional modes of each term of `design.terms`, shape (m, S)."""
         modes: dict[RandomTerm, FloatArray] = {}
         for grouping, b in zip(self.blocks.groupings, self._modes.b, strict=True):
             modes |= {term: b[:, span] for term, span in grouping.spans.items()}
@@ -269,7 +269,7 @@ class Fit(Frozen):
         Returns
         -------
         dict
-            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`, in
+            For each grouping an array of shape (m, S, S), levels in the order of `ranef`, in
             squared units of y.
 
         Examples
@@ -290,7 +290,7 @@ class Fit(Frozen):
         Returns
         -------
         dict
-            For each grouping an array of shape (ℓ, S, S), levels in the order of `ranef`, in
+            For each grouping an array of shape (m, S, S), levels in the order of `ranef`, in
             squared units of y.
 
         Examples
