@@ -14,7 +14,9 @@ from tools.book.facts import (
     read_toc,
     undocumented,
 )
+from tools.book.execute import CHAPTERS
 from tools.homework.chapter import read_book
+from tools.site.teaching import rows
 
 LINKING = ("README.md", "CONTRIBUTING.md", "tests/oracle/README.md")
 
@@ -75,6 +77,36 @@ def test_the_exercises_that_the_page_for_teachers_names_exist():
     named = re.findall(r"\b\d+\.\d+\b", text("book/teaching.md"))
     assert len(named) > 10
     assert [number for number in named if number not in numbers] == []
+
+
+# What the page for teachers says of an exercise, and what is then in its title.
+SAID = {
+    "fixed or random: exercise 1.5": "Fixed or random",
+    "simulated live: 1.6": "ignoring the operators",
+    "9.6 aloud": "claims",
+    "a paragraph mended together: 12.5": "paragraph to mend",
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_the_exercises_that_the_page_for_teachers_describes_are_those(said):
+    (number,) = re.findall(r"\d+\.\d+", said)
+    titles = {e.number: e.title for chapter in read_book() for e in chapter.exercises}
+    assert said in text("book/teaching.md")
+    assert SAID[said] in titles[number]
+
+
+def test_every_chapter_has_its_place_in_a_course():
+    page = text("book/teaching.md")
+    names = [path.stem for path in sorted(ROOT.glob(CHAPTERS))]
+    assert [name for name in names if f"{{doc}}`{name}`" not in page] == []
+
+
+def test_hours_are_told_for_each_chapter_and_add_up():
+    *lines, total = rows(read_book())
+    for column in (4, 5):
+        assert sum(int(line[column]) for line in lines) == int(total[column]) > 20
+        assert min(int(line[column]) for line in lines) >= 1
 
 
 @pytest.mark.parametrize("page", LINKING)

@@ -12,11 +12,18 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 from tools import ROOT
+from tools.book.execute import read_chapter
+from tools.book.length import minutes
 from tools.homework.chapter import Chapter, read_book
 from tools.homework.students import read_own_data, uses
 from tools.site.versions import table
 
-_TITLES = ("chapter", "exercises", "points by machine", "points by a person", "own data")
+_TITLES = (
+    *("chapter", "exercises", "points by machine", "points by a person"),
+    *("hours to read", "hours of homework", "own data"),
+)
+# How much longer it takes to study a text than to read it, and what a point of homework takes.
+_STUDIED, _POINT = 4, 10
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -44,10 +51,22 @@ def rows(chapters: list[Chapter]) -> list[tuple[str, ...]]:
         )
         for chapter in chapters
     ]
-    lines = [
-        (f"{chapter.number}. {chapter.title}", *map(str, counts), "yes" if own else "no")
-        for chapter, counts in zip(chapters, counted, strict=True)
-        for own in [uses(chapter, own_data)]
+    taken = [
+        hours(chapter, by_machine + by_hand)
+        for chapter, (_, by_machine, by_hand) in zip(chapters, counted, strict=True)
     ]
-    totals = (str(sum(column)) for column in zip(*counted, strict=True))
+    lines = [
+        (f"{chapter.number}. {chapter.title}", *map(str, (*counts, *both)), own)
+        for chapter, counts, both in zip(chapters, counted, taken, strict=True)
+        for own in ["yes" if uses(chapter, own_data) else "no"]
+    ]
+    totals = (
+        str(sum(column)) for column in (*zip(*counted, strict=True), *zip(*taken, strict=True))
+    )
     return [*lines, ("all", *totals, "")]
+
+
+def hours(chapter: Chapter, points: int) -> tuple[int, int]:
+    """Estimate the hours that a chapter takes to study, and those that its homework takes."""
+    reading = minutes(read_chapter(ROOT / "book" / f"{chapter.name}.md"))
+    return max(1, round(_STUDIED * reading / 60)), max(1, round(_POINT * points / 60))
