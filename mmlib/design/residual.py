@@ -649,22 +649,30 @@ def _refuse_unseen_pairs(
     group: str,
     kind: str,
 ) -> None:
-    seen = np.zeros((int(subjects.max()) + 1, len(visits)))
+    n_subjects = int(subjects.max()) + 1
+    seen = np.zeros((n_subjects, len(visits)))
     seen[subjects, times.astype(int)] = 1
     together = seen.T @ seen
     rare = np.argwhere(together < 2)
     if len(rare):
         a, b = rare[0]
+        also = f" and {time} = {visits[b]}" if a != b else ""
         raise RankError(
-            f"{kind}({time} | {group}): no two subjects have both {time} = {visits[a]} and "
-            f"{time} = {visits[b]}, so that their correlation cannot be estimated; use ar1 or cs, "
-            "or join visits."
+            f"{kind}({time} | {group}): no two subjects have {'both ' * bool(also)}{time} = "
+            f"{visits[a]}{also}, so that {'their' if also else 'its'} correlation cannot be "
+            "estimated; use ar1 or cs, or join visits."
         )
     needed = len(visits) * (len(visits) + 1) // 2
     if needed >= len(subjects):
         raise RankError(
             f"{kind}({time} | {group}) has {needed} variances and correlations for "
             f"{len(subjects)} rows; use ar1 or cs."
+        )
+    if n_subjects < len(visits):
+        raise RankError(
+            f"{kind}({time} | {group}): {n_subjects} levels of {group!r} cannot tell the "
+            f"correlations of {len(visits)} different values of {time!r}, of which there must be "
+            "no more; use ar1 or cs, or join visits."
         )
 
 

@@ -38,7 +38,7 @@ def data():
         ({"residual": "ar1(when | id)"}, mm.DataError, r"write car1\(when"),
         ({"residual": "ar1(word | id)"}, mm.DataError, "text, which does not say what time"),
         ({"residual": "ar1(day | id)"}, mm.DataError, "no time that can be counted"),
-        ({"residual": "us(when | id)"}, mm.RankError, "no two subjects have both"),
+        ({"residual": "us(when | id)"}, mm.RankError, "no two subjects have when = "),
         ({"residual": "us(visit | one)"}, mm.DataError, "occurs more than once for one = x"),
         ({"residual": "ar1(visit | arm)"}, mm.DataError, "visit = 1 occurs more than once"),
         ({"residual": "cs(day)"}, mm.RankError, "every level of 'day' has one row"),
@@ -84,6 +84,10 @@ def test_more_parameters_than_data(data):
     few = data[data["id"].isin(["s0", "s1"])]
     with pytest.raises(mm.RankError, match="variances and correlations for 8 rows"):
         mm.lmm("y ~ 1", few, residual="us(visit | id)")
+    with pytest.raises(mm.RankError, match=r"3 levels of 'id' cannot tell .* of 4 different"):
+        mm.lmm("y ~ 1", data[data["id"].isin(["s0", "s1", "s2"])], residual="us(visit | id)")
+    with pytest.raises(mm.RankError, match=r"no two subjects have visit = ., so that its"):
+        mm.lmm("y ~ 1", data[data["id"] == "s0"], residual="us(visit | id)")
 
 
 def test_rows_that_miss_a_time_are_left_out(data):
