@@ -39,6 +39,11 @@ class Case:
         The case of tests/oracle whose REML criterion, from R, is the right objective.
     is_small : bool
         Whether ``--quick`` keeps it.
+    residual : str
+        Correlation of the residuals, as `lmm` takes it.
+    nlme : str
+        The same model as an expression of R's nlme, which then takes lme4's place; other packages
+        are not asked.
     """
 
     name: str
@@ -47,6 +52,8 @@ class Case:
     statsmodels: dict[str, Any] | None = field(default=None, repr=False)
     oracle: str | None = None
     is_small: bool = True
+    residual: str = ""
+    nlme: str = ""
 
     @property
     def response(self) -> str:
@@ -54,8 +61,13 @@ class Case:
         return self.formula.split("~")[0].strip()
 
     def packages(self, available: Iterable[str]) -> list[str]:
-        """The packages that are asked: all."""
-        return list(available)
+        """The packages that are asked: all, or those that have such residuals."""
+        return [name for name in available if not self.nlme or name in ("mmlib", "lme4")]
+
+    @property
+    def words(self) -> str:
+        """The text that names the columns."""
+        return f"{self.formula} {self.residual} {self.nlme}"
 
     @property
     def cannot(self) -> dict[str, str]:
@@ -69,6 +81,8 @@ class Case:
             "statsmodels": self.statsmodels,
             "response": self.response,
             "new_response": NEW_RESPONSE,
+            "residual": self.residual,
+            "nlme": self.nlme,
         }
 
     def objective(self) -> float | None:
@@ -95,6 +109,24 @@ def growth_curves(n_rows: int) -> pd.DataFrame:
     y = 10 + 2 * t + effects[group, 0] + effects[group, 1] * t + rng.standard_normal(n_rows)
     names = [f"g{number:05d}" for number in range(n_groups)]
     return pd.DataFrame({"y": y, "t": t, "g": pd.Categorical.from_codes(group, pd.Index(names))})
+
+
+def trial_visits(n_subjects: int, n_visits: int = 10) -> pd.DataFrame:
+    """Simulate a trial of two arms: each subject at every visit, later ones more variable."""
+    rng = np.random.default_rng(n_subjects)
+    visit = np.tile(np.arange(n_visits), n_subjects)
+    subject = np.repeat(np.arange(n_subjects), n_visits)
+    arm = rng.integers(0, 2, n_subjects)[subject]
+    lag = np.abs(np.subtract.outer(np.arange(n_visits), np.arange(n_visits)))
+    correlations = 0.35 + 0.5 * 0.8**lag + 0.15 * np.eye(n_visits)
+    root = np.linalg.cholesky(correlations) * (1 + 0.1 * np.arange(n_visits))[:, None]
+    errors = rng.standard_normal((n_subjects, n_visits)) @ root.T
+    labels = {
+        "arm": pd.Categorical.from_codes(arm, pd.Index(["old", "new"])),
+        "visit": pd.Categorical.from_codes(visit, pd.Index([f"v{k}" for k in range(n_visits)])),
+        "id": pd.Categorical.from_codes(subject, pd.Index([f"s{k}" for k in range(n_subjects)])),
+    }
+    return pd.DataFrame({"y": 10 + 0.3 * visit + 0.1 * visit * arm + errors.ravel()} | labels)
 
 
 def _classic(name: str) -> Callable[[], pd.DataFrame]:
@@ -163,6 +195,15 @@ CASES = (
         None,
         "insteval",
         is_small=False,
+    ),
+    Case(
+        "repeated measures, 1,000 subjects × 10 visits",
+        "y ~ visit * arm",
+        lambda: trial_visits(1000),
+        is_small=False,
+        residual="us(visit | id)",
+        nlme="gls(y ~ visit * arm, data, corSymm(form = ~ as.integer(visit) | id), "
+        "varIdent(form = ~ 1 | visit))",
     ),
     *(_growth(10**power) for power in (3, 4, 5, 6)),
 )

@@ -1,5 +1,5 @@
 # Time R's inference on one case, as measure.py times the Python packages:
-#   Rscript inference.R DATA.csv FACTORS BUDGET ACTION FORMULA NULL REML NSIM TERM
+#   Rscript inference.R DATA.csv FACTORS BUDGET ACTION FORMULA NULL REML NSIM TERM EFFECT
 # Prints one line of JSON after each stage.
 script <- sub("--file=", "", grep("--file=", commandArgs(), value = TRUE), fixed = TRUE)
 source(file.path(dirname(gsub("~+~", " ", script, fixed = TRUE)), "timed.R"))
@@ -8,9 +8,10 @@ model <- as.formula(arguments[5])
 reml <- arguments[7] == "True"
 nsim <- as.numeric(arguments[8])
 term <- arguments[9]
+effect <- as.numeric(arguments[10])
 packages <- c(
-  "lme4", bootstrap_test = "pbkrtest", kenward_roger = "pbkrtest", satterthwaite = "lmerTest",
-  exact_lrt = "RLRsim", exact_rlrt = "RLRsim"
+  "lme4", bootstrap_test = "pbkrtest", kenward_roger = "pbkrtest", power = "pbkrtest",
+  satterthwaite = "lmerTest", exact_lrt = "RLRsim", exact_rlrt = "RLRsim"
 )
 needed <- unname(packages[names(packages) %in% c("", action)])
 for (package in needed) suppressPackageStartupMessages(library(package, character.only = TRUE))
@@ -58,6 +59,16 @@ run <- timed(switch(action,
   satterthwaite = function() {
     row <- anova(as_lmerModLmerTest(fit))[term, ]
     list(F = row$`F value`, df = row$DenDF)
+  },
+  power = function() {
+    moved <- (effect - fixef(fit)[[term]]) * model.matrix(fit)[, term]
+    rejected <- sapply(simulate(fit, nsim, seed = 1), function(y) {
+      drawn <- data
+      drawn[[all.vars(model)[1]]] <- y + moved
+      again <- quietly(lmer(model, drawn))
+      quietly(KRmodcomp(again, update(again, null_formula)))$test["Ftest", "p.value"] < 0.05
+    })
+    list(power = mean(rejected))
   },
   profile_intervals = function() {
     limits <- confint(fit, oldNames = FALSE)

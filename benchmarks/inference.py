@@ -23,7 +23,10 @@ PULP_P = 0.022609
 PENICILLIN_P = 0.34868
 """The bootstrap p-value of penicillin's treatments, ± 0.00015, from ten million draws."""
 
-TOLD = ("action", "formula", "null", "reml", "nsim", "term")
+SLEEPSTUDY_POWER = 0.448746
+"""By the noncentral F distribution: 17 degrees of freedom, a slope of 3 ms per day."""
+
+TOLD = ("action", "formula", "null", "reml", "nsim", "term", "effect")
 """What a program is told of a case; inference.R takes it in this order."""
 
 SIMULATED = 5
@@ -53,6 +56,8 @@ class Inference:
         Replicates or draws.
     term : str
         The fixed effect that is tested.
+    effect : float
+        What it is supposed to be, for power.
     truth : callable
         Returns the right value of each number of the answer, and how far it may be off.
     cannot : dict
@@ -68,6 +73,7 @@ class Inference:
     reml: bool = True
     nsim: int = 0
     term: str = ""
+    effect: float = 0.0
     truth: Callable[[], dict[str, tuple[float, float]]] = dict
     cannot: Mapping[str, str] = field(default_factory=dict)
     is_small: bool = True
@@ -226,6 +232,18 @@ INFERENCE = (
         peers=("glmm", "lme_python", "mixedlm"),
         term="Days",
         truth=_f_test("sleep_corr", "satterthwaite_type3", "Days"),
+    ),
+    Inference(
+        "power of Kenward–Roger's test, sleepstudy, 1,000 replicates",
+        "power",
+        SLEEPSTUDY,
+        _classic("sleepstudy"),
+        peers=("lme_python",),
+        null="Reaction ~ 1 + (Days | Subject)",
+        nsim=1000,
+        term="Days",
+        effect=3.0,
+        truth=_simulated("power", SLEEPSTUDY_POWER, 1000),
     ),
     Inference(
         "profile intervals, sleepstudy",

@@ -1,10 +1,9 @@
 # Time lme4 on one case, as measure.py times the Python packages:
-#   Rscript lme4.R DATA.csv FACTORS BUDGET FORMULA RESPONSE NEW_RESPONSE
+#   Rscript lme4.R DATA.csv FACTORS BUDGET FORMULA RESPONSE NEW_RESPONSE [NLME]
+# With NLME, an expression of nlme, that is timed instead; it has no refit.
 # Prints one line of JSON after each stage.
 script <- sub("--file=", "", grep("--file=", commandArgs(), value = TRUE), fixed = TRUE)
 source(file.path(dirname(gsub("~+~", " ", script, fixed = TRUE)), "timed.R"))
-suppressPackageStartupMessages(library(lme4))
-
 peak_memory <- function() {
   status <- "/proc/self/status"
   if (!file.exists(status)) return("null")
@@ -12,16 +11,23 @@ peak_memory <- function() {
   sprintf("%.1f", as.numeric(gsub("[^0-9]", "", mark)) / 1024)
 }
 
-cat(sprintf('{"version": "%s, R %s"}\n', packageVersion("lme4"), getRversion()))
+by_nlme <- length(arguments) > 6 && nchar(arguments[7]) > 0
+package <- if (by_nlme) "nlme" else "lme4"
+suppressPackageStartupMessages(library(package, character.only = TRUE))
+version <- paste0(if (by_nlme) "nlme ", packageVersion(package))
+cat(sprintf('{"version": "%s, R %s"}\n', version, getRversion()))
 data <- read_data()
 new_response <- data[[arguments[6]]]
 model <- as.formula(arguments[4])
 before <- peak_memory()
-fit <- timed(function() lmer(model, data))
+run_nlme <- function() eval(parse(text = arguments[7]))
+fit <- timed(if (by_nlme) run_nlme else function() lmer(model, data))
+criterion <- if (by_nlme) -2 * as.numeric(logLik(fit$result)) else REMLcrit(fit$result)
 cat(sprintf(
   '{"fit": %s, "objective": %.12g, "memory": %s, "memory_before": %s}\n',
-  fit$numbers, REMLcrit(fit$result), peak_memory(), before
+  fit$numbers, criterion, peak_memory(), before
 ))
+if (by_nlme) quit()
 again <- timed(function() refit(fit$result, new_response))
 cat(sprintf('{"refit": %s, "refit_objective": %.12g}\n', again$numbers, REMLcrit(again$result)))
 

@@ -208,7 +208,7 @@ def write_task(case: Case | Inference, folder: Path, options: argparse.Namespace
 def with_new_response(case: Case) -> pd.DataFrame:
     """The columns that the formula uses, and the response with noise added as another one."""
     data = case.load()
-    data = data[[name for name in data.columns if re.search(rf"\b{name}\b", case.formula)]]
+    data = data[[name for name in data.columns if re.search(rf"\b{name}\b", case.words)]]
     y = data[case.response]
     noise = np.random.default_rng(0).standard_normal(len(y))
     return data.assign(**{NEW_RESPONSE: y + y.std() / 4 * noise})
@@ -223,7 +223,7 @@ def command(package: str, program: str, task_file: Path) -> list[str]:
     if "action" in task:
         return [program, str(HERE / "inference.R"), *common, *(str(task[name]) for name in TOLD)]
     responses = [task["response"], task["new_response"]]
-    return [program, str(HERE / "lme4.R"), *common, task["formula"], *responses]
+    return [program, str(HERE / "lme4.R"), *common, task["formula"], *responses, task["nlme"]]
 
 
 def measure(case: Case | Inference, package: str, command: Sequence[str], limit: float) -> Run:
@@ -284,7 +284,7 @@ def right_objectives(case: Case, runs: Sequence[Run]) -> tuple[float | None, flo
     if again is None:
         data = with_new_response(case)
         data[case.response] = data.pop(NEW_RESPONSE)
-        again = mm.lmm(case.formula, data).objective
+        again = mm.lmm(case.formula, data, residual=case.residual or None).objective
     return right, again
 
 
@@ -326,7 +326,7 @@ def case_table(case: Case, runs: Sequence[Run]) -> Table:
         objective = measured.get("objective")
         rows.append(
             (
-                PEERS.get(run.package, run.package),
+                "nlme" if run.package == R and case.nlme else PEERS.get(run.package, run.package),
                 duration(seconds(measured, "fit")),
                 ratio(seconds(measured, "fit"), seconds(ours, "fit")),
                 duration(seconds(measured, "refit")),
@@ -337,7 +337,8 @@ def case_table(case: Case, runs: Sequence[Run]) -> Table:
                 "; ".join(filter(None, (run.verdict, run.problem))),
             )
         )
-    return Table(f"{case.name}, {case.formula}", HEADER, tuple(rows))
+    model = f"{case.formula}, {case.residual}" if case.residual else case.formula
+    return Table(f"{case.name}, {model}", HEADER, tuple(rows))
 
 
 INFERENCE_HEADER = ("", "time", "× ours", "CPU", "× ours", "MiB", "answer", "")

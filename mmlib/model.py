@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Unpack, overload
@@ -14,7 +15,8 @@ from mmlib.design.formula import MixedFormula
 from mmlib.design.parts import Parts, design_of_parts, refuse_structure
 from mmlib.design.words import by_our_words, no_attribute
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.parts import BlocksOfParts
+from mmlib.engine.factor import Factor
+from mmlib.engine.parts import BlocksOfParts, SlimBlocks
 from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, DataWarning, warn
@@ -29,7 +31,7 @@ from mmlib.results.effect_sizes import icc, icc_by_group, r2
 from mmlib.results.fit import Fit
 from mmlib.results.influence import Influence, influence, leverage, residuals
 from mmlib.results.predict import Interval, Missing, NewLevels, Random, predict
-from mmlib.results.summary import summarize
+from mmlib.results.summary import residual_quantiles, summarize
 from mmlib.results.tidy import glance, tidy
 from mmlib.results.unpooled import unpooled
 
@@ -749,6 +751,53 @@ class LMMResult(Shown, Fit):
          treat[T.D]    2.000      2.745 12.00   0.729    0.4802
         """
         return summarize(self, self.coef_table(ddf=ddf, level=level), ddf)
+
+    def slim(self) -> LMMResult:
+        """The fit without its data: it predicts, tests and prints, and needs kilobytes.
+
+        Returns
+        -------
+        LMMResult
+            With the same estimates and summary, predictions for new data, tests, marginal means and
+            contrasts. What needs the rows, such as residuals, influence, profiles, simulation, or
+            tests where residuals have a structure, is refused by name.
+
+        Raises
+        ------
+        DataError
+            If variances are so far apart that the fit rests on the rows themselves.
+
+        Notes
+        -----
+        It keeps sums over the rows, the labels of the levels and the combinations of factors that
+        occur; where a level has one row these can tell its values, so think before passing it on. A
+        file of `mmlib.save` holds the data: pickle a slim fit instead, and unpickle only what you
+        trust.
+
+        Examples
+        --------
+        >>> import mmlib as mm, pickle
+        >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+        >>> slim = fit.slim()
+        >>> mm.kenward_roger(slim, "Days").pvalue == mm.kenward_roger(fit, "Days").pvalue
+        True
+        >>> slim.resid
+        Traceback (most recent call last):
+        ...
+        mmlib.errors.DataError: the fit is slim: its rows are gone, and this needs the ...
+        """
+        if not self.design.has_rows:
+            return self
+        optimum, factor = self.optimum, self.optimum.factor
+        if factor.reduced is not None:
+            raise DataError(
+                "the variances of the fit are so far apart that its numbers rest on the rows "
+                "themselves; it cannot be without them. Use mmlib.save."
+            )
+        with single_threaded():
+            blocks = SlimBlocks(factor.blocks, residual_quantiles(self))
+            lighter = dataclasses.replace(optimum, factor=Factor(blocks, factor.templates))
+        return LMMResult(design=blocks.design, blocks=blocks, reml=self.reml, optimum=lighter)
 
     def __getattr__(self, name: str) -> NoReturn:
         """Answer what other packages call an attribute with its name here."""

@@ -3,6 +3,7 @@
 import statistics
 
 import lme_python
+import numpy as np
 import polars
 
 DISTRIBUTION = "lme-python"
@@ -70,6 +71,27 @@ def _f_test(task, data, method):
         table = model.anova(method)
         row = table.terms.index(task["term"])
         return {"F": table.f_value[row], "df": table.den_df[row]}
+
+    return run
+
+
+def power(task, data):
+    """It draws responses and refits; the loop around that, and the effect, are ours."""
+    model = fit(task, data)
+    response = task["formula"].split("~")[0].strip()
+    prepared = lme_python.prepare_lmer(task["formula"], data)
+    at = model.fixed_names.index(task["term"])
+    moved = (task["effect"] - model.coefficients[at]) * data[task["term"]].to_numpy()
+
+    def is_significant(y):
+        drawn = lme_python.fit_prepared(prepared, True, y=y.tolist())
+        drawn.with_kenward_roger(data.with_columns(polars.Series(response, y)))
+        table = drawn.anova("kenward_roger")
+        return table.p_value[table.terms.index(task["term"])] < 0.05
+
+    def run():
+        responses = model.simulate(task["nsim"], seed=1).simulations
+        return {"power": statistics.mean(is_significant(np.array(y) + moved) for y in responses)}
 
     return run
 

@@ -10,7 +10,7 @@ def frame(data):
 
 
 def fit(task, data):
-    return mmlib.lmm(task["formula"], data)
+    return mmlib.lmm(task["formula"], data, residual=task.get("residual") or None)
 
 
 def refit(_task, _data, result):
@@ -77,6 +77,12 @@ def satterthwaite(task, data):
 
 def _f_test(test):
     return {"F": test.statistic, "df": test.df[1]}
+
+
+def power(task, data):
+    model, term = mmlib.lmm(task["formula"], data), task["term"]
+    options = {"effect": {term: task["effect"]}, "nsim": task["nsim"], "rng": 1}
+    return lambda: {"power": mmlib.power(model, term, **options).to_frame()["power"].iloc[0]}
 
 
 def profile_intervals(task, data):

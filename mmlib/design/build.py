@@ -13,7 +13,7 @@ import pandas as pd
 from formulaic import ModelSpec
 from numpy.typing import ArrayLike
 
-from mmlib.arrays import FloatArray, IntArray
+from mmlib.arrays import FloatArray, IntArray, weigh
 from mmlib.design.checks import (
     as_numbers,
     as_response,
@@ -24,6 +24,7 @@ from mmlib.design.checks import (
 )
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
 from mmlib.design.directions import refuse_unidentified_structure
+from mmlib.design.facts import Facts
 from mmlib.design.formula import (
     MixedFormula,
     RandomPart,
@@ -220,6 +221,27 @@ class Design(Frozen):
                 f"{', '.join(self.aliased)}."
             )
         return tuple(losses)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What averages over the rows need to know of them."""
+        return Facts.of(self.formula.fixed, self.frame)
+
+    @property
+    def mean_offset(self) -> float | None:
+        """The mean of the offset, where there is one."""
+        return None if self.offset is None else float(self.offset.mean())
+
+    def triangle(self, columns: Sequence[int]) -> FloatArray:
+        """R of some columns of the (weighted) X, in this order."""
+        X = weigh(self.root_weights, self.X[:, list(columns)])
+        return np.asarray(np.linalg.qr(X, mode="r"))
+
+    @cached_property
+    def functions_of_cells(self) -> FloatArray:
+        """The coefficients as functions of those of all indicator columns, X⁺D."""
+        solution = np.linalg.lstsq(self.X, self.dummy_coded(), rcond=None)[0]
+        return read_only(np.asarray(solution, dtype=np.float64))
 
     @property
     def fixed_terms(self) -> tuple[FixedTerm, ...]:

@@ -118,7 +118,7 @@ class Parts:
             yield from self._data() if callable(self._data) else self._data
 
 
-class _NoRows:
+class NoRows:
     """What a design of parts does not have."""
 
     def __init__(self, what: str) -> None:
@@ -127,6 +127,12 @@ class _NoRows:
     def __get__(self, instance: object, owner: type) -> Any:
         if instance is None:
             return self
+        if getattr(instance, "is_slim", True):
+            raise DataError(
+                f"the fit is slim: its rows are gone, and this needs {self._what}. Ask the whole "
+                "fit; fit.predict(data) gives fitted values, data[response] less these the "
+                "residuals."
+            )
         raise DataError(
             f"the fit was made from parts of the data, whose rows it does not keep, and this needs "
             f"{self._what}; ask for it part by part: fit.predict(part) gives fitted values, "
@@ -140,11 +146,12 @@ class _NoRows:
 class DesignOfParts(Design):
     """A design without its rows; what needs them is refused by name."""
 
-    y = _NoRows("the response of each row")
-    X = _NoRows("the model matrix")
-    frame = _NoRows("the data")
-    index = _NoRows("the labels of the rows")
-    row_weights = _NoRows("the weights of the rows")
+    y = NoRows("the response of each row")
+    X = NoRows("the model matrix")
+    frame = NoRows("the data")
+    index = NoRows("the labels of the rows")
+    row_weights = NoRows("the weights of the rows")
+    is_slim = False
 
     @property
     def has_rows(self) -> bool:

@@ -111,6 +111,11 @@ class Residual(Frozen):
         return max(len(self.levels) - 1, 0), (len(self.visits) - 1) * (self.kind == "us")
 
     @property
+    def n_subjects(self) -> int:
+        """Number of subjects; of rows where there is no correlation."""
+        return int(self.subjects.max()) + 1
+
+    @property
     def n_correlations(self) -> int:
         """Correlations in φ."""
         if self.kind in ("us", "symm"):

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, lower, lower_triangle
+from mmlib.design.build import Design
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.factor import Factor
 from mmlib.engine.objective import Objective
@@ -95,7 +96,7 @@ class StructuredCoordinates:
         basis: dict[RandomTerm, FloatArray] = {}
         for grouping in blocks.groupings:
             basis |= grouping.by_term(grouping.basis)
-        self._parts = [_TermPart(term, basis[term], design.row_weights) for term in self._terms]
+        self._parts = [_TermPart(term, basis[term], design) for term in self._terms]
         self._ends = np.cumsum([part.size for part in self._parts], dtype=int)
         n_phi = self._residual.size if self._residual else 0
         self.size = int(sum(part.size for part in self._parts)) + n_phi
@@ -181,13 +182,16 @@ class StructuredCoordinates:
 class _TermPart:
     """The variables of one term."""
 
-    def __init__(self, term: RandomTerm, basis: FloatArray, weights: FloatArray) -> None:
+    def __init__(self, term: RandomTerm, basis: FloatArray, design: Design) -> None:
         self._width, self._structure = term.width, term.part.structure
         self.size = self._structure.size(term.width)
         self._rows, self._columns = lower_triangle(term.width)
         self._basis = basis
         self.has_correlation = self._structure.correlation in ("ar1", "exchangeable")
-        squares = np.sqrt(np.mean(weights[:, None] * term.model_matrix**2, axis=0))
+        squares = term.model_matrix**2  # without rows, of weighted columns
+        if design.has_rows:
+            squares = design.row_weights[:, None] * squares
+        squares = np.sqrt(np.mean(squares, axis=0))
         scales = 1 / np.where(squares > 0, squares, 1.0)
         if self._structure.common:
             scales = np.array([1 / np.sqrt(np.mean(squares**2))])

@@ -7,6 +7,7 @@ fixed effects leave of y, and of what the levels of the first grouping leave of 
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -15,7 +16,10 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, weigh
-from mmlib.design.parts import Parts, Reader, Settled
+from mmlib.design.parts import NoRows, Parts, Reader, Settled
+from mmlib.design.residual import Whitener
+from mmlib.design.slim import slim_design, slim_term
+from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks, refuse_exact_fit
 from mmlib.engine.elimination import Meeting, meet
 from mmlib.engine.grouping import Grouping, level_products
@@ -151,6 +155,11 @@ class _SecondPass:
 class BlocksOfParts(Blocks):
     """Cross-products of a design whose rows are not kept."""
 
+    basis = NoRows("the model matrix")
+    response = NoRows("the response of each row")
+    Zt = NoRows("the random effects of each row")
+    is_slim = False
+
     def __init__(self, settled: Settled, parts: Parts) -> None:
         self._describe(settled.design)
         R = self.R = settled.R
@@ -195,7 +204,9 @@ class BlocksOfParts(Blocks):
         close(self)
 
     def __reduce__(self) -> Any:
-        return _restored, (type(self), dict(vars(self)))
+        arranged = {"plan", "cross", "root", "inverse_root"}
+        kept = {name: each for name, each in vars(self).items() if name not in arranged}
+        return _restored, (type(self), kept)
 
     @property
     def columns(self) -> None:
@@ -207,7 +218,57 @@ class BlocksOfParts(Blocks):
         raise DataError("the fit was made from parts of the data: fit the new response as it was.")
 
 
+class SlimBlocks(BlocksOfParts):
+    """Cross-products of a design whose rows are gone."""
+
+    is_slim = True
+
+    def __init__(self, blocks: Blocks, quantiles: FloatArray) -> None:
+        rows = {"basis", "response", "Zt", "_within_basis", "columns", "_moment_equations"}
+        vars(self).update({name: each for name, each in vars(blocks).items() if name not in rows})
+        terms: dict[RandomTerm, RandomTerm] = {}
+        for grouping in blocks.groupings:
+            for term, triangle in grouping.by_term(grouping.inverse_basis).items():
+                terms[term] = slim_term(term, triangle)
+        R = blocks.R
+        if blocks.design.residual is not None:
+            X = weigh(blocks.design.root_weights, blocks.design.X)
+            R = np.asarray(np.linalg.qr(X, mode="r"))
+        self.design = slim_design(blocks.design, terms, R, quantiles)
+        self.log_det_X = blocks.log_det_X
+        self.offset = None
+        self.weigh = Whitener(None, -blocks.weigh.log_det)
+        self.groupings = [_slim_grouping(each, terms) for each in blocks.groupings]
+        self._arrange()
+        close(self)
+
+    def at(self, theta: FloatArray) -> Blocks:
+        """The same, unless the residuals' covariance would be another."""
+        known = self.theta if self.design.residual is not None else theta
+        if known is None or not np.array_equal(known, theta):
+            raise DataError(
+                "the fit is slim: its rows are gone, and this needs them at another covariance of "
+                "the residuals. Ask the whole fit."
+            )
+        return self
+
+    def with_response(self, _: FloatArray) -> Blocks:
+        """Refused: there are no rows for another response."""
+        raise DataError("the fit is slim: its rows are gone. Refit the whole fit.")
+
+
+def _slim_grouping(grouping: Grouping, terms: dict[RandomTerm, RandomTerm]) -> Grouping:
+    slim = copy(grouping)
+    slim.terms = tuple(terms[term] for term in grouping.terms)
+    slim.spans = {terms[term]: span for term, span in grouping.spans.items()}
+    slim.codes = np.zeros(0, dtype=np.intp)
+    slim.model_matrix = np.zeros((0, grouping.width))
+    return slim
+
+
 def _restored(kind: type, state: dict[str, Any]) -> Any:
     blocks: Any = object.__new__(kind)
     vars(blocks).update(state)
+    blocks._arrange()
+    close(blocks)
     return blocks

@@ -322,12 +322,13 @@ def _variables(argument: str, names: str | Sequence[str], grid: ReferenceGrid) -
 
 def _offset(fit: Fit, offset: float | None) -> float:
     """The offset of a prediction: the mean of the fit's, or the one that is given."""
-    if fit.design.offset is None:
+    mean = fit.design.mean_offset
+    if mean is None:
         if offset is not None:
             raise DataError("offset is for fits with an offset, and this one has none.")
         return 0.0
     if offset is None:
-        return float(fit.design.offset.mean())
+        return mean
     number = as_numbers("offset", np.asarray(offset))
     if number.shape != () or np.isnan(number):
         raise DataError(f"offset must be one number, not {offset!r:.60}.")

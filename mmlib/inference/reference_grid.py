@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.build import Design
@@ -64,12 +63,12 @@ class ReferenceGrid:
         DataError
             If `at` names no variable of the fixed part, or a level that a factor does not have.
         """
-        names, factors = _variables(design)
+        facts = design.facts
+        cells = facts.cells
+        factors = set(cells.columns)
         values = {
-            name: _levels(design.frame[name])
-            if name in factors
-            else pd.Index([float(design.frame[name].mean())])
-            for name in names
+            name: _levels(cells[name]) if name in factors else pd.Index([facts.covariates[name][0]])
+            for name in facts.names
         }
         if at is not None and not isinstance(at, Mapping):
             raise DataError(
@@ -110,7 +109,7 @@ class ReferenceGrid:
     def slope(self, variable: str, wanted: Sequence[str], weights: Weights) -> FloatArray:
         """The same mean of the derivatives of the rows of X in a covariate."""
         frame = self.frame
-        column = self.design.frame[variable].astype(float)
+        _, low, high = self.design.facts.covariates[variable]
         slopes = np.zeros_like(self._matrix(frame))
         for value in self.points[variable]:
             here = frame[variable] == value
@@ -119,7 +118,7 @@ class ReferenceGrid:
             def moved(step: float, cells: pd.DataFrame = cells, value: float = value) -> FloatArray:
                 return self._matrix(cells.assign(**{variable: value + step}))
 
-            slopes[here.to_numpy()] = derivative(moved, value, column.min(), column.max())
+            slopes[here.to_numpy()] = derivative(moved, value, low, high)
         return self._averaged(slopes, wanted, weights)
 
     def _averaged(self, rows: FloatArray, wanted: Sequence[str], weights: Weights) -> FloatArray:
@@ -160,11 +159,11 @@ class ReferenceGrid:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The cells as a data frame, the first variable varying fastest."""
-        columns = {}
+        columns, kinds = {}, self.design.facts.cells.dtypes
         for k, (name, values) in enumerate(self.points.items()):
             column: Any = values[self._places[:, k]]
-            if isinstance(self.design.frame[name].dtype, pd.CategoricalDtype):
-                column = column.astype(self.design.frame[name].dtype)
+            if isinstance(kinds.get(name), pd.CategoricalDtype):
+                column = column.astype(kinds[name])
             columns[name] = column
         return pd.DataFrame(columns, index=range(len(self._places)))
 
@@ -185,17 +184,18 @@ class ReferenceGrid:
     def _counts(self) -> FloatArray:
         """For each cell the rows of the data with its levels, whatever their covariates."""
         names = [name for name in self.points if name in self.factors]
-        place = np.zeros(self.design.n, dtype=np.intp)
-        inside = np.ones(self.design.n, dtype=bool)
+        facts = self.design.facts
+        cells, counts = facts.cells, facts.counts
+        place = np.zeros(len(counts), dtype=np.intp)
+        inside = np.ones(len(counts), dtype=bool)
         stride = 1
         for name in names:
-            code = self.points[name].get_indexer(pd.Index(self.design.frame[name]))
+            code = self.points[name].get_indexer(pd.Index(cells[name]))
             inside &= code >= 0
             place += stride * code
             stride *= len(self.points[name])
-        return np.bincount(place[inside], minlength=stride)[self._combination_of(names)].astype(
-            float
-        )
+        total = np.bincount(place[inside], weights=counts[inside], minlength=stride)
+        return np.asarray(total[self._combination_of(names)], dtype=float)
 
     @cached_property
     def _occurs(self) -> np.ndarray:
@@ -203,7 +203,7 @@ class ReferenceGrid:
         occurs = np.ones(len(self._places), dtype=bool)
         order = list(self.points)
         for inner, outer in self.nested:
-            seen = self.design.frame[[inner, outer]].drop_duplicates()
+            seen = self.design.facts.cells[[inner, outer]].drop_duplicates()
             pairs = np.zeros((len(self.points[inner]), len(self.points[outer])), dtype=bool)
             rows = self.points[inner].get_indexer(pd.Index(seen[inner]))
             columns = self.points[outer].get_indexer(pd.Index(seen[outer]))
@@ -222,7 +222,7 @@ class ReferenceGrid:
         for inner, outer in product(sorted(self.factors), repeat=2):
             if inner == outer or not all(outer in each for each in terms if inner in each):
                 continue
-            seen = self.design.frame[[inner, outer]].drop_duplicates()
+            seen = self.design.facts.cells[[inner, outer]].drop_duplicates()
             if not seen[inner].duplicated().any() and seen[outer].duplicated().any():
                 pairs.append((inner, outer))
         return pairs
@@ -271,19 +271,6 @@ def derivative(f: Callable[[float], FloatArray], at: float, low: float, high: fl
                 best, least = row[j], error
         previous = row
     return best
-
-
-def _variables(design: Design) -> tuple[list[str], set[str]]:
-    """The columns that the fixed part uses, in the order of the formula, and which are factors."""
-    names: dict[str, None] = {}
-    factors = set()
-    for _, code in factors_of(parse_with_formulaic(design.formula.fixed)):
-        for name in sorted(code.columns):
-            names[name] = None
-            dtype = design.frame[name].dtype
-            if name in code.labels or not is_numeric_dtype(dtype) or is_bool_dtype(dtype):
-                factors.add(name)
-    return list(names), factors
 
 
 def _names_in_term(design: Design, codes: Iterable[str]) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, weigh
+from mmlib.arrays import FloatArray
 from mmlib.design.build import Design, FixedTerm
 
 ROUNDING = 1e-10
@@ -28,7 +28,7 @@ def term_hypotheses(design: Design, *, type: Literal[1, 2, 3]) -> dict[str, Floa
     if type == 1 or len(tested) == 1:
         return {term.name: _sequential(design, term, terms) for term in tested}
     containing = {term: [other for other in terms if contains(other, term)] for term in tested}
-    functions = _functions_of_cells(design) if type == 3 and any(containing.values()) else None
+    functions = design.functions_of_cells if type == 3 and any(containing.values()) else None
     matrices = {}
     for term, higher in containing.items():
         if not higher:
@@ -52,16 +52,10 @@ def _sequential(design: Design, term: FixedTerm, order: Sequence[FixedTerm]) -> 
     With X = QR in that order, the term's rows of R, scaled to a diagonal of one.
     """
     columns = [column for each in order for column in each.columns]
-    R = np.linalg.qr(weigh(design.root_weights, design.X[:, columns]), mode="r")
+    R = design.triangle(columns)
     L = np.zeros_like(R)
     L[:, columns] = R / np.diag(R)[:, None]
     return _without_rounding(L[[columns.index(column) for column in term.columns]])
-
-
-def _functions_of_cells(design: Design) -> FloatArray:
-    """The coefficients as functions of those of the design with all indicator columns: X⁺D."""
-    solution = np.linalg.lstsq(design.X, design.dummy_coded(), rcond=None)[0]
-    return np.asarray(solution, dtype=np.float64)
 
 
 def _averaged(

@@ -224,7 +224,7 @@ def _offset(design: Design, new: pd.DataFrame) -> FloatArray | float:
         if np.isnan(offset).any():
             raise DataError(f"{what} of the new data has missing values; fill or drop these rows.")
         return offset
-    if design.offset is not None:
+    if design.mean_offset is not None:
         raise DataError(
             "the fit has an offset given as an array, which new data cannot carry; "
             "fit with offset='column' to predict for new data."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mmlib.arrays import FloatArray
+from mmlib.design.slim import SlimDesign
 from mmlib.results.display import DIGITS, Summary, Table, decimals_for, fixed_point
 from mmlib.results.fit import Fit
 
@@ -22,8 +24,8 @@ DDF = {
 def summarize(fit: Fit, coefficients: pd.DataFrame, ddf: str | None) -> Summary:
     """Header, criterion, scaled residuals, random effects, fixed effects, counts and notes."""
     parts: list[str | Table] = [_header(fit), _criterion(fit)]
-    if fit.design.has_rows:
-        parts.append(_scaled_residuals(fit))
+    if fit.design.has_rows or isinstance(fit.design, SlimDesign):
+        parts.append(_scaled_residuals(residual_quantiles(fit)))
     parts.extend(fit.varcorr().summary().parts)
     parts.append(_counts(fit))
     if fit.design.p:
@@ -50,11 +52,17 @@ def _criterion(fit: Fit) -> str | Table:
     return Table("", ("AIC", "BIC", "logLik", "-2*log(L)", "df.resid"), (cells,), n_labels=0)
 
 
-def _scaled_residuals(fit: Fit) -> Table:
+def residual_quantiles(fit: Fit) -> FloatArray:
+    """Quantiles of the scaled residuals."""
+    if isinstance(fit.design, SlimDesign):
+        return fit.design.residual_quantiles
     scaled = fit.resid.to_numpy() / fit.sigma
     if fit.design.weights is not None or fit.design.residual is not None:
         scaled = scaled / np.sqrt(fit.design.residual_variances(fit.theta))
-    quantiles = np.quantile(scaled, [0, 0.25, 0.5, 0.75, 1])
+    return np.quantile(scaled, [0, 0.25, 0.5, 0.75, 1])
+
+
+def _scaled_residuals(quantiles: FloatArray) -> Table:
     most = int(DIGITS + 1.5 - np.log10(np.abs(quantiles).max()))  # R's zapsmall
     cells = tuple(fixed_point(quantiles, min(decimals_for(quantiles), most)))
     return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), n_labels=0)
@@ -65,7 +73,7 @@ def _counts(fit: Fit) -> str:
     levels = {term.group: term.n_levels for term in fit.design.terms}
     residual = fit.design.residual
     if residual is not None and residual.kind:
-        levels.setdefault(residual.group, int(residual.subjects.max()) + 1)
+        levels.setdefault(residual.group, residual.n_subjects)
     if levels:
         groups = "; ".join(f"{group}, {count}" for group, count in levels.items())
         counts.append(f"groups: {groups}")

@@ -1,0 +1,127 @@
+"""A design without its rows: what predictions and tests need is taken from them before.
+
+The response, X, Z and the data are gone, and what needs them is refused by name, as for data in
+parts. Kept are how columns are coded, the levels, R of X, and what marginal means average over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmlib.arrays import FloatArray
+from mmlib.design.build import Design
+from mmlib.design.facts import Facts
+from mmlib.design.parts import DesignOfParts, NoRows
+from mmlib.design.residual import Residual
+from mmlib.design.terms import RandomTerm
+from mmlib.frozen import read_only
+
+
+class SlimResidual(Residual):
+    """The structure of residuals without their rows."""
+
+    codes = NoRows("the levels of the rows")
+    subjects = NoRows("the subjects of the rows")
+    times = NoRows("the times of the rows")
+    batches = NoRows("the residuals' covariance of the rows")
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects; of rows where there is no correlation."""
+        return int(vars(self)["_n_subjects"])
+
+    @property
+    def lowest_correlation(self) -> float:
+        """The lower bound of a correlation."""
+        return float(vars(self)["_lowest"])
+
+
+class SlimDesign(DesignOfParts):
+    """A design without its rows, made from one that had them."""
+
+    is_slim = True
+
+    @property
+    def facts(self) -> Facts:
+        """What averages over the rows need to know of them."""
+        return vars(self)["_facts"]
+
+    @property
+    def mean_offset(self) -> float | None:
+        """The mean of the offset, where there is one."""
+        return vars(self)["_mean_offset"]
+
+    @property
+    def dependence(self) -> FloatArray:
+        """How the columns that were left out depend on those that were kept."""
+        return vars(self)["_dependence"]
+
+    @property
+    def functions_of_cells(self) -> FloatArray:
+        """The coefficients as functions of those of all indicator columns."""
+        return vars(self)["_functions"]
+
+    def triangle(self, columns: Sequence[int]) -> FloatArray:
+        """R of some columns of the (weighted) X, in this order."""
+        return np.asarray(np.linalg.qr(vars(self)["_R"][:, list(columns)], mode="r"))
+
+    @property
+    def residual_quantiles(self) -> FloatArray:
+        """Quantiles of the scaled residuals, for the summary."""
+        return vars(self)["_quantiles"]
+
+
+def slim_design(
+    design: Design, terms: dict[RandomTerm, RandomTerm], R: FloatArray, quantiles: FloatArray
+) -> SlimDesign:
+    """The design without its rows.
+
+    Parameters
+    ----------
+    design : Design
+    terms : dict
+        What takes the place of each random term.
+    R : ndarray, shape (p, p)
+        That of the (weighted) X.
+    quantiles : ndarray
+        Of the scaled residuals.
+    """
+    slim = object.__new__(SlimDesign)
+    kept = ("formula", "fixed_names", "aliased", "offset_column", "n_missing", "_spec", "kinds")
+    vars(slim).update(
+        {name: vars(design)[name] for name in (*kept, "kept", "sigma")},
+        terms=tuple(terms[term] for term in design.terms),
+        weights=None,
+        offset=None,
+        residual=None if design.residual is None else _slim_residual(design.residual),
+        _n=design.n,
+        _sum_log_weights=design.sum_log_weights,
+        _facts=design.facts,
+        _mean_offset=design.mean_offset,
+        _dependence=design.dependence if design.aliased else np.zeros((design.p, 0)),
+        _functions=design.functions_of_cells,
+        _R=read_only(R),
+        _quantiles=read_only(quantiles),
+    )
+    return slim
+
+
+def slim_term(term: RandomTerm, triangle: FloatArray) -> RandomTerm:
+    """The term with S rows, whose mean squares are those of all.
+
+    `triangle` is R of its (weighted) columns over the root of the number of rows.
+    """
+    return term.with_rows(np.arange(term.width), triangle * np.sqrt(term.width))
+
+
+def _slim_residual(residual: Residual) -> SlimResidual:
+    slim = object.__new__(SlimResidual)
+    fields = {field.name for field in dataclasses.fields(Residual)}
+    rows = {"codes", "subjects", "times", "batches"}
+    lowest = residual.lowest_correlation if residual.kind else -1.0
+    vars(slim).update({name: vars(residual)[name] for name in fields - rows})
+    vars(slim).update(_lowest=lowest, _n_subjects=residual.n_subjects)
+    return slim
