@@ -32,7 +32,7 @@ def raw_rows(name):
 
 
 def test_all_sets_are_listed_in_alphabetical_order():
-    assert len(NAMES) == 42
+    assert len(NAMES) == 44
     assert sorted(NAMES) == NAMES
     assert {"pulp", "penicillin", "dyestuff", "sleepstudy", "pastes", "inst_eval"} <= set(NAMES)
 
@@ -73,7 +73,7 @@ def test_every_description_is_complete(name):
     )
     assert not info.title.endswith(".")
     assert len(info.description) > 60
-    assert "R" in info.source.split("As in ")[-1] or name in {"inst_eval", "test_sizes"}
+    assert "R" in info.source.split("As in ")[-1] or name in {"inst_eval", "packages", "test_sizes"}
     for column in info.columns.values():
         assert column.meaning
         assert (column.unit is None) == (column.levels is not None)

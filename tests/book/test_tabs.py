@@ -1,4 +1,4 @@
-"""`tools/book/tabs.py`: the R code of a tab is stored with what R answered, not typed."""
+"""`tools/book/tabs.py`: code of R and of other packages is stored with its answer, not typed."""
 
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
@@ -27,9 +27,9 @@ def test_a_block_is_the_stored_answer(folder):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (("#> [1] 60.4", "#> [1] 60.9"), "'#> [1] 60.9' is not R's stored answer"),
-        (("x + 0", "x + 1"), "'x + 1' is not R's stored answer"),
-        (("#> [1] 60.4\n", ""), "'x + 0' is not R's stored answer"),
+        (("#> [1] 60.4", "#> [1] 60.9"), "'#> [1] 60.9' is not the stored answer"),
+        (("x + 0", "x + 1"), "'x + 1' is not the stored answer"),
+        (("#> [1] 60.4\n", ""), "'x + 0' is not the stored answer"),
     ],
 )
 def test_a_typed_block_is_found(folder, change, complaint):
@@ -45,10 +45,10 @@ def test_a_script_whose_answer_is_old_is_found(folder):
 
 def test_a_block_without_a_script_is_found(folder):
     (found,) = tabs.typed_blocks("02-b", page(ANSWER), folder)
-    assert found == "1 blocks of R, but 0 scripts tests/oracle/tabs/02-b-K.R"
+    assert found == "1 blocks of R (or py), but 0 scripts tests/oracle/tabs/02-b-K.R (or .py)"
 
 
 def test_blocks_are_filled_in_order():
-    text = "```r\nold\n```\n\n```r\nolder\n```\n"
-    assert tabs.filled(text, ["1\n", "2\n"]) == "```r\n1\n```\n\n```r\n2\n```\n"
-    assert tabs.filled(text, ["1\n", ""]) == "```r\n1\n```\n\n```r\nolder\n```\n"
+    text = "```r\nold\n```\n\n```py\nolder\n```\n"
+    assert tabs.filled(text, ["1\n", "2\n"]) == "```r\n1\n```\n\n```py\n2\n```\n"
+    assert tabs.filled(text, ["1\n", ""]) == "```r\n1\n```\n\n```py\nolder\n```\n"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from scipy import stats
+from scipy.special import expit, gammaln
 
 import mmlib as mm
 from tools import ROOT
@@ -22,10 +23,15 @@ def fits():
     pulp, penicillin = mm.load_dataset("pulp"), mm.load_dataset("penicillin")
     sleep, oats = mm.load_dataset("sleepstudy"), mm.load_dataset("oats")
     children = mm.load_dataset("orthodont")
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     children["visit"] = children["age"].astype(int).map("at {:02d}".format)
     return {
         "np": np,
         "stats": stats,
+        "expit": expit,
+        "gammaln": gammaln,
+        "nodes": nodes,
+        "weights": weights / weights.sum(),
         "mm": mm,
         "pulp": pulp,
         "penicillin": penicillin,

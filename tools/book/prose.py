@@ -118,7 +118,7 @@ def pieces(markdown: str, kind: str = "prose") -> Iterator[list[Piece]]:
         if is_directive(token) or (token.type == "colon_fence" and token.info.startswith("{")):
             yield from _of_directive(token, kind)
         elif token.type == "fence":
-            answered = token.info.strip() == "r" and "#>" in token.content
+            answered = token.info.strip() in ("r", "py") and "#>" in token.content
             yield [Piece(token.content, "R" if answered else "tab")]
         elif token.type in ("math_block", "math_block_label", "amsmath"):
             yield [Piece(token.content, "formula")]

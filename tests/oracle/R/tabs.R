@@ -9,7 +9,7 @@ arguments <- commandArgs(trailingOnly = TRUE)
 here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1]))
 tabs <- normalizePath(file.path(here, "..", "tabs"))
 shipped <- normalizePath(file.path(here, "..", "..", "..", "mmlib", "data"))
-packages <- c("lme4", "lmerTest", "pbkrtest", "RLRsim", "emmeans", "nlme", "faraway", "mlmRev")
+packages <- c("lme4", "lmerTest", "pbkrtest", "RLRsim", "emmeans", "nlme", "mgcv", "faraway", "mlmRev")
 options(width = 80, digits = 7, warn = 1, show.signif.stars = FALSE)
 Sys.setenv(LANGUAGE = "en")
 

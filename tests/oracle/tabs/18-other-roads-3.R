@@ -1,0 +1,6 @@
+library(mgcv)
+barley <- subset(nlme::Milk, Diet == "barley")
+barley$Cow <- factor(barley$Cow, ordered = FALSE)
+curve <- gam(protein ~ s(Time) + s(Cow, bs = "re"), data = barley, method = "REML")
+gam.vcomp(curve, rescale = FALSE)
+packageVersion("mgcv")
