@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tools import ROOT
+from tools.book.execute import CHAPTERS
 from tools.book.facts import (
     PAGES,
     complaints,
@@ -14,7 +15,6 @@ from tools.book.facts import (
     read_toc,
     undocumented,
 )
-from tools.book.execute import CHAPTERS
 from tools.homework.chapter import read_book
 from tools.site.teaching import rows
 

@@ -131,7 +131,7 @@ class marking:
             case "fit":
                 return hasattr(value, "resid")
             case "tuple":
-                return isinstance(value, tuple | list) or np.shape(value) != ()
+                return isinstance(value, tuple | list | np.ndarray)
         return True
 
     def explain(self, error: Exception | None, trace: TracebackType | None) -> str:
