@@ -7,8 +7,8 @@ a temporary one. It cannot read other hand-ins, solutions, the grade book or the
 whoever grades, nor write anything else, nor send anything to any address, nor signal other
 processes; its time and the size of its files are limited. Linux keeps these promises (Landlock,
 from 5.13 on; ports from 6.7 and signals from 6.12 on), for the process and all that it starts, and
-there is no way back. Landlock knows no network but TCP: a filter of system calls refuses whatever else
-could speak to another first.
+there is no way back. Landlock knows no network but TCP: a filter of system calls refuses whatever
+else could speak to another first.
 https://docs.kernel.org/userspace-api/landlock.html
 https://docs.kernel.org/userspace-api/seccomp_filter.html
 """

@@ -141,7 +141,10 @@ def fetch(lines: list[str], folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise LiveError(f"the files cannot be had: {(reasons or ['pip failed'])[-1]}")
+        raise LiveError(
+            f"the files cannot be had: {(reasons or ['pip failed'])[-1]}; nothing was changed"
+            " (without network: make live PYODIDE=folder, with the unpacked release)"
+        )
 
 
 def _pip() -> list[str]:
