@@ -1,5 +1,7 @@
 """Try a chapter's homework out: unsolved, wrong and solved, in one run of its notebook."""
 
+import ast
+import textwrap
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,8 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
-from tools.homework.chapter import Chapter
+from tools.book.execute import FALSE, reporting
+from tools.homework.chapter import Chapter, Exercise
 from tools.homework.notebooks import Edition, write_checks, write_notebook
 
 GRADING = 'import os\nos.environ["NBGRADER_EXECUTION"] = "autograde"'
@@ -30,6 +33,8 @@ class Trial:
     unsolved: list[tuple[bool, Outcome, str]]  # each code cell: is it a check, what came, its text
     wrong: list[tuple[str, str, list[Outcome]]]  # label, expected hint, outcomes of the checks
     solved: list[tuple[str, list[Outcome]]]  # label, outcomes of an answer and its checks
+    refused: dict[str, set[str]]  # label, hidden assertions that some wrong answer makes false
+    unseen: list[tuple[str, list[Outcome]]]  # as solved, of wrong answers that the check accepts
 
 
 def run_trial(chapter: Chapter, client: NotebookClient, folder: Path) -> Trial:
@@ -42,17 +47,24 @@ def run_trial(chapter: Chapter, client: NotebookClient, folder: Path) -> Trial:
     notebook.cells.insert(0, new_code_cell(start))
     unsolved = [cell for cell in notebook.cells if cell.cell_type == "code"]
     notebook.cells.append(new_code_cell(GRADING))
-    wrong, solved = [], []
+    wrong, solved, hidden, unseen = [], [], [], []
     for exercise in chapter.exercises:
         # Own data are held by hidden tests: their checks may not tell what is right.
         seen = Edition.COURSE if exercise.held else Edition.STUDENT
-        for answer in exercise.wrong:
-            cells = [new_code_cell(answer.code), *_checks(exercise, seen)]
+        for answer in (*exercise.wrong, *exercise.unseen):
+            edition = seen if answer in exercise.wrong else Edition.COURSE
+            cells = [new_code_cell(answer.code), *_checks(exercise, edition)]
             wrong.append((exercise.label, answer.hint, cells))
+            hidden.append((exercise.label, new_code_cell(_hidden_alone(exercise))))
+        for answer in exercise.unseen:
+            cells = [new_code_cell(answer.code), *_checks(exercise, Edition.STUDENT)]
+            unseen.append((exercise.label, cells))
         for code in [*exercise.right, exercise.code] if exercise.code else []:
             cells = [new_code_cell(code), *_checks(exercise, Edition.COURSE)]
             solved.append((exercise.label, cells))
-    notebook.cells += [cell for *_, cells in wrong + solved for cell in cells]
+    for (*_, cells), (_, alone) in zip(wrong, hidden, strict=True):
+        notebook.cells += [*cells, alone]
+    notebook.cells += [cell for _, cells in unseen + solved for cell in cells]
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
     client.nb = notebook
@@ -61,6 +73,16 @@ def run_trial(chapter: Chapter, client: NotebookClient, folder: Path) -> Trial:
         [(_is_check(cell), _outcome(cell), _printed(cell)) for cell in unsolved],
         [(label, hint, [_outcome(cell) for cell in cells]) for label, hint, cells in wrong],
         [(label, [_outcome(cell) for cell in cells]) for label, cells in solved],
+        {
+            exercise.label: {
+                line
+                for label, cell in hidden
+                if label == exercise.label
+                for line in _printed(cell).splitlines()
+            }
+            for exercise in chapter.exercises
+        },
+        [(label, [_outcome(cell) for cell in cells]) for label, cells in unseen],
     )
 
 
@@ -90,6 +112,31 @@ def complaints(trial: Trial, *, only_stopped: Collection[str] = ()) -> list[str]
         if any(outcome.error for outcome in outcomes):
             found.append(f"{label}, solved: {outcomes}")
     return found
+
+
+def toothless(chapter: Chapter, trial: Trial) -> list[str]:
+    """Name the hidden assertions that hold for every wrong answer of their exercise.
+
+    Answers listed as unseen must pass the check, so that it is the hidden test that refuses them.
+    """
+    seen = [
+        f"{label}: the check refuses what is listed as unseen: {outcomes}"
+        for label, outcomes in trial.unseen
+        if any(outcome.error for outcome in outcomes)
+    ]
+    return seen + [
+        f"{exercise.label}: no wrong answer makes this hidden test fail: {ast.unparse(node.test)}"
+        for exercise in chapter.exercises
+        for node in ast.walk(ast.parse(exercise.hidden))
+        if isinstance(node, ast.Assert)
+        and FALSE + ast.unparse(ast.Assert(node.test)) not in trial.refused[exercise.label]
+    ]
+
+
+def _hidden_alone(exercise: Exercise) -> str:
+    """Return the hidden tests, each reporting that it fails; an answer may also break them."""
+    tests = textwrap.indent(reporting(exercise.hidden) or "pass", "    ")
+    return f"try:\n{tests}\nexcept Exception:\n    pass"
 
 
 def _checks(exercise, edition):

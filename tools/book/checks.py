@@ -157,7 +157,9 @@ def _without_magics(code: str) -> str:
     return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!")))
 
 
-def all_complaints(source: NotebookNode, executed: NotebookNode, page: str = "") -> list[str]:
+def all_complaints(
+    source: NotebookNode, executed: NotebookNode, page: str = "", *, with_r: bool = True
+) -> list[str]:
     """Run every check on one chapter; its name says which R scripts and exceptions are its own."""
     return [
         *drift(source, executed),
@@ -172,7 +174,7 @@ def all_complaints(source: NotebookNode, executed: NotebookNode, page: str = "")
         *idle_assertions(executed),
         *typed_blocks(page, executed),
         *not_run(executed),
-        *unheld(executed, allowed_on(page)),
+        *unheld(executed, allowed_on(page), with_r=with_r),
     ]
 
 

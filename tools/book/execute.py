@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 import tempfile
 import time
@@ -33,9 +34,12 @@ from nbformat.v4 import new_code_cell
 from tools import ROOT
 from tools.book.checks import all_complaints
 from tools.book.python_tabs import STORED, blocks, telling, without_comments
+from tools.book.tabs import COMMAND, answers
 
 CHAPTERS = "book/[0-9][0-9]-*.md"
 FALSE = "no longer true: "
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ARROW = re.compile(r"(?m)^-+> *\d+ (.*)$")
 TIMEOUT = 300  # seconds for one cell; a whole chapter should take less than 30
 
 
@@ -125,7 +129,13 @@ def accept(path: Path) -> tuple[NotebookNode, list[str]]:
     judged = nbformat.from_dict(notebook)
     for cell, kept in zip(judged.cells, checked.cells, strict=True):
         cell.source = kept.source
-    return notebook, false + all_complaints(checked, judged, path.stem)
+    old_r = false and answers(path.stem)
+    if old_r:
+        false.append(
+            f"its tabs of R are those of the data before: run `{COMMAND} --run` where R is"
+        )
+    false += all_complaints(checked, judged, path.stem, with_r=not old_r)
+    return notebook, [f"{_shown(path)}: {line}" for line in false]
 
 
 def without(code: str, false: list[str]) -> str:
@@ -279,7 +289,9 @@ def _first_line(cell: NotebookNode) -> str:
 def _reason(error: Exception) -> str:
     """Tell in one line why a cell failed."""
     if isinstance(error, CellExecutionError):
-        return " ".join(f"{error.ename}: {error.evalue}".split())
+        failed = _ARROW.search(_COLOUR.sub("", error.traceback))
+        told = error.evalue or (failed[1] if failed else "")
+        return " ".join(f"{error.ename}: {told}".split())
     if isinstance(error, CellTimeoutError):
         return f"took longer than {TIMEOUT} s"
     return "the kernel died"

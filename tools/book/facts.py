@@ -9,6 +9,7 @@ complaint; so is a figure in a docstring of `tools` that is no constant of its m
 from __future__ import annotations
 
 import ast
+import csv
 import re
 import tomllib
 from collections import Counter
@@ -82,7 +83,7 @@ def facts() -> dict[str, list[str]]:
             *(f"Chapter {number}:" for number, _ in enumerate(contents(read_toc()), start=1)),
         ],
         "book/install.md": [f"{oldest} or newer"],
-        "book/how-checked.md": [in_a_million],
+        "book/how-checked.md": [in_a_million, *_rates()],
         "book/colophon.md": [
             release,
             f"R {versions['R']} with lme4 {versions['lme4']}",
@@ -172,6 +173,17 @@ def read_toc() -> dict[str, Any]:
 
 def _around(number: Number) -> str:
     return " ".join(f"{number.before[-30:]}{number.text}{number.after[:30]}".split())
+
+
+def _rates() -> list[str]:
+    """Return the rows of the table of falsified numbers, and the number of places."""
+    with (ROOT / "book" / "data" / "falsified.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    places = sum(int(row["places"]) for row in rows)
+    return [
+        f"Of {places} numbers",
+        *(f"| {row['group']} | {row['found']} of {row['places']} |" for row in rows),
+    ]
 
 
 def _tolerances_of_tests() -> list[str]:

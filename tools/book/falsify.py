@@ -2,6 +2,7 @@
 
     python -m tools.book.falsify                   200 places, drawn at random
     python -m tools.book.falsify --places 1000 --seed 7 --green
+    python -m tools.book.falsify --places 800 --seed 2026 --store      for how-checked
 
 Each place is a number in digits or in words, somewhere in a text that people read. It is changed
 to another number, all that a failing test would advise is done, and the checks that are left judge
@@ -40,6 +41,7 @@ from tools.book.python_tabs import STORED, answered, blocks, telling, without_co
 from tools.book.sources import read_held
 from tools.book.tabs import typed_blocks
 
+STORED_RATES = ROOT / "book" / "data" / "falsified.csv"
 _FIGURE = re.compile(r"(?<![\w.:/\[-])\d+(?:,\d{3})*(?:\.\d+)?(?![\w/:]|\.\d|-[a-z])")
 _WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(list(WORDS)[2:])})(?![\w-])", re.IGNORECASE)
 # What people do not read as text: targets, labels, citations, addresses, options.
@@ -254,6 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--places", type=int, default=200, metavar="N")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--green", action="store_true", help="list what is not found")
+    parser.add_argument("--store", action="store_true", help=f"write {STORED_RATES.name}")
     chosen = parser.parse_args(arguments)
     rng = random.Random(chosen.seed)
     places = all_places()
@@ -264,11 +267,39 @@ def main(arguments: list[str] | None = None) -> int:
     stating = [(place, red) for place, red in judged if place.kind not in STRUCTURE]
     found = sum(red for _, red in stating)
     print(f"{'all that state something':37} {found:4} of {len(stating):4} found")
+    if chosen.store:
+        store_rates(judged)
     if chosen.green:
         for place, red in judged:
             if not red:
                 print(f"green: {place.page}, {place.kind}: {place.around()} ({why(place)})")
     return 0
+
+
+def group(place: Place) -> str:
+    """Tell in which row of the table on `how-checked` a place is counted."""
+    if place.kind in STRUCTURE:
+        return "the shape of a formula, the number of an item"
+    if place.kind.startswith("tab"):
+        return f"numbers in tabs of {place.kind[5:-1]}"
+    if place.kind == "inline code":
+        return "numbers in code within a sentence"
+    if place.kind in ("exponent", "index", "value in a formula"):
+        return "exponents, and single digits as values in formulas"
+    return {
+        "a decimal": "decimals",
+        "a whole number": "whole numbers of two digits or more",
+        "a digit": "single digits",
+        "a word": "numbers in words",
+    }[form(place.number)]
+
+
+def store_rates(judged: list[tuple[Place, bool]]) -> None:
+    """Write how many falsified numbers of each group were found; `how-checked` shows it."""
+    total = Counter(group(place) for place, _ in judged)
+    found = Counter(group(place) for place, red in judged if red)
+    rows = [f'"{name}",{found[name]},{count}\n' for name, count in sorted(total.items())]
+    STORED_RATES.write_text("group,found,places\n" + "".join(rows), encoding="utf-8")
 
 
 def why(place: Place) -> str:

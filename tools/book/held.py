@@ -82,7 +82,9 @@ class Judged:
     used: set[Source] = field(default_factory=set)
 
 
-def unheld(notebook: NotebookNode, allowed: Allowed | None = None) -> list[str]:
+def unheld(
+    notebook: NotebookNode, allowed: Allowed | None = None, *, with_r: bool = True
+) -> list[str]:
     """Name each number that no cell of the page holds, and each listed phrase that is not needed.
 
     Parameters
@@ -91,9 +93,11 @@ def unheld(notebook: NotebookNode, allowed: Allowed | None = None) -> list[str]:
         An executed chapter.
     allowed : Allowed, optional
         Phrases whose numbers need no cell.
+    with_r : bool, optional
+        Whether R's stored answers hold a number; not if the data have changed.
     """
     allowed = allowed or Allowed()
-    held = read_held(notebook, allowed.page)
+    held = read_held(notebook, allowed.page, with_r=with_r)
     judged = [judge(cell, at, held, allowed) for at, cell in enumerate(notebook.cells, start=1)]
     return complaints(judged, held, allowed)
 
@@ -118,11 +122,12 @@ def unsaid(held: Held, used: set[Source]) -> list[str]:
 
 
 def _rivals(source: Source, held: Held) -> list[Source]:
+    stated = Number(source.text, source.value, "", "", "figure")
     return [
         other
         for other in held.sources
         if other.asserted and other.section == source.section
-        if _one_digit_apart(other.text, source.text)
+        if _nearly_agrees(stated, other.value)
     ]
 
 
@@ -148,7 +153,8 @@ def judge(cell: NotebookNode, position: int, held: Held, allowed: Allowed) -> Ju
     for section, number in _stated(cell, position, held.sections[position - 1]):
         counted = _counted(number, held.counts)
         scopes = _scopes(number, held, section, position)
-        judged.used.update(_held_by(number, scopes)[0])
+        if number.kind not in ("R", "tab", "code"):
+            judged.used.update(_held_by(number, scopes)[0])
         complaint = (
             _miscounted(number, counted, held) if counted else _complaint(number, held, scopes)
         )

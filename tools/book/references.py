@@ -25,12 +25,16 @@ _TITLED = re.compile(r"(?s).*<([^<>]+)>")
 
 def unknown_references(notebook: NotebookNode) -> list[str]:
     """Find references to a label, a page or a term that the book does not have."""
+    own = frozenset(_found("\n".join(cell.source for cell in notebook.cells))) | {
+        str(cell.metadata.get("mystnb", {}).get("figure", {}).get("name", ""))
+        for cell in notebook.cells
+    }
     return [
         f"cell {position}: {{{role}}}`{target}` leads nowhere{meant(target, sorted(known))}"
         for position, cell in enumerate(notebook.cells, start=1)
         if cell.cell_type == "markdown"
         for role, target in referred(cell.source)
-        if (known := _targets(role)) and _plain(role, target) not in known
+        if (known := _targets(role)) and _plain(role, target) not in known | own
     ]
 
 
@@ -75,8 +79,11 @@ def _pages() -> frozenset[str]:
 
 @cache
 def _labels() -> frozenset[str]:
-    found = _LABELS.findall("\n".join(p.read_text(encoding="utf-8") for p in BOOK.rglob("*.md")))
-    return frozenset(label for labels in found for label in labels if label)
+    return frozenset(_found("\n".join(p.read_text(encoding="utf-8") for p in BOOK.rglob("*.md"))))
+
+
+def _found(text: str) -> list[str]:
+    return [label for labels in _LABELS.findall(text) for label in labels if label]
 
 
 @cache

@@ -123,8 +123,18 @@ def _squeezed(code: str) -> str:
     return re.sub(r"\s+", "", code).replace("'", '"')
 
 
-def read_held(notebook: NotebookNode, page: str = "") -> Held:
-    """Collect what the cells of an executed notebook give, and what R answered for its page."""
+def read_held(notebook: NotebookNode, page: str = "", *, with_r: bool = True) -> Held:
+    """Collect what the cells of an executed notebook give, and what R answered for its page.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        An executed chapter.
+    page : str, optional
+        Its name, which is that of R's answers.
+    with_r : bool, optional
+        Whether R's answers are those to the data that the chapter has.
+    """
     held = Held(texts=[R_VERSIONS.read_text(encoding="utf-8")], tabs=answered(notebook))
     section = 0
     for position, cell in enumerate(notebook.cells, start=1):
@@ -136,8 +146,10 @@ def read_held(notebook: NotebookNode, page: str = "") -> Held:
             _counts(held, cell, position)
         else:
             _read_code(held, cell, position, section)
+    if not with_r:
+        held.sources = [source for source in held.sources if "R's answer" not in source.where]
     said = TABS / f"{page}-said.txt"
-    if page and said.is_file():
+    if page and with_r and said.is_file():
         held.texts.append(said.read_text(encoding="utf-8"))
         for line in held.texts[-1].splitlines():
             if line.startswith("#>"):

@@ -14,6 +14,7 @@ exercise:
                 `code`, and all tests must pass
     wrong       [{old, new, hint}, ...]: replace `old` by `new` in the solution, and the check must
                 fail with a message that contains `hint`
+    unseen      the same for answers that the check accepts and a hidden test must refuse
     ask, solution, check
                 a numerical check of a derivation that the chapter leaves to paper
     own         false: leave the exercise out when each student has own data
@@ -48,7 +49,18 @@ _GRADED = re.compile(r"\*\w+\.\* (?P<stars>★{1,3}) (?P<model>\*Your model\.\* 
 # The book's checks of itself, and its interactive figures.
 _HIDDEN = {"remove-cell", "remove-input"}
 _FIELDS = {
-    *("points", "kinds", "rubric", "hidden", "wrong", "right", "ask", "solution", "check"),
+    *(
+        "points",
+        "kinds",
+        "rubric",
+        "hidden",
+        "wrong",
+        "unseen",
+        "right",
+        "ask",
+        "solution",
+        "check",
+    ),
     *("own", "own_check", "own_hidden"),
 }
 
@@ -97,6 +109,7 @@ class Exercise:
     rubric: tuple[tuple[int, str], ...] = ()
     hidden: str = ""
     wrong: tuple[Wrong, ...] = ()
+    unseen: tuple[Wrong, ...] = ()
     right: tuple[str, ...] = ()
     own: bool = True
     own_check: str = ""
@@ -338,10 +351,8 @@ def _exercise(draft: _Draft, extra: dict[str, Any]) -> Exercise:
         _kinds(code) | extra.get("kinds", {}),
         tuple((points, text) for points, text in extra.get("rubric", [])),
         extra.get("hidden", "").strip(),
-        tuple(
-            Wrong(_changed(label, code, change), change["hint"])
-            for change in extra.get("wrong", [])
-        ),
+        _wrong(label, code, extra.get("wrong", [])),
+        _wrong(label, code, extra.get("unseen", [])),
         tuple(_changed(label, code, change) for change in extra.get("right", [])),
         extra.get("own", True),
         extra.get("own_check", "").strip(),
@@ -349,6 +360,10 @@ def _exercise(draft: _Draft, extra: dict[str, Any]) -> Exercise:
     )
     _ = exercise.parts  # what cannot be divided among the names is told here
     return exercise
+
+
+def _wrong(label: str, code: str, changes: list[dict[str, str]]) -> tuple[Wrong, ...]:
+    return tuple(Wrong(_changed(label, code, change), change["hint"]) for change in changes)
 
 
 def _changed(label: str, code: str, change: dict[str, str]) -> str:
