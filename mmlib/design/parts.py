@@ -70,7 +70,9 @@ class Parts:
         """Whether these are parts, not one frame."""
         whole = isinstance(data, dict | pd.DataFrame | str | bytes)
         several = isinstance(data, list | tuple | Iterator) or callable(data)
-        return not whole and (several or hasattr(data, "to_batches") or hasattr(data, "to_delayed"))
+        # A table of Arrow, which is in memory, has batches too.
+        stored = hasattr(data, "to_batches") and not hasattr(data, "to_pandas")
+        return not whole and (several or stored or hasattr(data, "to_delayed"))
 
     def sum(
         self, function: Callable[[pd.DataFrame], Sums], add: Callable[[Sums, Sums], Sums]
