@@ -79,21 +79,22 @@ def test_the_exercises_that_the_page_for_teachers_names_exist():
     assert [number for number in named if number not in numbers] == []
 
 
-# What the page for teachers says of an exercise, and what is then in its title.
+# Which exercise stands in the page for teachers beside which words, and what is in its title.
 SAID = {
-    "fixed or random: exercise 1.5": "Fixed or random",
-    "simulated live: 1.6": "ignoring the operators",
-    "9.6 aloud": "claims",
-    "a paragraph mended together: 12.5": "paragraph to mend",
+    "1.5": ("fixed or random", "Fixed or random"),
+    "1.6": ("simulated", "ignoring the operators"),
+    "9.6": ("discuss", "claims"),
+    "12.5": ("paragraph", "paragraph to mend"),
 }
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_the_exercises_that_the_page_for_teachers_describes_are_those(said):
-    (number,) = re.findall(r"\d+\.\d+", said)
+@pytest.mark.parametrize("number", SAID)
+def test_the_exercises_that_the_page_for_teachers_describes_are_those(number):
+    words, title = SAID[number]
     titles = {e.number: e.title for chapter in read_book() for e in chapter.exercises}
-    assert said in text("book/teaching.md")
-    assert SAID[said] in titles[number]
+    lines = [line for line in text("book/teaching.md").split("\n") if number in line]
+    assert any(words in line for line in lines)
+    assert title in titles[number]
 
 
 def test_every_chapter_has_its_place_in_a_course():

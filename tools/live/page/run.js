@@ -514,6 +514,7 @@ Live.Page = class {
       const what = this.python.begun ? "The page has an error of its own" : "Python did not start";
       this.say(error.message === "stopped" ? "Stopped. Python begins anew with the next run, and your code is kept." : `${what}: ${error.message}`);
     } finally {
+      this.mark(undefined);
       this.isBusy = false;
       this.stopper.disabled = true;
     }
