@@ -513,7 +513,8 @@ class LinearFunctions(Shown, Frozen):
         """What a reader must know of the estimates."""
         family = self._adjusted
         lines = [*self.told, f"{METHODS[self.ddf]}; intervals of {100 * self.level:g} %."]
-        if self.adjust != "none":
+        several = any(len(rows) > 1 for _, rows in self.families())
+        if self.adjust != "none" and several:  # one comparison is adjusted for nothing
             lines.append(f"p-values and limits are adjusted {_ADJUSTED[self.adjust]}.")
         if family.error:
             lines.append(f"The error of the p-values is below {family.error:.1g}.")

@@ -176,7 +176,8 @@ def emtrends(
     >>> round(float(slopes.contrasts().to_frame()["pvalue"].iloc[0]), 4)
     0.0326
     """
-    asked = _Question.of(fit, by if by is not None else [], None, at, weights, ddf, level)
+    wanted = by if by is not None else []
+    asked = _Question.of(fit, wanted, None, at, weights, ddf, level, first="by")
     grid = asked.grid
     if variable not in grid.points or variable in grid.factors:
         covariates = [name for name in grid.points if name not in grid.factors]
@@ -219,6 +220,7 @@ class _Question:
         weights: str,
         ddf: Ddf | Literal["default"] | None,
         level: float,
+        first: str = "specs",
     ) -> _Question:
         require_fit(fit)
         require_choice("weights", weights, WEIGHTS)
@@ -230,14 +232,14 @@ class _Question:
             ddf = "kenward-roger" if fit.reml else None
         refit = ddf == "kenward-roger" and not fit.reml
         grid = ReferenceGrid.of(fit.design, at)
-        first = _variables("specs", specs, grid)
+        names = _variables(first, specs, grid)
         families = _variables("by", by if by is not None else [], grid)
-        if both := [name for name in families if name in first]:
+        if both := [name for name in families if name in names]:
             raise DataError(f"by names {both[0]!r}, which is in specs too; it can be in one only.")
         return cls(
             _by_reml(fit) if refit else fit,
             grid,
-            [*first, *families],
+            [*names, *families],
             tuple(families),
             weights,
             ddf,

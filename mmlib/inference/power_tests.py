@@ -20,7 +20,7 @@ from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum
 from mmlib.engine.spectral import SpectralModel
 from mmlib.engine.threads import single_threaded
-from mmlib.errors import MMError
+from mmlib.errors import DataError, MMError
 from mmlib.inference.bootstrap import draw_responses, parametric_bootstrap
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
@@ -101,14 +101,26 @@ class OfFits:
 
     def _one(self, y: FloatArray, fits: ManyFits, row: int) -> float:
         try:
-            return self.of(refitted(self.model, y, fits, row))
+            outcome = self.p_value(refitted(self.model, y, fits, row))
         except (MMError, np.linalg.LinAlgError):
             return float("nan")
+        return _as_pvalue(outcome)
 
     def of(self, fit: Fit) -> float:
         """The p-value of one fit."""
-        outcome = self.p_value(fit)
-        return outcome.pvalue if isinstance(outcome, HypothesisTest) else float(outcome)
+        return _as_pvalue(self.p_value(fit))
+
+
+def _as_pvalue(outcome: Any) -> float:
+    if isinstance(outcome, HypothesisTest):
+        return outcome.pvalue
+    try:
+        return float(outcome)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"test must return a p-value or a test, not {outcome!r:.60}; end the function with "
+            "return …pvalue."
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)

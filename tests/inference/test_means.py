@@ -598,6 +598,8 @@ def test_errors_of_slopes(cultivation):
         mm.emtrends(fit, "Sex")
     with pytest.raises(DataError, match="Did you mean 'age'"):
         mm.emtrends(fit, "agee", by="Sex")
+    with pytest.raises(DataError, match="by names 'Subject', which is a grouping"):
+        mm.emtrends(fit, "age", by="Subject")
     with pytest.raises(DataError, match="covariates are none"):
         mm.emtrends(cultivation, "drywt")
     with pytest.raises(DataError, match="a fit is needed"):
@@ -644,3 +646,15 @@ def test_arguments_of_r_are_translated(call, hint):
     fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
     with pytest.raises(mm.DataError, match=hint):
         call(fit)
+
+
+@pytest.mark.parametrize("adjust", [None, "tukey", "mvt", "holm"])
+def test_a_family_of_one_comparison_is_not_adjusted_and_does_not_say_so(adjust):
+    fit = mm.lmm("distance ~ age * Sex + (age | Subject)", mm.load_dataset("orthodont"))
+    means = mm.emmeans(fit, "Sex")
+    one = means.contrasts(adjust=adjust)
+    assert not any("adjusted" in note for note in one.notes)
+    plain = means.contrasts(adjust="none")
+    np.testing.assert_allclose(one.to_frame()["pvalue"], plain.to_frame()["pvalue"], rtol=1e-8)
+    by_age = mm.emmeans(fit, "age", by="Sex", at={"age": [8, 11, 14]}).contrasts(adjust=adjust)
+    assert any("adjusted" in note for note in by_age.notes)
