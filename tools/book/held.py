@@ -9,8 +9,15 @@ if it stands, word for word or as the rounding of a longer one,
 * in R's answer, which is stored (`tools/book/tabs.py`).
 
 A number with fewer than three significant digits must come from the same section, as it is written;
-a single digit, which outputs are full of, from an assertion; in a section without cells, a short
-number from an assertion in any hidden cell.
+a single digit, which outputs are full of, from an assertion beside its sentence; in a section
+without cells, a short number from an assertion in any hidden cell.
+What is nearer takes precedence: the hidden cells with assertions on either side of a text, then
+those of the section, then all that the section gives, then the page. If one of these has no such
+number, but one that differs in a single digit, the sentence is wrong or must be asserted there. So
+a false number is found even if it is another number of the page. Conversely, what a hidden cell
+asserts as text must be said in its section if another assertion of the section could be mistaken
+for it.
+Code within a sentence stands in a cell that readers see, in an output or in a tab.
 A literal that no assertion compares holds nothing, nor does a tolerance. What is held by none of
 these stands in `book/data/unheld.toml`, each with its reason.
 
