@@ -62,7 +62,8 @@ def grade(course: Path, chapter: str, *, confined: bool = True) -> list[str]:
         )
     if confined and not version():
         raise HomeworkError(
-            "this system has no Landlock (Linux from 5.13 on), which confines hand-ins. Grade on"
+            "this system has no Landlock (Linux from 5.13 on, on x86-64, ARM64 or RISC-V), which"
+            " confines hand-ins. Grade on"
             " such a system or in a container with no network and nothing else in it, and there"
             " with --unconfined"
         )
