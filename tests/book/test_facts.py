@@ -81,8 +81,8 @@ def test_the_exercises_that_the_page_for_teachers_names_exist():
 
 # Which exercise stands in the page for teachers beside which words, and what is in its title.
 SAID = {
-    "1.5": ("fixed or random", "Fixed or random"),
-    "1.6": ("simulated", "ignoring the operators"),
+    "1.4": ("fixed or random", "Fixed or random"),
+    "1.5": ("simulated", "ignoring the operator"),
     "9.6": ("discuss", "claims"),
     "12.5": ("paragraph", "paragraph to mend"),
 }
