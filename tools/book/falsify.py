@@ -280,7 +280,7 @@ def group(place: Place) -> str:
     """Tell in which row of the table on `how-checked` a place is counted."""
     if place.kind in STRUCTURE:
         return "the shape of a formula, the number of an item"
-    if place.kind.startswith("tab"):
+    if place.kind.startswith("tab ("):
         return f"numbers in tabs of {place.kind[5:-1]}"
     if place.kind == "inline code":
         return "numbers in code within a sentence"
