@@ -184,6 +184,7 @@ def _rates() -> list[str]:
     return [
         f"Of {places} numbers",
         *(f"| {row['group']} | {row['found']} of {row['places']} |" for row in rows),
+        *(f"{row['found']} of {row['places']}" for row in rows),
     ]
 
 
