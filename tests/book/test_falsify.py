@@ -5,7 +5,8 @@ import random
 import pytest
 
 from tools import ROOT
-from tools.book.falsify import another, chapter_places, form, page_places, places_in
+from tools.book import falsify
+from tools.book.falsify import another, chapter_places, form, group, page_places, places_in
 
 CHAPTER = ROOT / "book" / "01-pulp.md"
 
@@ -73,3 +74,37 @@ def test_another_number_has_the_same_form():
 def test_labels_citations_and_options_are_no_places():
     text = ":label: ex-2\n{cite}`a2000` and {doc}`chapter 3 <03-a>`, [4](page-5.md), 6.5"
     assert [place.number for place in places_in("p", "prose", text, lambda _: [])] == ["6.5"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "row"),
+    [
+        ("table", "5", "single digits"),
+        ("tab (R)", "0.5", "numbers in tabs of R"),
+        ("inline code", "5", "numbers in code within a sentence"),
+        ("prose", "0.39", "decimals"),
+        ("exponent", "3", "exponents, and single digits as values in formulas"),
+        ("shape of a formula", "1", "the shape of a formula, the number of an item"),
+    ],
+)
+def test_each_place_is_counted_in_a_row_of_how_checked(kind, number, row):
+    (place,) = places_in("p", kind, f"So {number} here.", lambda _: [])
+    assert group(place) == row
+    assert f"| {row} | " in (ROOT / "book" / "how-checked.md").read_text(encoding="utf-8")
+
+
+def test_what_was_found_is_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(falsify, "STORED_RATES", tmp_path / "rates.csv")
+    found, missed = places_in("p", "prose", "So 0.39 or 0.41.", lambda _: [])
+    falsify.store_rates([(found, True), (missed, False)])
+    assert (tmp_path / "rates.csv").read_text() == 'group,found,places\n"decimals",1,2\n'
+
+
+def test_a_tab_that_fails_with_another_number_is_found(places):
+    (place,) = [
+        place
+        for place in places
+        if place.kind == "tab (Python)" and place.text[: place.end].endswith("bright ~ 1")
+    ][:1]
+    changed = place.text[: place.start] + "7" + place.text[place.end :]
+    assert any("a tab of Python fails" in line for line in place.judge(changed))
