@@ -237,8 +237,8 @@ def test_it_prints_and_draws(sleep_fit):
         (("Days",), {"sd": {"Item": 1}}, "no grouping of the design"),
         (("Days",), {"resume": 1}, "resume must be an earlier result"),
         ((lambda fit: fit.nothing,), {}, "nothing"),
-        ((lambda fit: "low",), {}, "test must return a p-value or a test, not 'low'"),
-        ((lambda fit: None,), {}, "test must return a p-value or a test, not None"),
+        ((lambda _: "low",), {}, "test must return a p-value or a test, not 'low'"),
+        ((lambda _: None,), {}, "test must return a p-value or a test, not None"),
     ],
 )
 def test_bad_input(sleep_fit, arguments, options, message):
