@@ -21,6 +21,7 @@ PAGES = {
     "likelihood": "03-estimation.html",
     "null-distribution": "04-inference.html",
     "mill": "06-prediction.html",
+    "planning": "16-planning.html",
 }
 PULP = mm.load_dataset("pulp")
 LAYOUT = mm.oneway("bright ~ operator", PULP)
@@ -245,6 +246,55 @@ class TestNullDistribution:
     def test_a_statistic_of_zero_is_no_evidence(self, null_distribution):
         move(null_distribution, 2, Keys.HOME)
         assert "For T = 0.0000 the exact p is 1.0000" in words(null_distribution)
+
+
+@pytest.fixture
+def planning(site, browser) -> Chrome:
+    return open_figure(site, browser, "planning")
+
+
+class TestPlanning:
+    pytestmark = browser_test
+
+    def test_it_starts_at_the_earlier_study_and_has_the_power_of_mmlib(self, planning):
+        sleep = mm.load_dataset("sleepstudy")
+        fit = mm.lmm("Reaction ~ Days + (Days | Subject)", sleep)
+        power = mm.power(fit, "Days", effect=5, along={"n_subjects": [18, 20]}, nsim=2, rng=1)
+        now, later = power.to_frame()["exact"]
+        assert marks(planning)[0] == pytest.approx([18, now], rel=1e-6)
+        said = words(planning)
+        assert "With 18 subjects on 10 days, a slope of 5.0 ms a day" in said
+        assert f"is detected with a power of {now:.0%}" in said
+        assert f"2 more subjects, to {later:.0%}" in said
+
+    def test_the_noncentral_f_is_that_of_scipy(self, planning):
+        cases = [
+            (f, df1, df2, lam)
+            for f in (0.5, 4.4, 30)
+            for df1 in (1, 3)
+            for df2 in (2, 17)
+            for lam in (0, 0.7, 9, 400)
+        ]
+        tails, critical = planning.execute_script(
+            "return [arguments[0].map(each => Interactive.noncentralTail(...each)),"
+            "  [[1, 2], [1, 17], [3, 60]].map(df => Interactive.fCritical(0.05, ...df))]",
+            cases,
+        )
+        central = [stats.f.sf(*case[:3]) for case in cases]  # ncf is wrong at zero
+        expected = [stats.ncf.sf(*c) if c[3] else f for c, f in zip(cases, central, strict=True)]
+        assert tails == pytest.approx(expected, abs=1e-9)
+        assert critical == pytest.approx(
+            [stats.f.isf(0.05, *df) for df in ((1, 2), (1, 17), (3, 60))]
+        )
+
+    def test_days_count_as_in_the_chapter(self, planning):
+        move(planning, 1, Keys.HOME)
+        power = planning.execute_script(
+            "return Interactive.slopePower({effect: 5, slopes: 6, sigma: 25}, 12, 7)"
+        )
+        variance = (6**2 + 25**2 / np.sum((np.arange(7) - 3.0) ** 2)) / 12
+        assert power == pytest.approx(stats.ncf.sf(stats.f.isf(0.05, 1, 11), 1, 11, 25 / variance))
+        assert "on 2 days" in words(planning)
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ Interactive.chi2Density = t => Math.exp(-t / 2) / Math.sqrt(2 * Math.PI * t);
 // Builds one figure: `sliders` say what can be moved, `draw(values, width)` returns {height, svg},
 // and `describe(values)` says in words what the drawing shows. `actions` are further buttons, and
 // `changed(back)` hears that a slider was moved, or everything put back.
-Interactive.show = (host, { title, alt, sliders, draw, describe, actions = [], changed = () => {} }) => {
+Interactive.show = (host, { title, alt, sliders, draw, describe, back = "Back to the pulp", actions = [], changed = () => {} }) => {
   const id = name => `${host.dataset.interactive}-${name}`;
   host.setAttribute("role", "group");
   host.setAttribute("aria-label", title);
@@ -126,7 +126,7 @@ Interactive.show = (host, { title, alt, sliders, draw, describe, actions = [], c
     <div class="controls">${sliders.map(({ name, label, min, max, start }) => `
       <div><label for="${id(name)}">${label}</label> <b aria-hidden="true"></b>
       <input type="range" id="${id(name)}" min="${min}" max="${max}" step="1" value="${start}"></div>`).join("")}
-      <div class="buttons"><button type="button">Back to the pulp</button>
+      <div class="buttons"><button type="button">${back}</button>
       ${actions.map(({ label }) => `<button type="button">${label}</button>`).join("")}</div></div>
     <svg role="img"></svg>
     <p class="words" aria-live="polite"></p>`;
@@ -161,8 +161,8 @@ Interactive.show = (host, { title, alt, sliders, draw, describe, actions = [], c
       update();
     });
   }
-  const [back, ...others] = host.querySelectorAll("button");
-  back.addEventListener("click", () => {
+  const [start, ...others] = host.querySelectorAll("button");
+  start.addEventListener("click", () => {
     inputs.forEach((input, i) => { input.value = sliders[i].start; });
     changed(true);
     update();
