@@ -265,7 +265,7 @@ class TestPlanning:
         said = words(planning)
         assert "With 18 subjects on 10 days, a slope of 5.0 ms a day" in said
         assert f"is detected with a power of {now:.0%}" in said
-        assert f"2 more subjects, to {later:.0%}" in said
+        assert f"2 further subjects (20 nights) to {later:.0%}" in said
 
     def test_the_noncentral_f_is_that_of_scipy(self, planning):
         cases = [

@@ -66,11 +66,11 @@ Interactive.figures.planning = data => {
 
   const describe = ({ subjects, days, effect }) => {
     const power = (size, on) => percent(slopePower(given(effect), size, on));
-    const further = Math.round(subjects / days);
-    const nights = `${subjects} further nights`;
+    const more = Math.round(subjects / days);
+    const others = `${more} further ${more === 1 ? "subject" : "subjects"} (${more * days} nights) to ${power(subjects + more, days)}`;
     return `With ${subjects} subjects on ${days} days, a slope of ${number(effect, 1)} ms a day is detected with a power of `
-      + `${power(subjects, days)}. Spent on one more day for each subject, ${nights} raise it to ${power(subjects, days + 1)}`
-      + (further ? `; spent on ${further} more ${further === 1 ? "subject" : "subjects"}, to ${power(subjects + further, days)}.` : ".");
+      + `${power(subjects, days)}. A further day of each subject (${subjects} nights) raises it to ${power(subjects, days + 1)}`
+      + (more ? `, ${others}.` : ".");
   };
 
   return {
