@@ -84,6 +84,7 @@ LEFT_OUT = {
     "simulate": "draws at random",
     "draw": "draws at random",
     "refit": "another fit",
+    "slim": "another fit, without much of what others show",
     "fit": "a fit, which is walked by itself",
     "of": "makes a fit",
     "blocks": "workings of the engine, not results",
