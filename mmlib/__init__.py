@@ -43,8 +43,8 @@ from mmlib.inference.lrt import LikelihoodRatioTest, lrt
 from mmlib.inference.means import emmeans, emtrends
 from mmlib.inference.power import PowerResult, power
 from mmlib.inference.profile import Profile, profile
+from mmlib.inference.pvalues import HypothesisTest
 from mmlib.inference.replicate import BootstrapError, BootstrapWarning
-from mmlib.inference.report import HypothesisTest
 from mmlib.inference.robust import wald_test
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm

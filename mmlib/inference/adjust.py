@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import scipy
 from numpy.polynomial import Chebyshev
-from scipy.special import betaincinv, chdtrc, chdtri, fdtrc, ndtr, ndtri, stdtr, stdtrit
+from scipy.special import betaincinv, chdtrc, chdtri, fdtrc, ndtr, ndtri, stdtrit
 
 from mmlib.arrays import FloatArray
+from mmlib.inference.pvalues import two_sided_t
 
 ADJUSTMENTS = ("none", "tukey", "mvt", "dunnett", "holm", "bonferroni", "bh")
 
@@ -108,7 +109,7 @@ def adjusted(
         return Adjusted(pvalue, critical)
     size, c, nu, error = len(t), np.abs(t[known]), df[known], 0.0
     if method in ("none", "holm", "bonferroni", "bh"):
-        pvalue[known] = _STEPS[method](_two_sided(c, nu), size)
+        pvalue[known] = _STEPS[method](two_sided_t(c, nu), size)
         share = (1 - level) / (1 if method == "none" else size)
         critical[known] = t_quantile(1 - share / 2, nu)
     else:
@@ -125,11 +126,6 @@ def t_quantile(p: float, df: FloatArray) -> FloatArray:
     """The p-quantiles of t with `df` degrees of freedom, which may be infinite."""
     finite = np.where(np.isinf(df), INFINITE_DF, df)
     return np.where(np.isinf(df), ndtri(p), stdtrit(finite, p))
-
-
-def _two_sided(c: FloatArray, df: FloatArray) -> FloatArray:
-    finite = np.where(np.isinf(df), INFINITE_DF, df)
-    return 2 * np.where(np.isinf(df), ndtr(-c), stdtr(finite, -c))
 
 
 def _unchanged(p: FloatArray, _: int) -> FloatArray:
@@ -170,7 +166,7 @@ def studentised_range(k: int) -> Tail:
     and Kramer's approximation, which is conservative (Hayter 1984).
     """
     if k == 2:
-        return _two_sided
+        return two_sided_t
     z, weights = _normal_nodes()
 
     def normal_tail(c: FloatArray) -> FloatArray:
@@ -191,7 +187,7 @@ def largest_of(correlation: FloatArray) -> tuple[Tail, float]:
     away by that of a near family whose tail is known (a control variate).
     """
     if len(correlation) == 1:
-        return _two_sided, 0.0
+        return two_sided_t, 0.0
     loadings = _common_factor(correlation)
     if loadings is not None:
         return _given_one_factor(loadings), 0.0

@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import check_level, normal_quantile, require_choice, require_fit
@@ -21,7 +21,7 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
-from mmlib.inference.report import HypothesisTest, wald_f
+from mmlib.inference.pvalues import HypothesisTest, two_sided_t, wald_f
 from mmlib.inference.robust import Robust, robust_covariance
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.inference.term_hypotheses import term_hypotheses
@@ -234,7 +234,7 @@ def _t_table(fit: Fit, se: FloatArray, dfs: FloatArray | None) -> pd.DataFrame:
         columns["df"] = dfs
     columns["t value"] = fit.beta / se
     if dfs is not None:
-        columns["Pr(>|t|)"] = 2 * stdtr(dfs, -np.abs(columns["t value"]))
+        columns["Pr(>|t|)"] = two_sided_t(np.abs(columns["t value"]), dfs)
     table = pd.DataFrame(columns, index=list(fit.design.fixed_names))
     return table.reindex(fit.design.all_names) if fit.design.aliased else table
 

@@ -21,9 +21,9 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
+from mmlib.inference.pvalues import HypothesisTest, simulated_pvalue
 from mmlib.inference.refits import ROUNDING, Refitter, refitted
 from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw, normals
-from mmlib.inference.report import HypothesisTest, simulated_pvalue
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.fit import Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to

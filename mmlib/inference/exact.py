@@ -31,9 +31,9 @@ from mmlib.engine.spectral import SpectralModel, Spectrum
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.lrt import lrt
+from mmlib.inference.pvalues import HypothesisTest, simulated_pvalue
 from mmlib.inference.refits import ROUNDING
 from mmlib.inference.replicate import warn_interrupted
-from mmlib.inference.report import HypothesisTest, simulated_pvalue
 from mmlib.results.fit import Fit
 
 TIE = 1e-9

@@ -9,7 +9,7 @@ import pandas as pd
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.contrasts import text_of
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.pvalues import HypothesisTest
 from mmlib.results.display import Shown, Summary, Table
 
 

@@ -19,7 +19,7 @@ from mmlib.arrays import FloatArray
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.information import Information, Spread, in_basis, once_per_fit, pseudo_inverse
-from mmlib.inference.report import HypothesisTest, f_tail, wald_f
+from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
 from mmlib.inference.structured import StructuredInformation
 from mmlib.results.fit import Fit
 

@@ -17,7 +17,7 @@ from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.information import patterns, pseudo_inverse
 from mmlib.inference.kenward_roger import moments
-from mmlib.inference.report import f_tail
+from mmlib.inference.pvalues import f_tail
 
 MAX_NUMBERS = 10**4
 """Numbers of one response in the largest array up to which the responses are taken together."""

@@ -28,7 +28,7 @@ from mmlib.inference.anova import Ddf
 from mmlib.inference.contrasts import FAMILIES, coefficients, text_of
 from mmlib.inference.information import in_basis
 from mmlib.inference.joint_tests import JointTests
-from mmlib.inference.report import HypothesisTest, f_tail, wald_f
+from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
 from mmlib.inference.response_scale import ResponseScale
 from mmlib.results.display import Shown, Summary, Table, decimals_for, fixed_point
 from mmlib.results.fit import Fit

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc
 
 from mmlib.arrays import FloatArray, lower_triangle, random_matrix
 from mmlib.design.build import Design
@@ -20,7 +19,7 @@ from mmlib.design.terms import RandomTerm, n_entries
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.inference.nested import extra_covariances
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.pvalues import HypothesisTest, chi2_tail
 from mmlib.results.fit import Fit
 
 OUTSIDE = 1e-7
@@ -122,23 +121,18 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
 
     df = extra_means + extra_covariances
     statistic = _statistic(small, large)
-    mixture = (_chi2_tail(df - 1, statistic) + _chi2_tail(df, statistic)) / 2
+    mixture = (chi2_tail(df - 1, statistic) + chi2_tail(df, statistic)) / 2
     return LikelihoodRatioTest(
         method="Likelihood-ratio test" + (" (REML)" if small.reml else ""),
         hypothesis=f"{small.design.description} against {large.design.description}",
         statistic_name="RLRT" if small.reml else "LRT",
         statistic=statistic,
         df=(df,),
-        pvalue=_chi2_tail(df, statistic),
+        pvalue=chi2_tail(df, statistic),
         pvalue_mixture=mixture if constraints == 1 else None,
         valid=constraints == 0,
         notes=_notes(small, large, df=df, constraints=constraints),
     )
-
-
-def _chi2_tail(df: int, statistic: float) -> float:
-    """P(χ²(df) ≥ statistic), where χ²(0) is always 0."""
-    return float(chdtrc(df, statistic)) if df else float(statistic <= 0)
 
 
 def require_same_data(small: Fit, large: Fit) -> None:

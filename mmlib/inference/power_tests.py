@@ -24,8 +24,8 @@ from mmlib.errors import DataError, MMError
 from mmlib.inference.bootstrap import draw_responses, parametric_bootstrap
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
+from mmlib.inference.pvalues import HypothesisTest
 from mmlib.inference.refits import Refitter, refitted
-from mmlib.inference.report import HypothesisTest
 from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to
 

@@ -29,7 +29,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.hypothesis import hypothesis_matrix
-from mmlib.inference.report import HypothesisTest, f_tail
+from mmlib.inference.pvalues import HypothesisTest, f_tail
 from mmlib.results.fit import Fit
 
 Robust = Literal["CR0", "CR1", "CR1p", "CR2", "CR3"]

@@ -17,7 +17,7 @@ from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.information import Information, Spread, in_basis, once_per_fit, pseudo_inverse
-from mmlib.inference.report import HypothesisTest, f_tail
+from mmlib.inference.pvalues import HypothesisTest, f_tail
 from mmlib.inference.structured import observed
 from mmlib.results.fit import Fit
 

@@ -16,7 +16,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.joint_profile import JointProfile, joint_quantile
 from mmlib.inference.profile import Profile
-from mmlib.inference.report import HypothesisTest
+from mmlib.inference.pvalues import HypothesisTest
 from mmlib.model import LMMResult
 from mmlib.plots.style import (
     BLUE,

@@ -3,8 +3,8 @@
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from tools.book.held import unheld
 from tools.book.python_tabs import STORED, not_run, telling, without_comments
+from tools.book.sentences import unheld
 
 CODE = "x = [3, 0.25]\nx[1]  # 0.25\nsum(\n    x\n)\n# from 3.25, 1\nlen(x)  # 2\n"
 ANSWERS = "#> 2\n0.25\n\n#> 3\n3.25\n\n#> 7\n2\n\n"

@@ -15,9 +15,9 @@ from nbformat import NotebookNode
 
 from tools.book.assertions import idle
 from tools.book.citations import unknown_citations
-from tools.book.held import allowed_on, unheld
 from tools.book.python_tabs import not_run
 from tools.book.references import unknown_references
+from tools.book.sentences import allowed_on, unheld
 from tools.book.tabs import typed_blocks
 
 _MACHINE_PATH = re.compile(

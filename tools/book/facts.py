@@ -21,7 +21,8 @@ import yaml
 import mmlib as mm
 from tools import ROOT
 from tools.book import tolerance
-from tools.book.held import (
+from tools.book.prose import WORDS, Number, numbers
+from tools.book.sentences import (
     Allowed,
     allowed_on,
     covers,
@@ -31,7 +32,6 @@ from tools.book.held import (
     phrase_of,
     unneeded,
 )
-from tools.book.prose import WORDS, Number, numbers
 from tools.book.sources import R_VERSIONS
 from tools.site.vendor import ASSETS
 

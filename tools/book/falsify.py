@@ -35,9 +35,9 @@ from tools import ROOT
 from tools.book.execute import CHAPTERS, with_stored_outputs
 from tools.book.facts import PAGES, facts
 from tools.book.facts import complaints as page_complaints
-from tools.book.held import allowed_on, complaints, judge
 from tools.book.prose import WORDS
 from tools.book.python_tabs import STORED, answered, blocks, telling, without_comments
+from tools.book.sentences import allowed_on, complaints, judge
 from tools.book.sources import read_held
 from tools.book.tabs import typed_blocks
 

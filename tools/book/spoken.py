@@ -15,8 +15,8 @@ from pathlib import Path
 from tools import ROOT
 from tools.book.execute import CHAPTERS, with_stored_outputs
 from tools.book.facts import PAGES, facts, page_name, unfounded
-from tools.book.held import Allowed, allowed_on, covers, is_small, open_numbers, phrase_of
 from tools.book.prose import Number, numbers
+from tools.book.sentences import Allowed, allowed_on, covers, is_small, open_numbers, phrase_of
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,9 +1,9 @@
-"""`tools/book/held.py`: what holds a number, and what does not."""
+"""`tools/book/sentences.py`: what holds a number, and what does not."""
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools.book.held import UNHELD, Allowed, allow_list, allowed_on, unheld
+from tools.book.sentences import UNHELD, Allowed, allow_list, allowed_on, unheld
 
 
 def hidden(code):

@@ -1,11 +1,11 @@
-"""The one form in which every test reports."""
+"""P-values of every test, and the one form in which tests report them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc, fdtrc
+from scipy.special import chdtrc, fdtrc, ndtr, stdtr
 
 from mmlib.arrays import FloatArray
 from mmlib.frozen import Frozen
@@ -80,6 +80,17 @@ def f_tail(df1: int, df2: FloatArray | float, F: FloatArray | float) -> FloatArr
     return np.where(
         infinite, chdtrc(df1, df1 * np.asarray(F)), fdtrc(df1, np.where(infinite, 1.0, df2), F)
     )
+
+
+def chi2_tail(df: int, statistic: float) -> float:
+    """P(χ²(df) ≥ statistic), where χ²(0) is always 0."""
+    return float(chdtrc(df, statistic)) if df else float(statistic <= 0)
+
+
+def two_sided_t(t: FloatArray, df: FloatArray) -> FloatArray:
+    """P(|t| or more) for a t distribution, of which infinite `df` make a normal one."""
+    infinite = np.isinf(df)
+    return 2 * np.where(infinite, ndtr(-t), stdtr(np.where(infinite, 1.0, df), -t))
 
 
 def wald_f(L: FloatArray, distance: FloatArray, vcov: FloatArray) -> float:
