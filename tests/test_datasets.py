@@ -32,7 +32,7 @@ def raw_rows(name):
 
 
 def test_all_sets_are_listed_in_alphabetical_order():
-    assert len(NAMES) == 44
+    assert len(NAMES) == 45
     assert sorted(NAMES) == NAMES
     assert {"pulp", "penicillin", "dyestuff", "sleepstudy", "pastes", "inst_eval"} <= set(NAMES)
 
