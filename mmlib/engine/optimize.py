@@ -24,7 +24,7 @@ from mmlib.engine.halfline import scan
 from mmlib.engine.objective import Objective
 from mmlib.engine.progress import Watch
 from mmlib.engine.quasi_newton import DOWNWARD, Point, QuadraticModel, descend, largest
-from mmlib.errors import DataError
+from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen
 
 MAX_ROUNDS = 8
@@ -53,6 +53,15 @@ OUTGROWN = 30.0
 FAR = 10.0
 """A start at which the objective cannot be computed is brought nearer to zero by this factor; a
 search is at the edge of what can be computed if that many times its θ is beyond."""
+
+ALL_EXACT = (
+    "the random effects can fit the response exactly, so the likelihood has no maximum; use a "
+    "coarser grouping or fewer random effects."
+)
+ONE_LEVEL_EXACT = (
+    "a residual variance goes to zero beside the others: with these random effects the rows of its "
+    "level are fitted exactly. Use fewer random effects, or one variance for more rows."
+)
 
 
 @dataclass(frozen=True)
@@ -189,7 +198,7 @@ class _Search:
         self.evaluations += 1
         try:
             value, gradient, rounding = self.variables.evaluate(x * self.unit)
-        except (BreakdownError, np.linalg.LinAlgError):
+        except (BreakdownError, RankError, np.linalg.LinAlgError):
             return Point(x, np.inf, np.full_like(x, np.nan))
         if self._watch is not None:
             self._watch(self.evaluations, value)
@@ -266,10 +275,7 @@ class _Search:
         """The log of a search: the lowest valley, and how many there are."""
         best = min(valleys, key=lambda valley: valley.point.value)
         if not best.converged and self.is_at_the_edge(best.point.x):
-            raise DataError(
-                "the random effects can fit the response exactly, so the likelihood has no "
-                "maximum; use a coarser grouping or fewer random effects."
-            )
+            raise DataError(ONE_LEVEL_EXACT if self.blocks.design.residual else ALL_EXACT)
         theta = self.variables.to_theta(best.point.x)
         theta.setflags(write=False)
         factor = factorize(self.blocks, theta)

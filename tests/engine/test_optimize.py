@@ -293,3 +293,15 @@ def test_the_lower_of_two_valleys_is_found_where_one_is_at_zero():
         assert refit.objective <= best.objective[0] + 1e-8 * abs(best.objective[0])
         left += refit.optimum.restarts > 0 and best.lam[0] == 0
     assert left > 0
+
+
+def test_a_residual_variance_that_goes_to_zero_is_named():
+    """At two visits the random lines fit every subject exactly; nlme creeps to σ = 1e-5 there."""
+    rng = np.random.default_rng(194)
+    data = pd.DataFrame(
+        {"id": np.repeat(np.arange(8), 4), "t": np.tile(np.arange(4.0), 8), "v": list("abcd") * 8}
+    )
+    level, slope = (np.repeat(rng.normal(size=8), 4) for _ in range(2))
+    data["y"] = level + 0.3 * data["t"] * slope + 0.5 * rng.normal(size=32)
+    with pytest.raises(mm.DataError, match="a residual variance goes to zero beside the others"):
+        mm.lmm("y ~ t + (t | id)", data, dispersion="v")

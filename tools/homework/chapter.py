@@ -7,7 +7,7 @@ exercise:
     points      for the code: a number that the check earns as a whole, or a table with a number for
                 each name that the student defines ("a, b" for two that belong together)
     kinds       what each name should be: a function, number, array, array 3 x 4, table, fit,
-                test, tuple or dictionary
+                test, tuple, dictionary or name (which may be any value)
     rubric      [[points, "what counts"], ...] for what is read by a person
     hidden      code of tests that students do not see
     right       [{old, new} or {code}, ...]: replace `old` by `new` in the solution, or all of it by
