@@ -209,6 +209,7 @@ def test_downloads_arrive_and_notebooks_are_valid(site, browser, serve, download
         "01-pulp.ipynb",
         "pulp.csv",
         "inst_eval.csv.gz",
+        "dyestuff.csv",
         "quiz-01-pulp.gift",
     ]
     for link, name in zip(links, names, strict=True):
