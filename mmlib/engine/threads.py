@@ -18,7 +18,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-LARGE = 2000
+LARGE = 1000
 """Order of a matrix from which several threads help."""
 
 _lock = threading.Lock()
