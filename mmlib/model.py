@@ -16,7 +16,7 @@ from mmlib.design.parts import Parts, design_of_parts, refuse_structure
 from mmlib.design.words import by_our_words, no_attribute
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Factor
-from mmlib.engine.parts import BlocksOfParts, SlimBlocks
+from mmlib.engine.parts import BlocksOfParts, slim_blocks
 from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, DataWarning, warn
@@ -770,9 +770,8 @@ class LMMResult(Shown, Fit):
         Notes
         -----
         It keeps sums over the rows, the labels of the levels and the combinations of factors that
-        occur; where a level has one row these can tell its values, so think before passing it on. A
-        file of `mmlib.save` holds the data: pickle a slim fit instead, and unpickle only what you
-        trust.
+        occur; where a level has one row these can tell its values, so think before passing it on.
+        `mmlib.save` writes it to a file.
 
         Examples
         --------
@@ -795,7 +794,7 @@ class LMMResult(Shown, Fit):
                 "themselves; it cannot be without them. Use mmlib.save."
             )
         with single_threaded():
-            blocks = SlimBlocks(factor.blocks, residual_quantiles(self))
+            blocks = slim_blocks(factor.blocks, residual_quantiles(self))
             lighter = dataclasses.replace(optimum, factor=Factor(blocks, factor.templates))
         return LMMResult(design=blocks.design, blocks=blocks, reml=self.reml, optimum=lighter)
 

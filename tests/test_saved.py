@@ -3,14 +3,17 @@
 import io
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import mmlib as mm
-from mmlib.saved import VERSION
+from mmlib.saved.files import VERSION
 from tests.helpers.structures import STRUCTURES, simulated
+
+STORED = Path(__file__).parent / "oracle" / "saved"
 
 
 def round_trip(fit):
@@ -92,6 +95,71 @@ def test_a_multiindex_becomes_numbers():
     data = simulated().set_index(["i", "m"], append=True, drop=False)
     fit = mm.lmm("y ~ x + (1 | g)", data)
     np.testing.assert_array_equal(round_trip(fit).fitted, fit.fitted)
+
+
+def test_groups_of_dates_and_combinations_without_rows():
+    data = simulated()
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(data["i"] % 9, unit="D")
+    data = data.assign(day=days, o=pd.Categorical(data["f"], ["mid", "low", "high"], ordered=True))
+    slim = mm.lmm("y ~ x + (1 | day) + (1 | g:o)", data).slim()
+    again = round_trip(slim)
+    for group, table in slim.ranef().items():
+        pd.testing.assert_frame_equal(
+            again.ranef()[group], table, check_index_type=False, check_column_type=False
+        )
+    np.testing.assert_array_equal(again.predict(data), slim.predict(data))
+
+
+def test_a_fit_of_parts():
+    data = simulated()
+    fit = mm.lmm("y ~ x * f + (1 + x | g)", [data.iloc[:20], data.iloc[20:]])
+    again = round_trip(fit)
+    assert str(again) == str(fit)
+    np.testing.assert_array_equal(again.predict(data), fit.predict(data))
+    with pytest.raises(mm.DataError, match="made from parts"):
+        print(again.resid)
+
+
+def test_a_slim_file_holds_no_row():
+    """Neither a response, nor what a row has of the covariate."""
+    data = simulated()
+    file = io.BytesIO()
+    mm.save(mm.lmm("y ~ x + (1 | g)", data).slim(), file)
+    file.seek(0)
+    with np.load(file) as archive:
+        numbers = [archive[name] for name in archive.files if archive[name].dtype.kind == "f"]
+    assert not np.isin(np.concatenate([each.ravel() for each in numbers]), data["y"]).any()
+    assert all(len(data) not in each.shape for each in numbers)
+
+
+@pytest.mark.parametrize("name", ["whole", "slim"])
+def test_files_of_this_version_can_be_read_by_later_ones(name):
+    """Written once: who changes the format gives it another version, and reads this one too."""
+    with (STORED / f"{name}-3.fit").open("rb") as file:
+        again = mm.load(file)
+    data = mm.load_dataset("oats")
+    fit = mm.lmm("yield ~ Variety * poly(nitro, 2) + (1 | Block/Variety)", data)
+    assert str(again) == str(fit)
+    np.testing.assert_allclose(again.predict(data), fit.predict(data), rtol=1e-9)
+    tests = (str(mm.anova(each, ddf="kenward-roger")) for each in (again, fit))
+    assert next(tests) == next(tests)
+
+
+def test_a_damaged_file():
+    file = io.BytesIO()
+    mm.save(mm.lmm("y ~ x + (1 | g)", simulated()).slim(), file)
+    file.seek(0)
+    with np.load(file) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    header = json.loads(str(arrays["header"]))
+    header["rowless"]["values"][header["rowless"]["keys"].index("fixed")]["values"][0]["values"][
+        -1
+    ].pop()
+    arrays["header"] = np.array(json.dumps(header))
+    other = io.BytesIO()
+    np.savez(other, **arrays)
+    with pytest.raises(mm.DataError, match="does not say how 'x' is coded"):
+        mm.load(other)
 
 
 def test_files_of_others():

@@ -1,5 +1,6 @@
-"""A slim fit says what the whole one says, or refuses by name."""
+"""A slim fit says what the whole one says, or refuses by name: pickled, and out of a file."""
 
+import io
 import pickle
 
 import numpy as np
@@ -14,6 +15,12 @@ MODELS = {
     "nested": ("oats", "yield ~ Variety * C(nitro) + (1 | Block/Variety)", {}),
     "crossed": ("penicillin_assay", "diameter ~ 1 + (1 | plate) + (1 | sample)", {"reml": False}),
     "a structure": ("machines", "score ~ Machine + cs(0 + Machine | Worker)", {}),
+    "columns that vary alone": (
+        "machines",
+        "score ~ C(Machine, contr.sum) + (Machine || Worker)",
+        {},
+    ),
+    "a polynomial": ("sleepstudy", "Reaction ~ poly(Days, 2) + (scale(Days) | Subject)", {}),
     "a spline": ("orthodont", "distance ~ bs(age, df=3) * Sex + (age || Subject)", {}),
     "a logarithm, offset": (
         "avg_daily_gain",
@@ -32,7 +39,14 @@ def both(name):
     dataset, formula, options = (MODELS | RESIDUALS)[name]
     data = mm.load_dataset(dataset)
     fit = mm.lmm(formula, data.assign(w=np.linspace(1, 2, len(data))), **options)
-    return data, fit, pickle.loads(pickle.dumps(fit.slim()))
+    return data, fit, slimmed(fit)
+
+
+def slimmed(fit):
+    """The slim fit after a journey: pickled, and through a file."""
+    file = io.BytesIO()
+    mm.save(pickle.loads(pickle.dumps(fit.slim())), file)
+    return mm.load(file)
 
 
 @pytest.mark.parametrize("name", [*MODELS, *RESIDUALS])
@@ -92,7 +106,7 @@ def test_a_cell_without_rows_is_not_estimated():
     data = data[~((data["Variety"] == "Victory") & (data["nitro"] == 0.2))]
     with pytest.warns(mm.DataWarning):
         fit = mm.lmm("yield ~ Variety * C(nitro) + (1 | Block)", data)
-    slim = pickle.loads(pickle.dumps(fit.slim()))
+    slim = slimmed(fit)
     one, two = (mm.emmeans(each, ["Variety", "nitro"]).to_frame() for each in (slim, fit))
     assert_frame_equal(one, two)
     assert one["mean"].isna().sum() == 1
@@ -114,6 +128,13 @@ def test_kilobytes():
     sizes = [len(pickle.dumps(each)) for each in (data, fit, fit.slim())]
     assert sizes[1] < 4 * sizes[0]
     assert sizes[2] < 50_000 < sizes[0] / 4
+    file = io.BytesIO()
+    mm.save(fit.slim(), file)
+    assert file.tell() < 25_000
+
+
+def test_a_description_needs_no_rows(sleep_fit):
+    assert "180 rows that are not kept" in repr(sleep_fit.slim().design)
 
 
 @pytest.mark.parametrize(

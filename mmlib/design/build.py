@@ -152,6 +152,9 @@ class Design(Frozen):
         """Whether the rows are kept, as they are unless the data came in parts."""
         return True
 
+    def require_rows(self, what: str) -> None:
+        """Check that the rows are kept, for what needs them."""
+
     @property
     def p(self) -> int:
         """Number of fixed effects."""

@@ -120,26 +120,30 @@ class Parts:
             yield from self._data() if callable(self._data) else self._data
 
 
+def no_rows(what: str, *, slim: bool) -> DataError:
+    """The error of asking a fit without rows for what needs them."""
+    if slim:
+        return DataError(
+            f"the fit is slim: its rows are gone, and this needs {what}. Ask the whole fit; "
+            "fit.predict(data) gives fitted values, data[response] less these the residuals."
+        )
+    return DataError(
+        f"the fit was made from parts of the data, whose rows it does not keep, and this needs "
+        f"{what}; ask for it part by part: fit.predict(part) gives fitted values, "
+        "part[response] less these the residuals."
+    )
+
+
 class NoRows:
-    """What a design of parts does not have."""
+    """What a design without rows does not have."""
 
     def __init__(self, what: str) -> None:
         self._what = what
 
-    def __get__(self, instance: object, owner: type) -> Any:
+    def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self
-        if getattr(instance, "is_slim", True):
-            raise DataError(
-                f"the fit is slim: its rows are gone, and this needs {self._what}. Ask the whole "
-                "fit; fit.predict(data) gives fitted values, data[response] less these the "
-                "residuals."
-            )
-        raise DataError(
-            f"the fit was made from parts of the data, whose rows it does not keep, and this needs "
-            f"{self._what}; ask for it part by part: fit.predict(part) gives fitted values, "
-            "part[response] less these the residuals."
-        )
+        raise no_rows(self._what, slim=instance.is_slim)
 
     def __set__(self, instance: object, value: object) -> None:
         raise AttributeError(self._what)
@@ -155,10 +159,22 @@ class DesignOfParts(Design):
     row_weights = NoRows("the weights of the rows")
     is_slim = False
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.description}, {self.n} rows that are not kept>"
+
     @property
     def has_rows(self) -> bool:
         """False."""
         return False
+
+    def require_rows(self, what: str) -> None:
+        """Refuse what needs the rows.
+
+        Raises
+        ------
+        DataError
+        """
+        raise no_rows(what, slim=self.is_slim)
 
     @property
     def n(self) -> int:

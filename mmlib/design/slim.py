@@ -7,7 +7,7 @@ parts. Kept are how columns are coded, the levels, R of X, and what marginal mea
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,13 +15,15 @@ from mmlib.arrays import FloatArray
 from mmlib.design.build import Design
 from mmlib.design.facts import Facts
 from mmlib.design.parts import DesignOfParts, NoRows
-from mmlib.design.residual import Residual
+from mmlib.design.residual import Residual, Whitener
 from mmlib.design.terms import RandomTerm
 from mmlib.frozen import read_only
 
 
 class SlimResidual(Residual):
     """The structure of residuals without their rows."""
+
+    is_slim = True
 
     codes = NoRows("the levels of the rows")
     subjects = NoRows("the subjects of the rows")
@@ -73,19 +75,26 @@ class SlimDesign(DesignOfParts):
         """Quantiles of the scaled residuals, for the summary."""
         return vars(self)["_quantiles"]
 
+    def whitener(self, _: FloatArray | None = None) -> Whitener:
+        """That of no rows, at the θ of the fit."""
+        return Whitener(None, -vars(self)["_log_det_weights"])
+
 
 def slim_design(
-    design: Design, terms: dict[RandomTerm, RandomTerm], R: FloatArray, quantiles: FloatArray
+    design: Design,
+    triangles: Mapping[RandomTerm, FloatArray],
+    log_det_weights: float,
+    quantiles: FloatArray,
 ) -> SlimDesign:
     """The design without its rows.
 
     Parameters
     ----------
     design : Design
-    terms : dict
-        What takes the place of each random term.
-    R : ndarray, shape (p, p)
-        That of the (weighted) X.
+    triangles : dict
+        R of the (weighted) columns of each random term, over the root of the number of rows.
+    log_det_weights : float
+        log|R| of the residuals' covariance σ²R.
     quantiles : ndarray
         Of the scaled residuals.
     """
@@ -93,28 +102,34 @@ def slim_design(
     kept = ("formula", "fixed_names", "aliased", "offset_column", "n_missing", "_spec", "kinds")
     vars(slim).update(
         {name: vars(design)[name] for name in (*kept, "kept", "sigma")},
-        terms=tuple(terms[term] for term in design.terms),
+        terms=slim_terms(design.terms, [triangles[term] for term in design.terms]),
         weights=None,
         offset=None,
         residual=None if design.residual is None else _slim_residual(design.residual),
         _n=design.n,
         _sum_log_weights=design.sum_log_weights,
+        _log_det_weights=log_det_weights,
         _facts=design.facts,
         _mean_offset=design.mean_offset,
         _dependence=design.dependence if design.aliased else np.zeros((design.p, 0)),
         _functions=design.functions_of_cells,
-        _R=read_only(R),
+        _R=read_only(design.triangle(range(design.p))),
         _quantiles=read_only(quantiles),
     )
     return slim
 
 
-def slim_term(term: RandomTerm, triangle: FloatArray) -> RandomTerm:
-    """The term with S rows, whose mean squares are those of all.
-
-    `triangle` is R of its (weighted) columns over the root of the number of rows.
-    """
-    return term.with_rows(np.arange(term.width), triangle * np.sqrt(term.width))
+def slim_terms(
+    terms: Sequence[RandomTerm], triangles: Sequence[FloatArray]
+) -> tuple[RandomTerm, ...]:
+    """The terms with a few rows, as many in each, whose mean squares are those of all rows."""
+    n = max((term.width for term in terms), default=0)
+    slim = []
+    for term, triangle in zip(terms, triangles, strict=True):
+        rows = np.zeros((n, term.width))
+        rows[: term.width] = triangle * np.sqrt(n)
+        slim.append(term.with_rows(np.zeros(n, dtype=np.intp), rows))
+    return tuple(slim)
 
 
 def _slim_residual(residual: Residual) -> SlimResidual:

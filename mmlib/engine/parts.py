@@ -1,13 +1,13 @@
-"""Cross-products of data in parts: sums over rows, taken part by part.
+"""Cross-products without rows: of data in parts, of a slim fit, or out of a file.
 
-Two passes, since cross-products of raw columns would lose digits: the first sums those of [Z X y],
-with X orthonormal and Z scaled as `mmlib.engine.blocks` has them; the second those of what the
-fixed effects leave of y, and of what the levels of the first grouping leave of both.
+Of data in parts they are sums, taken part by part in two passes, since cross-products of raw
+columns would lose digits: the first sums those of [Z X y], with X orthonormal and Z scaled as
+`mmlib.engine.blocks` has them; the second those of what the fixed effects leave of y, and of what
+the levels of the first grouping leave of both.
 """
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -16,14 +16,12 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, weigh
-from mmlib.design.parts import NoRows, Parts, Reader, Settled
-from mmlib.design.residual import Whitener
-from mmlib.design.slim import slim_design, slim_term
+from mmlib.design.parts import DesignOfParts, NoRows, Parts, Reader, Settled, no_rows
+from mmlib.design.slim import slim_design
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks, refuse_exact_fit
 from mmlib.engine.elimination import Meeting, meet
 from mmlib.engine.grouping import Grouping, level_products
-from mmlib.errors import DataError
 from mmlib.frozen import close
 
 
@@ -152,20 +150,124 @@ class _SecondPass:
         return _Sums(sums)
 
 
-class BlocksOfParts(Blocks):
-    """Cross-products of a design whose rows are not kept."""
+@dataclass(frozen=True, eq=False)
+class CrossProducts:
+    """What a fit needs of its rows: sums over them, in the columns that `Blocks` works in.
+
+    Attributes
+    ----------
+    own, dense, meetings, R, ols, total_ss
+        As `Blocks` has them.
+    corner : ndarray, shape (p+1, p+1)
+        What the levels of the first grouping leave of [X y]ᵀ[X y].
+    borders : list of ndarray, shape (ℓ·S, p+1)
+        The same of Zᵀ[X y] of each later grouping.
+    shift : ndarray, shape (p,)
+        How far `ols` is from the least-squares estimates.
+    log_det_X : float
+        As `Blocks` has it.
+    """
+
+    own: list[FloatArray]
+    dense: list[FloatArray]
+    meetings: dict[tuple[int, int], Meeting]
+    R: FloatArray
+    corner: FloatArray
+    borders: list[FloatArray]
+    ols: FloatArray
+    shift: FloatArray
+    total_ss: float
+    log_det_X: float
+
+    @classmethod
+    def of(cls, blocks: Blocks) -> CrossProducts:
+        """Those of blocks, which are all that is needed to make them again."""
+        plan, within = blocks.plan, blocks.within
+        return cls(
+            own=blocks.own,
+            dense=blocks.dense,
+            meetings=blocks.meetings,
+            R=blocks.R,
+            corner=plan.corner(within).copy(),
+            borders=[within[plan.border_positions(each.ravel())] for each in plan.columns],
+            ols=blocks.ols,
+            shift=blocks._shift,
+            total_ss=blocks.total_ss,
+            log_det_X=blocks.log_det_X,
+        )
+
+
+class RowlessBlocks(Blocks):
+    """Cross-products of a design without rows: one of parts, or a slim one."""
 
     basis = NoRows("the model matrix")
     response = NoRows("the response of each row")
     Zt = NoRows("the random effects of each row")
-    is_slim = False
+
+    def __init__(
+        self, design: DesignOfParts, sums: CrossProducts, theta: FloatArray | None = None
+    ) -> None:
+        self._describe(design, theta)
+        self.own, self.dense, self.meetings = sums.own, sums.dense, sums.meetings
+        self._set_triangle(sums.R)
+        self._arrange()
+        self.log_det_X = sums.log_det_X
+        self._finish(sums.corner, sums.borders, sums.ols, sums.shift, sums.total_ss)
+
+    def _set_triangle(self, R: FloatArray) -> None:
+        self.R = R
+        self.log_det_R = float(np.log(np.abs(np.diag(R))).sum())
+
+    def _finish(
+        self,
+        corner: FloatArray,
+        borders: list[FloatArray],
+        ols: FloatArray,
+        shift: FloatArray,
+        total_ss: float,
+    ) -> None:
+        """What is left within the levels of the first grouping."""
+        self.ols, self._shift, self.total_ss = ols, shift, total_ss
+        self._set_within_inverse(corner[:-1, :-1])
+        self.within = np.zeros(self.plan.size)
+        self.plan.corner(self.within)[...] = corner
+        self._fill_rest(borders)
+        close(self)
+
+    def __reduce__(self) -> Any:
+        return RowlessBlocks, (self.design, CrossProducts.of(self), self.theta)
+
+    @property
+    def is_slim(self) -> bool:
+        """Whether there were rows before."""
+        return bool(vars(self)["design"].is_slim)
+
+    @property
+    def columns(self) -> None:
+        """None: the rows are not kept."""
+        return
+
+    def at(self, theta: FloatArray) -> Blocks:
+        """The same, unless the residuals' covariance would be another."""
+        known = self.theta if self.design.residual is not None else theta
+        if known is None or not np.array_equal(known, theta):
+            raise no_rows("the rows at another covariance of the residuals", slim=self.is_slim)
+        return self
+
+    def with_response(self, _: FloatArray) -> Blocks:
+        """Refused: there are no rows for another response."""
+        raise no_rows("the rows for another response", slim=self.is_slim)
+
+
+class BlocksOfParts(RowlessBlocks):
+    """Cross-products of data in parts, made in two passes over them."""
 
     def __init__(self, settled: Settled, parts: Parts) -> None:
         self._describe(settled.design)
-        R = self.R = settled.R
-        self.log_det_R = float(np.log(np.abs(np.diag(R))).sum())
+        R = settled.R
+        self._set_triangle(R)
         columns = _Columns(settled.reader, self.groupings, R)
-        k = len(self.groupings)
+        k, p = len(self.groupings), self.p
         sums = parts.sum(_FirstPass(columns), add)
         products, square = sums.arrays[:-1], sums.arrays[-1]
         self.own, self.dense = products[:k], products[k:]
@@ -175,9 +277,9 @@ class BlocksOfParts(Blocks):
         }
         self._arrange()
         self._refuse_absorbed()
-        p = self.p
         ols: FloatArray = np.linalg.solve(square[:p, :p], square[:p, -1])
         fitted: list[FloatArray] = []
+        shift = np.zeros(p)
         if k:
             dense = self.dense[0]
             dense[:, :, -1] -= dense[:, :, :p] @ ols
@@ -185,90 +287,28 @@ class BlocksOfParts(Blocks):
             between = np.einsum("lsc,lsd->cd", dense, fitted[0])
             left = square[:p] - between[:p]
             self._set_within_inverse(left[:, :p])
-            self._shift = self._within_inverse @ (
-                square[:p, -1] - square[:p, :p] @ ols - between[:p, -1]
-            )
-            fitted[0][:, :, -1] -= fitted[0][:, :, :p] @ self._shift
-        else:
-            self._shift = np.zeros(p)
-        self.ols = ols + self._shift
-        done = parts.sum(_SecondPass(columns, ols, self._shift, fitted), add)
+            shift = self._within_inverse @ (square[:p, -1] - square[:p, :p] @ ols - between[:p, -1])
+            fitted[0][:, :, -1] -= fitted[0][:, :, :p] @ shift
+        done = parts.sum(_SecondPass(columns, ols, shift, fitted), add)
         within, total, *by_level = done.arrays
-        self.total_ss = float(total[0])
-        refuse_exact_fit(self.total_ss, float(square[-1, -1]))
+        refuse_exact_fit(float(total[0]), float(square[-1, -1]))
         for dense, found in zip(self.dense, by_level, strict=True):
             dense[:, :, -1] = found[:, :, 0]
-        self.within = np.zeros(self.plan.size)
-        self.plan.corner(self.within)[...] = within
-        self._fill_rest([found[:, :, 1:] for found in by_level[1:]])
-        close(self)
-
-    def __reduce__(self) -> Any:
-        arranged = {"plan", "cross", "root", "inverse_root"}
-        kept = {name: each for name, each in vars(self).items() if name not in arranged}
-        return _restored, (type(self), kept)
-
-    @property
-    def columns(self) -> None:
-        """None: the rows are not kept."""
-        return
-
-    def with_response(self, _: FloatArray) -> Blocks:
-        """Refused: there are no rows for another response."""
-        raise DataError("the fit was made from parts of the data: fit the new response as it was.")
+        borders = [found[:, :, 1:] for found in by_level[1:]]
+        self._finish(within, borders, ols + shift, shift, float(total[0]))
 
 
-class SlimBlocks(BlocksOfParts):
-    """Cross-products of a design whose rows are gone."""
+def slim_blocks(blocks: Blocks, quantiles: FloatArray) -> RowlessBlocks:
+    """The cross-products without the rows that they were made of.
 
-    is_slim = True
-
-    def __init__(self, blocks: Blocks, quantiles: FloatArray) -> None:
-        rows = {"basis", "response", "Zt", "_within_basis", "columns", "_moment_equations"}
-        vars(self).update({name: each for name, each in vars(blocks).items() if name not in rows})
-        terms: dict[RandomTerm, RandomTerm] = {}
-        for grouping in blocks.groupings:
-            for term, triangle in grouping.by_term(grouping.inverse_basis).items():
-                terms[term] = slim_term(term, triangle)
-        R = blocks.R
-        if blocks.design.residual is not None:
-            X = weigh(blocks.design.root_weights, blocks.design.X)
-            R = np.asarray(np.linalg.qr(X, mode="r"))
-        self.design = slim_design(blocks.design, terms, R, quantiles)
-        self.log_det_X = blocks.log_det_X
-        self.offset = None
-        self.weigh = Whitener(None, -blocks.weigh.log_det)
-        self.groupings = [_slim_grouping(each, terms) for each in blocks.groupings]
-        self._arrange()
-        close(self)
-
-    def at(self, theta: FloatArray) -> Blocks:
-        """The same, unless the residuals' covariance would be another."""
-        known = self.theta if self.design.residual is not None else theta
-        if known is None or not np.array_equal(known, theta):
-            raise DataError(
-                "the fit is slim: its rows are gone, and this needs them at another covariance of "
-                "the residuals. Ask the whole fit."
-            )
-        return self
-
-    def with_response(self, _: FloatArray) -> Blocks:
-        """Refused: there are no rows for another response."""
-        raise DataError("the fit is slim: its rows are gone. Refit the whole fit.")
-
-
-def _slim_grouping(grouping: Grouping, terms: dict[RandomTerm, RandomTerm]) -> Grouping:
-    slim = copy(grouping)
-    slim.terms = tuple(terms[term] for term in grouping.terms)
-    slim.spans = {terms[term]: span for term, span in grouping.spans.items()}
-    slim.codes = np.zeros(0, dtype=np.intp)
-    slim.model_matrix = np.zeros((0, grouping.width))
-    return slim
-
-
-def _restored(kind: type, state: dict[str, Any]) -> Any:
-    blocks: Any = object.__new__(kind)
-    vars(blocks).update(state)
-    blocks._arrange()
-    close(blocks)
-    return blocks
+    Parameters
+    ----------
+    blocks : Blocks
+    quantiles : ndarray
+        Of the scaled residuals.
+    """
+    triangles: dict[RandomTerm, FloatArray] = {}
+    for grouping in blocks.groupings:
+        triangles |= grouping.by_term(grouping.inverse_basis)
+    design = slim_design(blocks.design, triangles, blocks.weigh.log_det, quantiles)
+    return RowlessBlocks(design, CrossProducts.of(blocks), blocks.theta)

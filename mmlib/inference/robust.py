@@ -108,6 +108,7 @@ def robust_covariance(fit: Fit, kind: Robust, cluster: str | None = None) -> Rob
         If there is no such cluster, or rows of different clusters share a random effect.
     """
     require_choice("kind", kind, get_args(Robust))
+    fit.design.require_rows("the rows of each cluster")
     name, codes = _clusters(fit, cluster)
     m, p = int(codes.max()) + 1, fit.design.p
     if kind == "CR1p" and m <= p:
