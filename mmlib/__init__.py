@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mmlib.datasets import DatasetColumn, DatasetInfo, dataset_info, list_datasets, load_dataset
-from mmlib.design.build import Design, build_design
+from mmlib.design.build import build_design
+from mmlib.design.design import Design
 from mmlib.design.formula import MixedFormula, RandomPart, parse_formula
 from mmlib.design.planned import plan
 from mmlib.design.terms import RandomTerm

@@ -17,6 +17,9 @@ from mmlib.design.columns import as_floats, kind_of
 from mmlib.design.frames import converted_frame
 from mmlib.errors import DataError
 
+MAX_VALUE = 1e100
+"""Numbers beyond this overflow when they are squared and summed."""
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a sentence that offers the known names nearest to `name`, or an empty string."""
@@ -122,6 +125,48 @@ def as_numbers(what: str, values: object) -> np.ndarray:
     return numbers
 
 
+def numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray | None:
+    """The `weights` or `offset` argument as floats, one for each row of `data`."""
+    if values is None:
+        return None
+    if isinstance(values, str):
+        require_columns(data, [values])
+        argument, values = f"{argument} column {values!r}", data[values]
+    numbers = as_numbers(argument, values)
+    if numbers.shape != (len(data),):
+        raise DataError(
+            f"{argument} must have one number for each of the {len(data)} rows of data; "
+            f"it has shape {numbers.shape}."
+        )
+    require_own_rows(argument, values, data.index)
+    if np.nanmax(np.abs(numbers), initial=0.0) > MAX_VALUE:
+        raise DataError(f"{argument} has values beyond {MAX_VALUE:g}, too large; change the unit.")
+    return numbers
+
+
+def as_positive(weights: np.ndarray | None) -> np.ndarray | None:
+    """Weights, if they can be some."""
+    if weights is not None and (weights <= 0).any():
+        raise DataError(
+            f"weights must be positive, but {np.count_nonzero(weights <= 0)} are zero or negative; "
+            "drop the rows that should not count."
+        )
+    if weights is not None and (weights < 1 / MAX_VALUE).any():
+        raise DataError(f"weights has values below {1 / MAX_VALUE:g}, too small; change the unit.")
+    return weights
+
+
+def complete_rows(frame: pd.DataFrame, **arguments: np.ndarray | None) -> np.ndarray:
+    """Positions of the rows that miss nothing."""
+    given = {name: np.isnan(values) for name, values in arguments.items() if values is not None}
+    missing = np.column_stack([frame.isna().to_numpy(), *given.values()])
+    complete = ~missing.any(axis=1)
+    if not complete.any():
+        names = np.array([*map(str, frame.columns), *given])[missing.any(axis=0)]
+        raise DataError(f"every row has a missing value; look at {', '.join(names)}.")
+    return np.flatnonzero(complete)
+
+
 def as_response(values: pd.Series) -> np.ndarray:
     """Return a response as floats, once rows with missing values are gone.
 
@@ -155,7 +200,7 @@ def as_response(values: pd.Series) -> np.ndarray:
     if response.size == 0:
         raise DataError(f"the response {name!r} has no value left to fit.")
     largest = float(np.abs(response).max())
-    if not 1e-100 < largest < 1e100 and largest > 0:
+    if not 1 / MAX_VALUE < largest < MAX_VALUE and largest > 0:
         raise DataError(
             f"the response {name!r} has values of size {largest:g}, whose squares computers cannot "
             "add up; change its unit."
@@ -189,7 +234,7 @@ def require_positive(name: str, value: object) -> float:
     DataError
         If it is anything else; `name` is the argument it was given for.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1e100:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < MAX_VALUE:
         raise DataError(f"{name} must be a positive number, not {value!r}.")
     return float(value)
 

@@ -213,6 +213,12 @@ def columns_used(expression: Any) -> set[str]:
     return set().union(*(code.columns for _, code in factors_of(expression)))
 
 
+def only_column(expression: Any) -> str:
+    """The column that an expression consists of, if it is nothing else."""
+    codes = [code for _, code in factors_of(expression)]
+    return codes[0].text if len(codes) == 1 and codes[0].columns == {codes[0].text} else ""
+
+
 def _random_parts(chunk: str) -> Iterator[RandomPart]:
     """The terms that ``(expr | group)`` or ``(expr || group)`` stands for."""
     word, _, inside = chunk.partition("(")

@@ -49,7 +49,7 @@ def match_labels(levels: pd.Index, column: pd.Series) -> IntArray:
     ours, theirs = _kind(levels), _kind(values)
     if ours == theirs or values.isna().all():
         return levels.get_indexer(values)
-    known, labels = pd.Index(map(_label, levels)), pd.Index(map(_label, values))
+    known, labels = pd.Index(map(label_of, levels)), pd.Index(map(label_of, values))
     codes = known.get_indexer(labels) if known.is_unique else np.full(len(values), -1)
     unknown = [label for label, code in zip(labels, codes, strict=True) if code < 0 and label]
     counted = {_number(label) for label in known} - {None}
@@ -62,6 +62,14 @@ def match_labels(levels: pd.Index, column: pd.Series) -> IntArray:
             "label of the fit: convert the new column to the type that the fit had."
         )
     return codes
+
+
+def label_of(value: Any) -> str:
+    """What a label says, a whole number without its decimals; nothing for a missing value."""
+    if pd.isna(value):
+        return ""
+    whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
+    return str(int(value)) if whole else str(value)
 
 
 def _plain(column: pd.Series) -> pd.Series:
@@ -79,14 +87,6 @@ def _kind(labels: pd.Index) -> str:
     return _WHAT.get(str(kind), str(labels.dtype))
 
 
-def _label(value: Any) -> str:
-    """What a label says, a whole number without its decimals; nothing for a missing value."""
-    if pd.isna(value):
-        return ""
-    whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
-    return str(int(value)) if whole else str(value)
-
-
 def _number(label: str) -> float | None:
     try:
         return float(label.strip())
@@ -97,7 +97,7 @@ def _number(label: str) -> float | None:
 def _is_plain_number(label: str) -> bool:
     """Whether a label is how a number is written, as 7 is and 007 is not."""
     number = _number(label)
-    return number is not None and label == _label(number)
+    return number is not None and label == label_of(number)
 
 
 def _some(labels: pd.Index) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,10 +19,16 @@ from formulaic.utils.stateful_transforms import stateful_eval
 from interface_meta import override
 
 from mmlib.arrays import FloatArray
-from mmlib.design.columns import as_factor, for_computing
+from mmlib.design.checks import MAX_VALUE
+from mmlib.design.columns import as_factor, for_computing, kind_of
 from mmlib.design.language import ENVIRONMENT, Code, as_typed, read_code
-from mmlib.design.names import alias, as_written, name_of
+from mmlib.design.names import alias, as_written, name_of, shown
 from mmlib.errors import DataError, FormulaError
+
+ALIAS_TOLERANCE = 1e-7
+"""A column is aliased when less than this share of it is left after the columns before it (R's)."""
+
+MAX_DENSE_BYTES = 2**30
 
 
 class _Materializer(PandasMaterializer):  # type: ignore[misc]
@@ -65,6 +72,75 @@ def _refuse_outside(text: str, names: dict[str, Any], spec: ModelSpec) -> None:
                     f"{value} lies outside {low:g}…{high:g}, the range of the fit: the spline is "
                     "not known there; leave such rows out."
                 )
+
+
+def model_matrix(
+    expression: Any, frame: pd.DataFrame, role: str, text: str
+) -> tuple[FloatArray, tuple[str, ...], Any]:
+    """Values, column names and reusable specification of one expression; all values usable."""
+    _refuse_huge_factors(expression, frame)
+    values, spec = evaluate(expression, frame)
+    _refuse_one_level(spec, text)
+    names = shown(spec.column_names)
+    largest = np.abs(values).max(axis=0, initial=0.0)
+    too_large = ~(largest < MAX_VALUE)
+    too_small = (largest > 0) & (largest < 1 / MAX_VALUE)
+    for unusable, what in (
+        (too_large, f"infinite, undefined or too large values (beyond {MAX_VALUE:g})"),
+        (too_small, f"too small values (all below {1 / MAX_VALUE:g})"),
+    ):
+        if unusable.any():
+            bad = ", ".join(names[column] for column in np.flatnonzero(unusable))
+            raise DataError(
+                f"{bad} in the {role} {text!r} has {what}; look at the data, the transformation or "
+                "the units."
+            )
+    return values, names, spec
+
+
+def _refuse_huge_factors(expression: Any, frame: pd.DataFrame) -> None:
+    """Refuse a term whose levels, or combinations of levels, would fill the memory as columns."""
+    for term in expression:
+        levels: dict[str, int] = {}
+        for _, code in factors_of([term]):
+            for name in code.columns:
+                if name in code.labels or kind_of(frame[name]) == "a factor":
+                    levels[name] = frame[name].nunique()
+        n_columns = math.prod(levels.values())
+        if n_columns * len(frame) * 8 > MAX_DENSE_BYTES:
+            counts = " and ".join(f"{name!r} ({count} levels)" for name, count in levels.items())
+            raise DataError(
+                f"column {counts} in the term {str(term)!r}: coded as factors they would need a "
+                f"dense matrix of {len(frame)} × {n_columns}; use a grouping such as "
+                f"(1 | {':'.join(levels)}), or convert them to numbers."
+            )
+
+
+def _refuse_one_level(spec: Any, text: str) -> None:
+    """Refuse a factor with one level, whose column the coding would leave out in silence."""
+    for code, (_, state) in spec.encoder_state.items():
+        if len(levels := state.get("categories", "ab")) < 2:
+            name, only = as_written(code), levels[0] if len(levels) else "none"
+            raise DataError(
+                f"{name} in {text!r} is a factor with one level ({str(only)!r}) in the rows of the "
+                "fit: there is nothing to compare; leave it out."
+            )
+
+
+def independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:
+    """Mark the columns that do not depend on those before them, as R's ``lm`` does."""
+    if weights is not None:
+        X = X * np.sqrt(weights)[:, None]
+    kept = np.ones(X.shape[1], dtype=bool)
+    norms = np.linalg.norm(X, axis=0)
+    while True:
+        columns = np.flatnonzero(kept)[: X.shape[0]]
+        left = np.abs(np.diag(np.linalg.qr(X[:, columns], mode="r")))
+        dependent = columns[left <= ALIAS_TOLERANCE * norms[columns]]
+        if not len(dependent):
+            kept[np.flatnonzero(kept)[X.shape[0] :]] = False
+            return kept
+        kept[dependent[0]] = False
 
 
 def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, ModelSpec]:

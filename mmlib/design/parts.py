@@ -18,22 +18,26 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray, IntArray, weigh
-from mmlib.design.build import (
-    Design,
+from mmlib.design.checks import (
     as_positive,
     complete_rows,
-    independent_columns,
-    model_matrix,
     numbers_of,
-    only_column,
-    random_terms,
+    require_columns,
+    require_frame,
+    require_positive,
 )
-from mmlib.design.checks import require_columns, require_frame, require_positive
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
-from mmlib.design.formula import MixedFormula, columns_used, parse_formula, parse_with_formulaic
-from mmlib.design.matrix import evaluate, factors_of
+from mmlib.design.design import Design
+from mmlib.design.formula import (
+    MixedFormula,
+    columns_used,
+    only_column,
+    parse_formula,
+    parse_with_formulaic,
+)
+from mmlib.design.matrix import evaluate, factors_of, independent_columns, model_matrix
 from mmlib.design.structures import US
-from mmlib.design.terms import RandomTerm, group_codes
+from mmlib.design.terms import RandomTerm, group_codes, random_terms
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import read_only
 

@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import IntArray
-from mmlib.design.build import Design, build_design
+from mmlib.design.build import build_design
 from mmlib.design.checks import require_count, require_frame
+from mmlib.design.design import Design
 from mmlib.design.formula import MixedFormula, parse_formula
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
 from mmlib.errors import DataError, RankError

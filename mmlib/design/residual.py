@@ -15,21 +15,17 @@ one with independent errors of variance σ². Subjects with as many rows are tak
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle, weigh
-from mmlib.design.checks import did_you_mean
-from mmlib.design.columns import as_floats, kind_of
-from mmlib.design.labels import levels_of
-from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.arrays import FloatArray, IntArray, lower_triangle
+from mmlib.design.labels import label_of
+from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 
 KINDS = {
@@ -41,10 +37,6 @@ KINDS = {
 }
 """Correlations of residuals by their words."""
 
-HINT = "write residual='ar1(time | id)', 'car1(time | id)', 'cs(id)' or 'us(visit | id)'"
-
-MOST_VISITS = 60
-"""Different visits of an unstructured residual beyond this are a number, not a factor."""
 
 HIGHEST_START = 0.8
 SMALLEST_START = 0.05
@@ -192,7 +184,7 @@ class Residual(Frozen):
                 np.where(np.eye(m) > 0, 1.0, correlations[0]), (len(batch.times), m, m)
             )
         if self.kind in ("ar1", "car1"):
-            return _power(correlations[0], _lags(batch))
+            return np.asarray(np.power(correlations[0], _lags(batch)))
         visit = batch.times.astype(int)
         return self.visit_correlations(phi)[visit[:, :, None], visit[:, None]]
 
@@ -277,7 +269,7 @@ class Residual(Frozen):
         """
         a, b = self.n_ratios
         if self.kind not in ("us", "symm"):
-            low = self.lowest_correlation if self.kind else 0.0
+            low = self.lowest_correlation
             return np.concatenate([np.log(phi[:a]), logit((phi[a:] - low) / (1 - low))])
         order = np.arange(len(self.visits)) if order is None else order
         triangle = np.linalg.cholesky(self.visit_correlations(phi)[np.ix_(order, order)])
@@ -296,7 +288,7 @@ class Residual(Frozen):
         if self.kind in ("us", "symm"):
             correlations, jacobian[a + b :, a + b :] = self._from_triangle(rest, order)
         else:
-            low = self.lowest_correlation if self.kind else 0.0
+            low = self.lowest_correlation
             share = expit(rest)
             correlations = low + (1 - low) * share
             jacobian[a:, a:] = np.diag((1 - low) * share * (1 - share))
@@ -333,7 +325,7 @@ class Residual(Frozen):
         K = len(self.visits)
         if not K:
             return np.append(ratios, self._one_correlation(scaled))
-        table = np.full((int(self.subjects.max()) + 1, K), np.nan)
+        table = np.full((self.n_subjects, K), np.nan)
         table[self.subjects, self.times.astype(int)] = scaled
         seen = ~np.isnan(table)
         table = np.where(seen, table, 0.0)
@@ -387,207 +379,10 @@ class Residual(Frozen):
         return [*([self.dispersion] if self.dispersion else []), *[self.time] * (self.kind == "us")]
 
 
-class Whitener:
-    """L⁻¹ of LLᵀ = R: turns rows into those of a model with independent errors of one variance.
-
-    Parameters
-    ----------
-    root_weights : ndarray, shape (n,), or None
-    sum_log_weights : float
-    residual : Residual, optional
-    phi : ndarray, optional
-        Where there is a structure.
-    """
-
-    def __init__(
-        self,
-        root_weights: FloatArray | None,
-        sum_log_weights: float,
-        residual: Residual | None = None,
-        phi: FloatArray | None = None,
-    ) -> None:
-        self.root_weights = root_weights
-        self.log_det = -sum_log_weights
-        self.blocks: list[tuple[Batch, FloatArray, FloatArray]] = []
-        if residual is None or phi is None:
-            return
-        for batch, C in zip(residual.batches, residual.covariances(phi), strict=True):
-            L = np.asarray(np.linalg.cholesky(C), dtype=np.float64)
-            counts = np.bincount(batch.pattern, minlength=len(L))
-            logs = np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
-            self.log_det += 2 * float(counts @ logs)
-            inverse = np.asarray(np.linalg.inv(L), dtype=np.float64)
-            self.blocks.append((batch, L, inverse))
-
-    def __call__(self, columns: FloatArray) -> FloatArray:
-        """L⁻¹ times columns of shape (n,) or (n, k)."""
-        return self._by_blocks(weigh(self.root_weights, columns), lambda _, inverse: inverse)
-
-    def transposed(self, columns: FloatArray) -> FloatArray:
-        """L⁻ᵀ times columns."""
-        turned = self._by_blocks(columns, lambda _, inverse: inverse.transpose(0, 2, 1))
-        return weigh(self.root_weights, turned)
-
-    def colour(self, columns: FloatArray) -> FloatArray:
-        """L times columns: errors from independent ones."""
-        coloured = self._by_blocks(columns, lambda L, _: L)
-        if self.root_weights is None:
-            return coloured
-        return weigh(1 / self.root_weights, coloured)
-
-    def precisions(self, n: int) -> FloatArray:
-        """The diagonal of R⁻¹, shape (n,)."""
-        diagonal = np.ones(n)
-        for batch, _, inverse in self.blocks:
-            diagonal[batch.rows] = (inverse**2).sum(axis=1)[batch.pattern]
-        return diagonal if self.root_weights is None else diagonal * self.root_weights**2
-
-    def _by_blocks(self, columns: FloatArray, choose: Any) -> FloatArray:
-        if not self.blocks:
-            return columns
-        out = np.empty_like(columns, dtype=float)
-        for batch, L, inverse in self.blocks:
-            matrices = choose(L, inverse)[batch.pattern]
-            if matrices.shape[1] == 1:
-                rows = batch.rows[:, 0]
-                out[rows] = weigh(matrices[:, 0, 0], columns[rows])
-            elif columns.ndim == 1:
-                out[batch.rows] = np.einsum("bij,bj->bi", matrices, columns[batch.rows])
-            else:
-                out[batch.rows] = matrices @ columns[batch.rows]
-        return out
-
-
-def sum_by_pattern(values: FloatArray, pattern: IntArray, n_patterns: int) -> FloatArray:
-    """The sum of the values, shape (B, …), of the subjects of each pattern: shape (U, …)."""
-    if n_patterns == 1:
-        return values.sum(axis=0, keepdims=True)
-    sums = np.zeros((n_patterns, *values.shape[1:]))
-    order = np.argsort(pattern, kind="stable")
-    starts = np.flatnonzero(np.diff(pattern[order], prepend=-1))
-    sums[pattern[order][starts]] = np.add.reduceat(values[order], starts, axis=0)
-    return sums
-
-
-def build_residual(
-    frame: pd.DataFrame, dispersion: str | None, residual: str | None
-) -> Residual | None:
-    """The structure that the arguments of `lmm` stand for, on complete rows.
-
-    Raises
-    ------
-    FormulaError, DataError, RankError
-        If the words are none of ours, or a column cannot be used so.
-    """
-    if dispersion is None and residual is None:
-        return None
-    n = len(frame)
-    kind, time, group = parse_residual(residual) if residual is not None else ("", "", "")
-    codes: IntArray = np.zeros(n, dtype=np.intp)
-    levels: tuple[str, ...] = ()
-    visits: tuple[str, ...] = ()
-    if dispersion is not None:
-        codes, levels = _strata(frame[dispersion])
-    subjects, times = np.arange(n), np.zeros(n)
-    if kind:
-        subjects = levels_of(frame[group]).codes.astype(np.intp)
-        subjects = np.unique(subjects, return_inverse=True)[1]
-        if time:
-            times, visits = _times(frame[time], kind)
-            _refuse_repeats(frame, subjects, times, time, group)
-        counts = np.bincount(subjects)
-        if counts.max() < 2:
-            raise RankError(
-                f"every level of {group!r} has one row: residual={residual!r} is about several "
-                "rows of each; use another column, or leave it out."
-            )
-        if visits:
-            _refuse_unseen_pairs(subjects, times, visits, time, group, kind)
-    return Residual(
-        dispersion=dispersion,
-        kind=kind,
-        time=time,
-        group=group,
-        levels=levels,
-        visits=visits,
-        codes=codes,
-        subjects=subjects,
-        times=times,
-        batches=_batches(subjects, times, codes, from_first=not visits),
-    )
-
-
-def residual_columns(dispersion: str | None, residual: str | None) -> set[str]:
-    """The columns that they take from the data."""
-    names = set() if residual is None else set(parse_residual(residual)[1:]) - {""}
-    if dispersion is not None:
-        if not isinstance(dispersion, str):
-            raise DataError(f"dispersion must name a column, not {dispersion!r:.60}.")
-        names.add(dispersion)
-    return names
-
-
-def parse_residual(text: object) -> tuple[str, str, str]:
-    """Word, column of times (or none) and column of subjects of a residual's structure."""
-    if not isinstance(text, str):
-        raise FormulaError(f"residual must be text, not {text!r:.60}; {HINT}.")
-    call = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, re.DOTALL)
-    if not call:
-        raise FormulaError(f"Cannot read residual={text!r}; {HINT}.")
-    kind, (*times, group) = call[1], [part.strip().strip("`") for part in call[2].split("|")]
-    if kind not in KINDS:
-        raise FormulaError(
-            f"There is no structure {kind!r} of residuals (in {text!r})."
-            f"{did_you_mean(kind, KINDS)} There are {', '.join(KINDS)}; {HINT}."
-        )
-    if len(times) != (kind != "cs") or not all([group, *times]):
-        form = (
-            "cs(id)"
-            if kind == "cs"
-            else f"{kind}({'visit' if kind in ('us', 'symm') else 'time'} | id)"
-        )
-        raise FormulaError(
-            f"residual={text!r} must look like '{form}': "
-            + ("it has no times." if kind == "cs" else "when, and whose, the rows are.")
-        )
-    return kind, times[0] if times else "", group
-
-
-def _strata(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
-    """Codes and labels of the levels that have a variance each."""
-    codes, labels = _occurring(column)
-    counts = np.bincount(codes)
-    if len(labels) < 2:
-        raise DataError(
-            f"dispersion={column.name!r} has one level ({labels[0]!r}): there is nothing to "
-            "compare; leave it out."
-        )
-    if counts.min() < 2:
-        rare = labels[int(np.argmin(counts))]
-        numbers = kind_of(column) == "numbers"
-        raise RankError(
-            f"dispersion={column.name!r} has a level with one row ({rare!r}), whose variance "
-            "cannot be estimated; join levels"
-            + (", or use a factor: each different number is a level here." if numbers else ".")
-        )
-    return codes, labels
-
-
-def _occurring(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
-    levels = levels_of(column)
-    seen, codes = np.unique(levels.codes, return_inverse=True)
-    return codes.astype(np.intp), tuple(_shown(levels.categories[k]) for k in seen)
-
-
-def _shown(label: Any) -> str:
-    whole = isinstance(label, (float, np.floating)) and float(label).is_integer()
-    return str(int(label)) if whole else str(label)
-
-
 def _positions(known: tuple[str, ...], column: pd.Series) -> IntArray:
-    found = pd.Index(known).get_indexer(pd.Index([_shown(value) for value in column]))
+    found = pd.Index(known).get_indexer(pd.Index([label_of(value) for value in column]))
     if (found < 0).any():
-        new = _shown(column.iloc[int(np.argmin(found))])
+        new = label_of(column.iloc[int(np.argmin(found))])
         raise DataError(
             f"column {column.name!r} has the level {new!r}, which the fit has not seen: its "
             "residual variance is unknown. A confidence interval does not need it."
@@ -595,124 +390,8 @@ def _positions(known: tuple[str, ...], column: pd.Series) -> IntArray:
     return found
 
 
-def _times(column: pd.Series, kind: str) -> tuple[FloatArray, tuple[str, ...]]:
-    """When a row is, as numbers; and the visits, where each pair has a correlation."""
-    name = column.name
-    if kind in ("us", "symm"):
-        codes, labels = _occurring(column)
-        if len(labels) > MOST_VISITS:
-            raise DataError(
-                f"{kind}({name} | …) would have {len(labels)} different visits, each pair of which "
-                "has a correlation of its own; use a column with the number of the visit, or "
-                f"car1({name} | …)."
-            )
-        return codes.astype(float), labels
-    if kind_of(column) == "a factor":
-        if not isinstance(column.dtype, pd.CategoricalDtype):
-            raise DataError(
-                f"column {name!r} holds text, which does not say what time it is; use numbers, or "
-                "a category whose levels are in order."
-            )
-        if kind == "car1":
-            raise DataError(f"car1({name} | …) needs numbers: column {name!r} is a category.")
-        return column.cat.codes.to_numpy().astype(float), ()
-    if kind_of(column) is None:
-        raise DataError(
-            f"column {name!r} is of type {column.dtype}, no time that can be counted; convert it "
-            "to numbers, such as days since the start."
-        )
-    times = as_floats(column)
-    if not np.isfinite(times).all():
-        raise DataError(f"column {name!r} has infinite values; drop these rows.")
-    if kind == "ar1" and (times != np.round(times)).any():
-        raise DataError(
-            f"ar1({name} | …) counts steps between whole numbers, but {name!r} has others; write "
-            f"car1({name} | …), which takes any."
-        )
-    return times, ()
-
-
-def _refuse_repeats(
-    frame: pd.DataFrame, subjects: IntArray, times: FloatArray, time: str, group: str
-) -> None:
-    order = np.lexsort((times, subjects))
-    same = (np.diff(subjects[order]) == 0) & (np.diff(times[order]) == 0)
-    if same.any():
-        row = order[int(np.flatnonzero(same)[0])]
-        raise DataError(
-            f"{time} = {frame[time].iloc[row]} occurs more than once for {group} = "
-            f"{frame[group].iloc[row]}: two rows at one time have no correlation of their own; "
-            "average them, or name a column that tells them apart."
-        )
-
-
-def _refuse_unseen_pairs(
-    subjects: IntArray,
-    times: FloatArray,
-    visits: tuple[str, ...],
-    time: str,
-    group: str,
-    kind: str,
-) -> None:
-    n_subjects = int(subjects.max()) + 1
-    seen = np.zeros((n_subjects, len(visits)))
-    seen[subjects, times.astype(int)] = 1
-    together = seen.T @ seen
-    rare = np.argwhere(together < 2)
-    if len(rare):
-        a, b = rare[0]
-        also = f" and {time} = {visits[b]}" if a != b else ""
-        raise RankError(
-            f"{kind}({time} | {group}): no two subjects have {'both ' * bool(also)}{time} = "
-            f"{visits[a]}{also}, so that {'their' if also else 'its'} correlation cannot be "
-            "estimated; use ar1 or cs, or join visits."
-        )
-    needed = len(visits) * (len(visits) + 1) // 2
-    if needed >= len(subjects):
-        raise RankError(
-            f"{kind}({time} | {group}) has {needed} variances and correlations for "
-            f"{len(subjects)} rows; use ar1 or cs."
-        )
-    if n_subjects < len(visits):
-        raise RankError(
-            f"{kind}({time} | {group}): {n_subjects} levels of {group!r} cannot tell the "
-            f"correlations of {len(visits)} different values of {time!r}, of which there must be "
-            "no more; use ar1 or cs, or join visits."
-        )
-
-
-def _batches(
-    subjects: IntArray, times: FloatArray, codes: IntArray, *, from_first: bool
-) -> tuple[Batch, ...]:
-    """The subjects by their number of rows, which are in the order of time."""
-    order = np.lexsort((times, subjects))
-    counts = np.bincount(subjects)
-    starts = np.cumsum(counts) - counts
-    batches = []
-    for m in np.unique(counts):
-        rows = order[starts[counts == m][:, None] + np.arange(m)]
-        when = times[rows]
-        if from_first:  # only what lies between them counts
-            when = when - when[:, :1]
-        marks = np.hstack([when, codes[rows]])
-        patterns, pattern = np.unique(marks, axis=0, return_inverse=True)
-        batches.append(
-            Batch(
-                rows=rows,
-                pattern=pattern.reshape(-1),
-                times=patterns[:, :m],
-                strata=patterns[:, m:].astype(np.intp),
-            )
-        )
-    return tuple(batches)
-
-
 def _lags(batch: Batch) -> FloatArray:
     return np.abs(batch.times[:, :, None] - batch.times[:, None])
-
-
-def _power(rho: float, lags: FloatArray) -> FloatArray:
-    return np.asarray(np.power(rho, lags))
 
 
 def _power_slope(rho: float, lags: FloatArray) -> FloatArray:

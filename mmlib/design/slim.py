@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.design.facts import Facts
 from mmlib.design.parts import DesignOfParts, NoRows
-from mmlib.design.residual import Residual, Whitener
+from mmlib.design.residual import Residual
 from mmlib.design.terms import RandomTerm
+from mmlib.design.whiten import Whitener
 from mmlib.frozen import read_only
 
 

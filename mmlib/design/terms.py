@@ -13,9 +13,9 @@ from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray, random_matrix
 from mmlib.design.columns import usable_columns
-from mmlib.design.formula import RandomPart, columns_used
+from mmlib.design.formula import RandomPart, columns_used, parse_with_formulaic
 from mmlib.design.labels import levels_of, match_labels
-from mmlib.design.matrix import evaluate
+from mmlib.design.matrix import evaluate, model_matrix
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import Frozen, gives_copies
 
@@ -108,6 +108,34 @@ class RandomTerm(Frozen):
         cells = np.ravel_multi_index(tuple(positions), sizes, mode="clip")
         found = pd.Index(known_cells).get_indexer(pd.Index(cells))
         return np.where(np.min(positions, axis=0) < 0, -1, found)
+
+
+def random_terms(
+    part: RandomPart, frame: pd.DataFrame, codes: IntArray, levels: pd.Index
+) -> list[RandomTerm]:
+    """The term of one part of the formula; for ``||`` one term for each of its columns."""
+    if part.expr == "1":  # which needs no formulaic, and is what most terms have
+        ones = np.ones((len(frame), 1))
+        spec: Any = parse_with_formulaic("1")
+        return [RandomTerm(part, ("Intercept",), levels, codes, ones, spec, (0,))]
+    expression = parse_with_formulaic(part.whole or part.expr)
+    values, names, spec = model_matrix(expression, frame, "random term", str(part))
+    pieces = [tuple(range(len(names)))]
+    if part.whole:
+        terms = parse_with_formulaic(part.expr)
+        pieces = [(column,) for term in terms for column in spec.term_indices[term]]
+    return [
+        RandomTerm(
+            part if len(pieces) == 1 else RandomPart(f"0 + {names[columns[0]]}", part.factors),
+            tuple(names[column] for column in columns),
+            levels,
+            codes,
+            values[:, list(columns)],
+            spec,
+            columns,
+        )
+        for columns in pieces
+    ]
 
 
 def n_theta(term: RandomTerm) -> int:

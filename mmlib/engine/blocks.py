@@ -27,7 +27,7 @@ from scipy import sparse
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, lower, random_matrix, weigh
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.design.terms import n_entries
 from mmlib.engine.crossblock import CrossBlock
 from mmlib.engine.elimination import Plan, meet

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, lower, lower_triangle
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.factor import Factor
 from mmlib.engine.objective import Objective

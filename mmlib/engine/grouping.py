@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import ROUNDING, FloatArray, IntArray, lower_triangle
-from mmlib.design.build import ALIAS_TOLERANCE
+from mmlib.design.matrix import ALIAS_TOLERANCE
 from mmlib.design.terms import RandomTerm, n_entries
 from mmlib.errors import RankError
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm, n_theta, template_slopes, templates
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Factor, factorize
-from mmlib.engine.rows import covariance_slopes
+from mmlib.engine.residual_gradient import covariance_slopes
 from mmlib.errors import DataError
 
 Numbers = TypeVar("Numbers", float, FloatArray)

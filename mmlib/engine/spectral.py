@@ -25,7 +25,7 @@ from scipy import sparse
 from scipy.linalg import eigh
 
 from mmlib.arrays import FloatArray, IntArray, random_matrix, weigh
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.errors import RankError
 
 EQUAL = 1e-10

@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import special
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import Design
 from mmlib.design.checks import check_level, require_choice, require_count, require_fit
+from mmlib.design.design import Design
 from mmlib.engine.batch import ManyFits
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError

@@ -21,8 +21,8 @@ from scipy import special
 from scipy.optimize import brentq
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, require_count, require_estimated_sigma, require_fit
+from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective

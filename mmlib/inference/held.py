@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from mmlib.arrays import FloatArray, IntArray, lower
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.design.residual import Residual
 from mmlib.design.structures import US
 from mmlib.design.terms import RandomTerm, theta_by_term

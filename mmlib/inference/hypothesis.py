@@ -12,8 +12,8 @@ from formulaic.utils.constraints import LinearConstraints
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import FixedTerm
 from mmlib.design.checks import did_you_mean, require_fit
+from mmlib.design.design import FixedTerm
 from mmlib.design.names import alias, name_of, quoted, unquoted
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.inference.term_hypotheses import contains, term_hypotheses

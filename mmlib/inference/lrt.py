@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmlib.arrays import FloatArray, lower_triangle, random_matrix
-from mmlib.design.build import Design
 from mmlib.design.checks import require_fit
+from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm, n_entries
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.design.directions import Probes, random_theta
 from mmlib.design.terms import n_theta, theta_by_term
 

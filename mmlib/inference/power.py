@@ -19,8 +19,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import BoolArray, FloatArray
-from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, require_count
+from mmlib.design.design import Design
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen

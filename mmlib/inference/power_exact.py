@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import betainc, fdtri, gammaln
 
 from mmlib.arrays import FloatArray, lower
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger

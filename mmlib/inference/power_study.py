@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import Design, build_design
+from mmlib.design.build import build_design
 from mmlib.design.checks import did_you_mean, require_names
+from mmlib.design.design import Design
 from mmlib.design.formula import parse_formula
 from mmlib.design.planned import Selection, everything
 from mmlib.errors import DataError

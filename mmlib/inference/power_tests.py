@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import chdtrc
 
 from mmlib.arrays import BoolArray, FloatArray
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.design.terms import templates
 from mmlib.engine.batch import ManyFits
 from mmlib.engine.blocks import Blocks

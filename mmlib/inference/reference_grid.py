@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray, IntArray
-from mmlib.design.build import Design
 from mmlib.design.checks import as_numbers, did_you_mean, require_names
+from mmlib.design.design import Design
 from mmlib.design.formula import parse_with_formulaic
 from mmlib.design.matrix import factors_of
 from mmlib.errors import DataError

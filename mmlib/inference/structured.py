@@ -26,7 +26,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mmlib.arrays import FloatArray, IntArray, lower_triangle
-from mmlib.design.build import Design
+from mmlib.design.design import Design
 from mmlib.design.directions import residual_slopes, term_slopes
 from mmlib.design.residual import Residual
 from mmlib.design.terms import RandomTerm, theta_by_term

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import Design, FixedTerm
+from mmlib.design.design import Design, FixedTerm
 
 ROUNDING = 1e-10
 """Entries of a hypothesis matrix below this share of the largest are rounding."""

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, lower
-from mmlib.design.build import Design
 from mmlib.design.checks import as_generator, as_response, require_count, require_own_rows
+from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.effects_covariance import EffectsCovariance

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray, IntArray
-from mmlib.design.build import Design
 from mmlib.design.checks import (
     as_numbers,
     names_in,
@@ -20,6 +19,7 @@ from mmlib.design.checks import (
     require_frame,
     require_names,
 )
+from mmlib.design.design import Design
 from mmlib.design.formula import columns_used, parse_with_formulaic
 from mmlib.design.terms import RandomTerm, templates
 from mmlib.engine.threads import single_threaded

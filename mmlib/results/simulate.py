@@ -11,13 +11,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray, lower, lower_triangle
-from mmlib.design.build import Design
 from mmlib.design.checks import (
     as_generator,
     as_numbers,
     require_count,
     require_names,
 )
+from mmlib.design.design import Design
 from mmlib.design.formula import MixedFormula
 from mmlib.design.planned import plan
 from mmlib.design.terms import RandomTerm, n_theta, templates

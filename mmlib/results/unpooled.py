@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray
-from mmlib.design.residual import Whitener
+from mmlib.design.whiten import Whitener
 from mmlib.engine.grouping import Grouping
 from mmlib.results.effects import as_tables
 from mmlib.results.fit import Fit

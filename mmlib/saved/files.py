@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray
-from mmlib.design.build import Design, build_design
+from mmlib.design.build import build_design
 from mmlib.design.checks import require_fit
+from mmlib.design.design import Design
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import factorize
 from mmlib.engine.optimize import Optimum

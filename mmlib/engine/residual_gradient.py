@@ -1,4 +1,4 @@
-"""What the objective feels of the residuals' own covariance, R = LLᵀ.
+"""How the objective moves with the residuals' own covariance, R = LLᵀ.
 
 Let V be the variance of the rows L⁻¹y, over σ², P what X leaves of V⁻¹, and e the residuals of
 these rows. A change of R by LELᵀ moves log|V| by tr(V⁻¹E), log|V| + log|XᵀV⁻¹X| by tr(PE), and the
@@ -13,7 +13,6 @@ import numpy as np
 from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray
-from mmlib.design.residual import sum_by_pattern
 from mmlib.engine.effects_covariance import EffectsCovariance
 from mmlib.engine.factor import Factor
 
@@ -48,7 +47,7 @@ def covariance_slopes(factor: Factor, *, reml: bool, rss_weight: float) -> list[
             inner -= dense[rows] @ dense[rows].transpose(0, 2, 1)
             if part.shape[1]:
                 inner -= _products(part, rows)
-            sums += sum_by_pattern(inner, batch.pattern[start : start + step], len(sums))
+            sums += _sum_by_pattern(inner, batch.pattern[start : start + step], len(sums))
         slopes.append(inverse.transpose(0, 2, 1) @ sums @ inverse)
     return slopes
 
@@ -69,3 +68,14 @@ def _products(part: sparse.csr_array, rows: IntArray) -> FloatArray:
     one = part[np.repeat(rows, m, axis=1).ravel()]
     other = part[np.tile(rows, (1, m)).ravel()]
     return np.asarray(one.multiply(other).sum(axis=1)).reshape(len(rows), m, m)
+
+
+def _sum_by_pattern(values: FloatArray, pattern: IntArray, n_patterns: int) -> FloatArray:
+    """The sum of the values, shape (B, …), of the subjects of each pattern: shape (U, …)."""
+    if n_patterns == 1:
+        return values.sum(axis=0, keepdims=True)
+    sums = np.zeros((n_patterns, *values.shape[1:]))
+    order = np.argsort(pattern, kind="stable")
+    starts = np.flatnonzero(np.diff(pattern[order], prepend=-1))
+    sums[pattern[order][starts]] = np.add.reduceat(values[order], starts, axis=0)
+    return sums

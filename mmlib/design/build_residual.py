@@ -1,0 +1,242 @@
+"""The structure of the residuals that the arguments ``dispersion=`` and ``residual=`` ask for."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from mmlib.arrays import FloatArray, IntArray
+from mmlib.design.checks import did_you_mean
+from mmlib.design.columns import as_floats, kind_of
+from mmlib.design.labels import label_of, levels_of
+from mmlib.design.residual import KINDS, Batch, Residual
+from mmlib.errors import DataError, FormulaError, RankError
+
+HINT = "write residual='ar1(time | id)', 'car1(time | id)', 'cs(id)' or 'us(visit | id)'"
+
+MOST_VISITS = 60
+"""Different visits of an unstructured residual beyond this are a number, not a factor."""
+
+
+def build_residual(
+    frame: pd.DataFrame, dispersion: str | None, residual: str | None
+) -> Residual | None:
+    """The structure that the arguments of `lmm` stand for, on complete rows.
+
+    Raises
+    ------
+    FormulaError, DataError, RankError
+        If the words are none of ours, or a column cannot be used so.
+    """
+    if dispersion is None and residual is None:
+        return None
+    n = len(frame)
+    kind, time, group = parse_residual(residual) if residual is not None else ("", "", "")
+    codes: IntArray = np.zeros(n, dtype=np.intp)
+    levels: tuple[str, ...] = ()
+    visits: tuple[str, ...] = ()
+    if dispersion is not None:
+        codes, levels = _strata(frame[dispersion])
+    subjects, times = np.arange(n), np.zeros(n)
+    if kind:
+        subjects = levels_of(frame[group]).codes.astype(np.intp)
+        subjects = np.unique(subjects, return_inverse=True)[1]
+        if time:
+            times, visits = _times(frame[time], kind)
+            _refuse_repeats(frame, subjects, times, time, group)
+        counts = np.bincount(subjects)
+        if counts.max() < 2:
+            raise RankError(
+                f"every level of {group!r} has one row: residual={residual!r} is about several "
+                "rows of each; use another column, or leave it out."
+            )
+        if visits:
+            _refuse_unseen_pairs(subjects, times, visits, time, group, kind)
+    return Residual(
+        dispersion=dispersion,
+        kind=kind,
+        time=time,
+        group=group,
+        levels=levels,
+        visits=visits,
+        codes=codes,
+        subjects=subjects,
+        times=times,
+        batches=_batches(subjects, times, codes, from_first=not visits),
+    )
+
+
+def residual_columns(dispersion: str | None, residual: str | None) -> set[str]:
+    """The columns that they take from the data."""
+    names = set() if residual is None else set(parse_residual(residual)[1:]) - {""}
+    if dispersion is not None:
+        if not isinstance(dispersion, str):
+            raise DataError(f"dispersion must name a column, not {dispersion!r:.60}.")
+        names.add(dispersion)
+    return names
+
+
+def parse_residual(text: object) -> tuple[str, str, str]:
+    """Word, column of times (or none) and column of subjects of a residual's structure."""
+    if not isinstance(text, str):
+        raise FormulaError(f"residual must be text, not {text!r:.60}; {HINT}.")
+    call = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, re.DOTALL)
+    if not call:
+        raise FormulaError(f"Cannot read residual={text!r}; {HINT}.")
+    kind, (*times, group) = call[1], [part.strip().strip("`") for part in call[2].split("|")]
+    if kind not in KINDS:
+        raise FormulaError(
+            f"There is no structure {kind!r} of residuals (in {text!r})."
+            f"{did_you_mean(kind, KINDS)} There are {', '.join(KINDS)}; {HINT}."
+        )
+    if len(times) != (kind != "cs") or not all([group, *times]):
+        form = (
+            "cs(id)"
+            if kind == "cs"
+            else f"{kind}({'visit' if kind in ('us', 'symm') else 'time'} | id)"
+        )
+        raise FormulaError(
+            f"residual={text!r} must look like '{form}': "
+            + ("it has no times." if kind == "cs" else "when, and whose, the rows are.")
+        )
+    return kind, times[0] if times else "", group
+
+
+def _strata(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
+    """Codes and labels of the levels that have a variance each."""
+    codes, labels = _occurring(column)
+    counts = np.bincount(codes)
+    if len(labels) < 2:
+        raise DataError(
+            f"dispersion={column.name!r} has one level ({labels[0]!r}): there is nothing to "
+            "compare; leave it out."
+        )
+    if counts.min() < 2:
+        rare = labels[int(np.argmin(counts))]
+        numbers = kind_of(column) == "numbers"
+        raise RankError(
+            f"dispersion={column.name!r} has a level with one row ({rare!r}), whose variance "
+            "cannot be estimated; join levels"
+            + (", or use a factor: each different number is a level here." if numbers else ".")
+        )
+    return codes, labels
+
+
+def _occurring(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
+    levels = levels_of(column)
+    seen, codes = np.unique(levels.codes, return_inverse=True)
+    return codes.astype(np.intp), tuple(label_of(levels.categories[k]) for k in seen)
+
+
+def _times(column: pd.Series, kind: str) -> tuple[FloatArray, tuple[str, ...]]:
+    """When a row is, as numbers; and the visits, where each pair has a correlation."""
+    name = column.name
+    if kind in ("us", "symm"):
+        codes, labels = _occurring(column)
+        if len(labels) > MOST_VISITS:
+            raise DataError(
+                f"{kind}({name} | …) would have {len(labels)} different visits, each pair of which "
+                "has a correlation of its own; use a column with the number of the visit, or "
+                f"car1({name} | …)."
+            )
+        return codes.astype(float), labels
+    if kind_of(column) == "a factor":
+        if not isinstance(column.dtype, pd.CategoricalDtype):
+            raise DataError(
+                f"column {name!r} holds text, which does not say what time it is; use numbers, or "
+                "a category whose levels are in order."
+            )
+        if kind == "car1":
+            raise DataError(f"car1({name} | …) needs numbers: column {name!r} is a category.")
+        return column.cat.codes.to_numpy().astype(float), ()
+    if kind_of(column) is None:
+        raise DataError(
+            f"column {name!r} is of type {column.dtype}, no time that can be counted; convert it "
+            "to numbers, such as days since the start."
+        )
+    times = as_floats(column)
+    if not np.isfinite(times).all():
+        raise DataError(f"column {name!r} has infinite values; drop these rows.")
+    if kind == "ar1" and (times != np.round(times)).any():
+        raise DataError(
+            f"ar1({name} | …) counts steps between whole numbers, but {name!r} has others; write "
+            f"car1({name} | …), which takes any."
+        )
+    return times, ()
+
+
+def _refuse_repeats(
+    frame: pd.DataFrame, subjects: IntArray, times: FloatArray, time: str, group: str
+) -> None:
+    order = np.lexsort((times, subjects))
+    same = (np.diff(subjects[order]) == 0) & (np.diff(times[order]) == 0)
+    if same.any():
+        row = order[int(np.flatnonzero(same)[0])]
+        raise DataError(
+            f"{time} = {frame[time].iloc[row]} occurs more than once for {group} = "
+            f"{frame[group].iloc[row]}: two rows at one time have no correlation of their own; "
+            "average them, or name a column that tells them apart."
+        )
+
+
+def _refuse_unseen_pairs(
+    subjects: IntArray,
+    times: FloatArray,
+    visits: tuple[str, ...],
+    time: str,
+    group: str,
+    kind: str,
+) -> None:
+    n_subjects = int(subjects.max()) + 1
+    seen = np.zeros((n_subjects, len(visits)))
+    seen[subjects, times.astype(int)] = 1
+    together = seen.T @ seen
+    rare = np.argwhere(together < 2)
+    if len(rare):
+        a, b = rare[0]
+        also = f" and {time} = {visits[b]}" if a != b else ""
+        raise RankError(
+            f"{kind}({time} | {group}): no two subjects have {'both ' * bool(also)}{time} = "
+            f"{visits[a]}{also}, so that {'their' if also else 'its'} correlation cannot be "
+            "estimated; use ar1 or cs, or join visits."
+        )
+    needed = len(visits) * (len(visits) + 1) // 2
+    if needed >= len(subjects):
+        raise RankError(
+            f"{kind}({time} | {group}) has {needed} variances and correlations for "
+            f"{len(subjects)} rows; use ar1 or cs."
+        )
+    if n_subjects < len(visits):
+        raise RankError(
+            f"{kind}({time} | {group}): {n_subjects} levels of {group!r} cannot tell the "
+            f"correlations of {len(visits)} different values of {time!r}, of which there must be "
+            "no more; use ar1 or cs, or join visits."
+        )
+
+
+def _batches(
+    subjects: IntArray, times: FloatArray, codes: IntArray, *, from_first: bool
+) -> tuple[Batch, ...]:
+    """The subjects by their number of rows, which are in the order of time."""
+    order = np.lexsort((times, subjects))
+    counts = np.bincount(subjects)
+    starts = np.cumsum(counts) - counts
+    batches = []
+    for m in np.unique(counts):
+        rows = order[starts[counts == m][:, None] + np.arange(m)]
+        when = times[rows]
+        if from_first:  # only what lies between them counts
+            when = when - when[:, :1]
+        marks = np.hstack([when, codes[rows]])
+        patterns, pattern = np.unique(marks, axis=0, return_inverse=True)
+        batches.append(
+            Batch(
+                rows=rows,
+                pattern=pattern.reshape(-1),
+                times=patterns[:, :m],
+                strata=patterns[:, m:].astype(np.intp),
+            )
+        )
+    return tuple(batches)
