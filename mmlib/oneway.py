@@ -29,6 +29,7 @@ from mmlib.engine.spectral import Spectrum
 from mmlib.errors import DataError, FormulaError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.exact import ExactTest, NullDistribution
+from mmlib.inference.pvalues import f_tail
 from mmlib.results.display import Shown, Summary, Table
 
 _NAME = r"(?:`(?:[^`]|``)+`|(?:[^\W\d]|[^\x00-\x7f\s])(?:[\w.]|[^\x00-\x7f\s])*)"
@@ -174,7 +175,7 @@ class OneWayLayout(Shown, Frozen):
     @property
     def pvalue(self) -> float:
         """Probability of an F at least this large if all levels are the same."""
-        return float(special.fdtrc(self.df_a, self.df_e, self.f))
+        return float(f_tail(self.df_a, self.df_e, self.f))
 
     def to_frame(self) -> pd.DataFrame:
         """The ANOVA table in the shape of R's `anova`.

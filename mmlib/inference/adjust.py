@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import scipy
 from numpy.polynomial import Chebyshev
-from scipy.special import betaincinv, chdtrc, chdtri, fdtrc, ndtr, ndtri, stdtrit
+from scipy.special import betaincinv, chdtri, ndtr
 
 from mmlib.arrays import FloatArray
-from mmlib.inference.pvalues import two_sided_t
+from mmlib.inference.pvalues import f_tail, t_quantile, two_sided_t
 
 ADJUSTMENTS = ("none", "tukey", "mvt", "dunnett", "holm", "bonferroni", "bh")
 
@@ -120,12 +120,6 @@ def adjusted(
         pvalue[known] = np.clip(tail(c, nu), 0.0, 1.0)
         critical[known] = _solve(tail, 1 - level, nu)
     return Adjusted(pvalue, critical, error)
-
-
-def t_quantile(p: float, df: FloatArray) -> FloatArray:
-    """The p-quantiles of t with `df` degrees of freedom, which may be infinite."""
-    finite = np.where(np.isinf(df), INFINITE_DF, df)
-    return np.where(np.isinf(df), ndtri(p), stdtrit(finite, p))
 
 
 def _unchanged(p: FloatArray, _: int) -> FloatArray:
@@ -327,12 +321,7 @@ def _radial_tail(reach: FloatArray, rank: int) -> Tail:
     places, shares = _binned(reach)
 
     def tail(c: FloatArray, df: FloatArray) -> FloatArray:
-        ratio = (c[:, None] / places) ** 2
-        finite = np.isfinite(df)
-        far = np.empty_like(ratio)
-        far[finite] = fdtrc(rank, df[finite, None], ratio[finite] / rank)
-        far[~finite] = chdtrc(rank, ratio[~finite])
-        return far @ shares
+        return f_tail(rank, df[:, None], (c[:, None] / places) ** 2 / rank) @ shares
 
     return tail
 

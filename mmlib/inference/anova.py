@@ -12,16 +12,15 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import check_level, normal_quantile, require_choice, require_fit
+from mmlib.design.checks import check_level, require_choice, require_fit
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
-from mmlib.inference.pvalues import HypothesisTest, two_sided_t, wald_f
+from mmlib.inference.pvalues import HypothesisTest, t_quantile, two_sided_t, wald_f
 from mmlib.inference.robust import Robust, robust_covariance
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.inference.term_hypotheses import term_hypotheses
@@ -196,10 +195,8 @@ def coef_table(
         table = _model_table(fit, ddf)
     if level is None:
         return table
-    quantile: Any = normal_quantile(level)
-    if "df" in table:
-        quantile = stdtrit(table["df"], (1 + level) / 2)
-    reach = quantile * table["Std. Error"]
+    dfs = table["df"].to_numpy() if "df" in table else np.inf
+    reach = t_quantile((1 + level) / 2, dfs) * table["Std. Error"]
     return table.assign(lower=table["Estimate"] - reach, upper=table["Estimate"] + reach)
 
 

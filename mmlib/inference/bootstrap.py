@@ -21,7 +21,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
-from mmlib.inference.pvalues import HypothesisTest, simulated_pvalue
+from mmlib.inference.pvalues import HypothesisTest, chi2_tail, f_tail, simulated_pvalue
 from mmlib.inference.refits import ROUNDING, Refitter, refitted
 from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw, normals
 from mmlib.results.display import Shown, Summary, Table
@@ -96,11 +96,11 @@ class BootstrapTest(HypothesisTest):
             ddf = 2 * (mean / df) / excess if excess > 0 else np.nan
             gamma = special.gammaincc(mean**2 / variance, stat * mean / variance)
         rows = {
-            "LRT": (stat, df, np.nan, special.chdtrc(df, stat)),
+            "LRT": (stat, df, np.nan, float(chi2_tail(df, stat))),
             "PBtest": (stat, np.nan, np.nan, self.pvalue),
             "Gamma": (stat, np.nan, np.nan, gamma),
-            "Bartlett": (bartlett, df, np.nan, special.chdtrc(df, bartlett)),
-            "F": (stat / df, df, ddf, special.fdtrc(df, ddf, stat / df)),
+            "Bartlett": (bartlett, df, np.nan, float(chi2_tail(df, bartlett))),
+            "F": (stat / df, df, ddf, float(f_tail(df, ddf, stat / df))),
         }
         columns = ["stat", "df", "ddf", "p-value"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
@@ -246,8 +246,8 @@ def _test(classical: LikelihoodRatioTest, draws: Draws, tie: float) -> Bootstrap
         valid=classical.valid,
         statistic_name=classical.statistic_name,
         statistic=classical.statistic,
-        pvalue=pvalue,
-        mcse=mcse,
+        pvalue=float(pvalue),
+        mcse=float(mcse),
         notes=tuple(notes),
         n_restrictions=int(classical.df[0]),
         sample=sample,

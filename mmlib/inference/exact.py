@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import special
 from scipy.optimize import brentq
 
 from mmlib.arrays import FloatArray
@@ -31,7 +30,7 @@ from mmlib.engine.spectral import SpectralModel, Spectrum
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.lrt import lrt
-from mmlib.inference.pvalues import HypothesisTest, simulated_pvalue
+from mmlib.inference.pvalues import HypothesisTest, f_tail, simulated_pvalue
 from mmlib.inference.refits import ROUNDING
 from mmlib.inference.replicate import warn_interrupted
 from mmlib.results.fit import Fit
@@ -150,7 +149,7 @@ class NullDistribution:
         while excess(highest) < 0:
             highest *= 2
         log_f = brentq(excess, -highest, highest, xtol=1e-13, rtol=1e-14)
-        return float(special.fdtrc(df, df_rest, np.exp(log_f)))
+        return float(f_tail(df, df_rest, np.exp(log_f)))
 
     def mass_at_zero(self) -> float:
         """P(slope of the log-likelihood at λ = 0 is not positive)."""
@@ -164,7 +163,7 @@ class NullDistribution:
         if spectrum.single and weights[0] > 0:  # two χ² variables: an F ratio
             df = int(spectrum.mu_counts[0])
             threshold = -weights[1] / weights[0] * spectrum.rest / df
-            return float(special.fdtr(df, spectrum.rest, threshold))
+            return 1 - float(f_tail(df, spectrum.rest, threshold))
         return probability_negative(weights, np.append(spectrum.mu_counts, spectrum.rest))
 
 
@@ -365,7 +364,7 @@ def _test(
     else:
         with single_threaded():
             sample = distribution.draw(nsim, as_generator(rng))
-        pvalue, mcse = simulated_pvalue(statistic, sample, tie=TIE * (1 + statistic))
+        pvalue, mcse = map(float, simulated_pvalue(statistic, sample, tie=TIE * (1 + statistic)))
         notes += (f"{len(sample)} draws from the null distribution.",)
         if len(sample) < nsim:
             notes += (f"Stopped early: {nsim} draws had been asked for.",)

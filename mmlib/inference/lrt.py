@@ -121,15 +121,15 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
 
     df = extra_means + extra_covariances
     statistic = _statistic(small, large)
-    mixture = (chi2_tail(df - 1, statistic) + chi2_tail(df, statistic)) / 2
+    fewer, pvalue = (float(chi2_tail(k, statistic)) for k in (df - 1, df))
     return LikelihoodRatioTest(
         method="Likelihood-ratio test" + (" (REML)" if small.reml else ""),
         hypothesis=f"{small.design.description} against {large.design.description}",
         statistic_name="RLRT" if small.reml else "LRT",
         statistic=statistic,
         df=(df,),
-        pvalue=chi2_tail(df, statistic),
-        pvalue_mixture=mixture if constraints == 1 else None,
+        pvalue=pvalue,
+        pvalue_mixture=(fewer + pvalue) / 2 if constraints == 1 else None,
         valid=constraints == 0,
         notes=_notes(small, large, df=df, constraints=constraints),
     )

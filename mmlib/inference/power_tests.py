@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.special import chdtrc
 
 from mmlib.arrays import BoolArray, FloatArray
 from mmlib.design.design import Design
@@ -24,7 +23,7 @@ from mmlib.errors import DataError, MMError
 from mmlib.inference.bootstrap import draw_responses, parametric_bootstrap
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
-from mmlib.inference.pvalues import HypothesisTest
+from mmlib.inference.pvalues import HypothesisTest, chi2_tail, simulated_pvalue
 from mmlib.inference.refits import Refitter, refitted
 from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to
@@ -154,7 +153,7 @@ class LikelihoodRatio:
         del numbers
         low = self.small.criterion(self.small(responses))
         statistics = low - self.large.criterion(fits)
-        return np.asarray(chdtrc(self.df, np.maximum(statistics, 0.0)))
+        return chi2_tail(self.df, np.maximum(statistics, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,15 +192,14 @@ class Exact:
         """The p-values, shape (B,)."""
         del fits, numbers
         gains = self.model.fit(responses, reml=True).gain
-        above = len(self.null) - np.searchsorted(self.null, gains - TIE * (1 + gains))
-        return (1 + above) / (1 + len(self.null))
+        return simulated_pvalue(gains, self.null, tie=TIE * (1 + gains))[0]
 
 
 def exact_test(design: Design, seed: int) -> Exact:
     """The test with its null distribution, drawn once."""
     model = SpectralModel(design)
     energies = model.spectrum.draw_energies(NULL_DRAWS, np.random.default_rng([seed, 1]))
-    return Exact(model, np.sort(model.spectrum.maximize(energies, reml=True).gain))
+    return Exact(model, model.spectrum.maximize(energies, reml=True).gain)
 
 
 def on_boundary(blocks: Blocks, theta: FloatArray) -> BoolArray:

@@ -1,11 +1,11 @@
-"""P-values of every test, and the one form in which tests report them."""
+"""P-values of every test, quantiles of t, and the one form in which tests report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc, fdtrc, ndtr, stdtr
+from scipy.special import chdtrc, fdtrc, ndtr, ndtri, stdtr, stdtrit
 
 from mmlib.arrays import FloatArray
 from mmlib.frozen import Frozen
@@ -63,15 +63,18 @@ class HypothesisTest(Shown, Frozen):
         return columns
 
 
-def simulated_pvalue(statistic: float, sample: FloatArray, *, tie: float) -> tuple[float, float]:
-    """(1 + #{T* ≥ T})/(nsim + 1) and its Monte-Carlo standard error.
+def simulated_pvalue(
+    statistic: FloatArray | float, sample: FloatArray, *, tie: FloatArray | float
+) -> tuple[FloatArray, FloatArray]:
+    """(1 + #{T* ≥ T})/(nsim + 1) and its Monte-Carlo standard error, of one statistic or many.
 
     Simulated statistics less than `tie` below the observed one count as equal to it: where both
     are zero, rounding must not decide.
     """
     nsim = len(sample)
-    pvalue = (1 + int(np.count_nonzero(sample >= statistic - tie))) / (nsim + 1)
-    return pvalue, float(np.sqrt(pvalue * (1 - pvalue) / nsim))
+    as_large = nsim - np.searchsorted(np.sort(sample), np.asarray(statistic) - tie)
+    pvalue = np.asarray((1 + as_large) / (nsim + 1))
+    return pvalue, np.sqrt(pvalue * (1 - pvalue) / nsim)
 
 
 def f_tail(df1: int, df2: FloatArray | float, F: FloatArray | float) -> FloatArray:
@@ -82,15 +85,21 @@ def f_tail(df1: int, df2: FloatArray | float, F: FloatArray | float) -> FloatArr
     )
 
 
-def chi2_tail(df: int, statistic: float) -> float:
+def chi2_tail(df: int, statistic: FloatArray | float) -> FloatArray:
     """P(χ²(df) ≥ statistic), where χ²(0) is always 0."""
-    return float(chdtrc(df, statistic)) if df else float(statistic <= 0)
+    return np.asarray(chdtrc(df, statistic) if df else np.less_equal(statistic, 0.0), dtype=float)
 
 
 def two_sided_t(t: FloatArray, df: FloatArray) -> FloatArray:
     """P(|t| or more) for a t distribution, of which infinite `df` make a normal one."""
     infinite = np.isinf(df)
     return 2 * np.where(infinite, ndtr(-t), stdtr(np.where(infinite, 1.0, df), -t))
+
+
+def t_quantile(p: float, df: FloatArray | float) -> FloatArray:
+    """The p-quantiles of t distributions, of which infinite `df` make a normal one."""
+    infinite = np.isinf(df)
+    return np.where(infinite, ndtri(p), stdtrit(np.where(infinite, 1.0, df), p))
 
 
 def wald_f(L: FloatArray, distance: FloatArray, vcov: FloatArray) -> float:

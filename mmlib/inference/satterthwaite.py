@@ -101,8 +101,8 @@ def _combined(dfs: FloatArray) -> float:
         return float(dfs.mean())
     if dfs.min() <= 2:
         return 2.0
-    expectation = float(np.sum(dfs / (dfs - 2)))
-    return 2 * expectation / (expectation - len(dfs))
+    excess = float(np.sum(2 / (dfs - 2)))  # Σ ν/(ν − 2), the mean of the sum, less their number
+    return 2 * (len(dfs) + excess) / excess
 
 
 @once_per_fit

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
-from scipy.special import chdtrc
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_numbers, normal_quantile, require_count, require_fit
@@ -16,7 +15,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.joint_profile import JointProfile, joint_quantile
 from mmlib.inference.profile import Profile
-from mmlib.inference.pvalues import HypothesisTest
+from mmlib.inference.pvalues import HypothesisTest, chi2_tail, simulated_pvalue
 from mmlib.model import LMMResult
 from mmlib.plots.style import (
     BLUE,
@@ -207,10 +206,9 @@ def null_distribution(
     ax = axes_for(ax)
     widest = max(float(draws[-1]), observed) * 1.02
     grid = np.linspace(0.0, widest, 1000)[1:]
-    as_far = n - np.searchsorted(draws, [*grid, observed])
-    # The observed statistic counts as one of the possible ones.
-    curves = [("simulated", as_far[:-1] / n, (as_far[-1] + 1) / (n + 1))]
-    tail, p = chdtrc(df, grid), float(chdtrc(df, observed))
+    as_far = 1 - np.searchsorted(draws, grid) / n
+    curves = [("simulated", as_far, simulated_pvalue(observed, draws, tie=0.0)[0])]
+    tail, p = chi2_tail(df, grid), chi2_tail(df, observed)
     curves.append((f"$\\chi^2_{{{df}}}$", tail, p))
     if df == 1:
         curves.append((r"$\frac{1}{2}\chi^2_0 + \frac{1}{2}\chi^2_1$", tail / 2, p / 2))

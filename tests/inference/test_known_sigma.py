@@ -109,6 +109,16 @@ def test_degrees_of_freedom_by_definition():
     assert mm.satterthwaite(fit, "x").df[1] > 1
 
 
+def test_differences_within_blends_of_a_known_variance_are_normal():
+    """Their variance is σ² alone: Satterthwaite's test of several is χ², its limits normal."""
+    fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"), sigma=4.0)
+    test = mm.satterthwaite(fit, "treat")
+    np.testing.assert_allclose(test.pvalue, stats.chi2(3).sf(3 * test.statistic), rtol=1e-9)
+    row = fit.coef_table(ddf="satterthwaite", level=0.95).loc["treat[T.B]"]
+    reach = stats.norm.ppf(0.975) * row["Std. Error"]
+    np.testing.assert_allclose(row["upper"] - row["Estimate"], reach, rtol=1e-9)
+
+
 def test_likelihood_ratios_of_fits_that_know_the_same_sigma():
     large, small = meta_fit("meta_bcg", "ML"), meta_fit("meta_bcg", "ML", random="")
     test = mm.lrt(small, large)
