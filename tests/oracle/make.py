@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.dictionary import numbered
 from tests.helpers.oracle import HERE, POLYNOMIAL_FACTORS, cases, load_case, load_data
 
 SCRIPTS = {
@@ -26,6 +27,7 @@ SCRIPTS = {
     "lecture": {"seed.R": "seed_reference.json"},
     "exact_lrt": {"rlr.R": "rlrt_reference.json"},
     "bootstrap_lrt": {"pboot.R": "pboot_reference.json", "pboot1.R": "pboot1_reference.json"},
+    "dictionary": {"dictionary.R": "dictionary.json"},
     "profile": {"prof_exact.R": "profile_exact.json"},
 }
 """For each file the scripts that make it, and what these write."""
@@ -63,6 +65,7 @@ def write_data(work: Path) -> None:
         }
     (work / "data" / "levels.json").write_text(json.dumps(levels), encoding="utf-8")
     subprocess.run(["Rscript", "read_data.R"], cwd=work, check=True)
+    (work / "dictionary_rows.json").write_text(json.dumps(numbered()), encoding="utf-8")
 
 
 def update(name: str, work: Path, entries: list[str], home: Path = HERE) -> None:

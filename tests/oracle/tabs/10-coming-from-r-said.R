@@ -40,6 +40,25 @@ sprintf("%.2f", c(zeros(1), zeros(0.3)))
 # p-values by simulation: PBmodcomp, 20,000 draws; exactRLRT, a million
 sprintf("%.4f", stored("lecture")$penicillin_PBmodcomp_20000$test$p.value[2])
 sprintf("%.4f", stored("exact_lrt")$pulp$exactRLRT$p)
-# an upper limit by the spline of lme4
+# limits by the spline of lme4: of all sheets, and where five are lost; then through more points
 reml <- lmer(bright ~ 1 + (1 | operator), pulp)
 confint(reml, ".sig01", quiet = TRUE)
+lost <- lmer(bright ~ 1 + (1 | operator), pulp[-c(1, 2, 5, 10, 17), ])
+sprintf("%.4f", confint(lost, ".sig01", quiet = TRUE)[1])
+sprintf("%.4f", confint(profile(lost, ".sig01", delta = 0.02, maxpts = 1000))[1])
+# a statistic of zero: p-values of exactRLRT for 200 responses without operators, where the variance is zero
+set.seed(1)
+at_zero <- replicate(200, {
+  null <- suppressMessages(lmer(rnorm(20) ~ 1 + (1 | operator), pulp))
+  if (isSingular(null)) round(suppressMessages(exactRLRT(null, nsim = 1e4)$p.value), 1) else NA
+})
+table(at_zero)
+# and exactLRT
+pulp$sheet <- factor(ave(pulp$bright, pulp$operator, FUN = seq_along))
+zero <- suppressMessages(lmer(bright ~ 1 + (1 | sheet), pulp, REML = FALSE))
+inherits(try(exactLRT(zero, lm(bright ~ 1, pulp)), silent = TRUE), "try-error")
+# influence searches again for each group, so it agrees with ours in balanced designs only
+-dfbeta(influence(fit, "blend"))[, "treatB"]
+# two curves by maximum likelihood and by REML
+deviance(lmer(Reaction ~ splines::bs(Days, df = 4) + (1 | Subject), sleepstudy, REML = FALSE))
+REMLcrit(lmer(Reaction ~ scale(Days) + (1 | Subject), sleepstudy))
