@@ -18,6 +18,8 @@ import mmlib as mm
 ORACLE = Path(__file__).parent.parent / "tests" / "oracle" / "cases.json.gz"
 ROWS_PER_GROUP = 100
 NEW_RESPONSE = "another_response"
+NESTED = "y ~ x + (1 | school) + (1 | class)"
+CROSSED = "y ~ x + (1 | g) + (1 | h)"
 NO_STATSMODELS = "cannot: needs a rows × rows matrix"
 
 
@@ -129,8 +131,46 @@ def trial_visits(n_subjects: int, n_visits: int = 10) -> pd.DataFrame:
     return pd.DataFrame({"y": 10 + 0.3 * visit + 0.1 * visit * arm + errors.ravel()} | labels)
 
 
+def nested(schools: int, *, first: int = 0, slopes: bool = False) -> pd.DataFrame:
+    """Schools of ten classes of ten pupils; from school number `first` on."""
+    rng = np.random.default_rng([1, first])
+    row = np.arange(schools * 100)
+    pupil_class, school = row // 10, row // 100
+    x = rng.normal(size=len(row))
+    y = 1 + x / 2 + rng.normal(size=schools)[school] / 2 + rng.normal(size=len(row))
+    y += 0.7 * rng.normal(size=schools * 10)[pupil_class]
+    if slopes:
+        y += x * (0.3 * rng.normal(size=schools)[school])
+        y += x * (0.4 * rng.normal(size=schools * 10)[pupil_class])
+    columns = {"y": y, "x": x, "school": school + first, "class": pupil_class + 10 * first}
+    return pd.DataFrame(columns)
+
+
+def crossed(g: int, h: int, rows: int) -> pd.DataFrame:
+    """Rows of two groupings that meet at random."""
+    rng = np.random.default_rng(1)
+    one, two, x = rng.integers(0, g, rows), rng.integers(0, h, rows), rng.normal(size=rows)
+    y = 1 + x / 2 + 0.7 * rng.normal(size=g)[one] + rng.normal(size=h)[two] / 2
+    return pd.DataFrame({"y": y + rng.normal(size=rows), "x": x, "g": one, "h": two})
+
+
 def _classic(name: str) -> Callable[[], pd.DataFrame]:
     return lambda: mm.load_dataset(name)
+
+
+def _nested(schools: int) -> Case:
+    return Case(
+        f"pupils in classes in {schools:,} schools",
+        NESTED,
+        lambda: nested(schools),
+        {
+            "formula": "y ~ x",
+            "groups": "school",
+            "re_formula": "1",
+            "vc_formula": {"class": "0 + C(Q('class'))"},
+        },
+        is_small=False,
+    )
 
 
 def _growth(n_rows: int) -> Case:
@@ -194,6 +234,14 @@ CASES = (
         _classic("inst_eval"),
         None,
         "insteval",
+        is_small=False,
+    ),
+    _nested(1000),
+    _nested(8000),
+    Case(
+        "crossed, 6,000 × 3,000 levels",
+        CROSSED,
+        lambda: crossed(6000, 3000, 10**6),
         is_small=False,
     ),
     Case(

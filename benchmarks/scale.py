@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 import mmlib as mm
+from benchmarks.cases import CROSSED, NESTED, crossed, nested
 from benchmarks.measure import cpu_seconds, peak_memory
 
 HERE = Path(__file__).parent
@@ -29,8 +30,6 @@ COLUMNS = ("case", "package", "rows", "seconds", "cpu", "memory", "evaluations",
 PART = 10**6
 """Rows of one part."""
 
-NESTED = "y ~ x + (1 | school) + (1 | class)"
-CROSSED = "y ~ x + (1 | g) + (1 | h)"
 LME4 = """
 suppressMessages(library(lme4)); d <- read.csv("{file}")
 for (n in c({factors})) d[[n]] <- factor(d[[n]])
@@ -39,33 +38,18 @@ cat(t[["elapsed"]], t[["user.self"]] + t[["sys.self"]], sprintf("%.8f", REMLcrit
 """
 
 
-def nested(schools: int, *, first: int = 0, slopes: bool = False) -> pd.DataFrame:
-    """Schools of ten classes of ten pupils; from school number `first` on."""
-    rng = np.random.default_rng([1, first])
-    row = np.arange(schools * 100)
-    pupil_class, school = row // 10, row // 100
-    x = rng.normal(size=len(row))
-    y = 1 + x / 2 + rng.normal(size=schools)[school] / 2 + rng.normal(size=len(row))
-    y += 0.7 * rng.normal(size=schools * 10)[pupil_class]
-    if slopes:
-        y += x * (0.3 * rng.normal(size=schools)[school])
-        y += x * (0.4 * rng.normal(size=schools * 10)[pupil_class])
-    columns = {"y": y, "x": x, "school": school + first, "class": pupil_class + 10 * first}
-    return pd.DataFrame(columns)
-
-
 def parts(schools: int) -> Iterator[pd.DataFrame]:
-    """The same, never together."""
+    """Pupils in classes in schools, never together."""
     for first in range(0, schools, PART // 100):
         yield nested(min(PART // 100, schools - first), first=first)
 
 
-def crossed(g: int, h: int, rows: int) -> pd.DataFrame:
-    """Rows of two groupings that meet at random."""
-    rng = np.random.default_rng(1)
-    one, two, x = rng.integers(0, g, rows), rng.integers(0, h, rows), rng.normal(size=rows)
-    y = 1 + x / 2 + 0.7 * rng.normal(size=g)[one] + rng.normal(size=h)[two] / 2
-    return pd.DataFrame({"y": y + rng.normal(size=rows), "x": x, "g": one, "h": two})
+def more_pupils(rows: int) -> Iterator[pd.DataFrame]:
+    """More and more pupils in the classes of the same thousand schools."""
+    frame = nested(1000)
+    for number in range(rows // len(frame)):
+        noise = np.random.default_rng([2, number]).normal(size=len(frame))
+        yield frame.assign(y=frame["y"] + noise)
 
 
 CASES: dict[str, tuple[str, Any]] = {
@@ -81,6 +65,7 @@ CASES: dict[str, tuple[str, Any]] = {
         f"parts {n * 100}": (NESTED, lambda n=n: lambda: parts(n))
         for n in (30_000, 100_000, 1_000_000)
     },
+    **{f"same schools {n}": (NESTED, lambda n=n: lambda: more_pupils(n)) for n in (10**6, 10**8)},
     "crossed 6000 x 3000": (CROSSED, lambda: crossed(6000, 3000, 10**6)),
     "crossed 20000 x 10000": (CROSSED, lambda: crossed(20_000, 10_000, 10**6)),
     "InstEval": (

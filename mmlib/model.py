@@ -759,8 +759,9 @@ class LMMResult(Shown, Fit):
         -------
         LMMResult
             With the same estimates and summary, predictions for new data, tests, marginal means and
-            contrasts. What needs the rows, such as residuals, influence, profiles, simulation, or
-            tests where residuals have a structure, is refused by name.
+            contrasts. What needs the rows, such as residuals, influence, profiles, simulation,
+            comparison with other fits, or tests where residuals have a structure, is refused by
+            name.
 
         Raises
         ------

@@ -35,11 +35,16 @@ def write(value: Any, path: str, arrays: Arrays) -> Any:
     if isinstance(value, list | tuple):
         return [write(each, f"{path}.{k}", arrays) for k, each in enumerate(value)]
     if isinstance(value, Mapping):
-        pairs = enumerate(value.items())
-        return {
-            "keys": write(list(value), path, arrays),
-            "values": [write(each, f"{path}.{k}", arrays) for k, (_, each) in pairs],
-        }
+        # Keys that are no names, such as expressions or numbers, are no good as names of files.
+        named = all(isinstance(key, str) and key.isidentifier() for key in value)
+        places = value if named else range(len(value))
+        written = [
+            write(each, f"{path}.{place}", arrays)
+            for place, each in zip(places, value.values(), strict=True)
+        ]
+        if named:
+            return {"named": dict(zip(value, written, strict=True))}
+        return {"keys": write(list(value), path, arrays), "values": written}
     if isinstance(value, pd.DataFrame):
         columns = [write_column(value[name], f"{path}.{k}", arrays) for k, name in enumerate(value)]
         return {"rows": len(value), "columns": columns}
@@ -59,6 +64,8 @@ def read(written: Any, arrays: Arrays) -> Any:
     if "columns" in written:
         columns = {each["name"]: read_column(each, arrays) for each in written["columns"]}
         return pd.DataFrame(columns, index=pd.RangeIndex(written["rows"]))
+    if "named" in written:
+        return {name: read(each, arrays) for name, each in written["named"].items()}
     return dict(zip(read(written["keys"], arrays), read(written["values"], arrays), strict=True))
 
 
@@ -73,7 +80,7 @@ def write_column(column: pd.Series, key: str, arrays: Arrays) -> dict[str, Any]:
         return about
     values = column.to_numpy()
     if values.dtype == object or isinstance(column.dtype, pd.StringDtype):
-        about["text"] = True
+        about["text"] = str(column.dtype)
         if not all(isinstance(value, str) for value in values):
             kinds = sorted({type(value).__name__ for value in values})
             raise DataError(
@@ -91,4 +98,10 @@ def read_column(about: dict[str, Any], arrays: Arrays) -> Any:
     if "categories" in about:
         categories = pd.Index(read_column(about["categories"], arrays))
         return pd.Categorical.from_codes(values, categories=categories, ordered=about["ordered"])
-    return values.astype(object) if about.get("text") else values
+    if not about.get("text"):
+        return values
+    dtype = about["text"] if isinstance(about["text"], str) else object
+    try:
+        return pd.Series(values.astype(object), dtype=dtype)
+    except TypeError:  # a file of another pandas
+        return pd.Series(values.astype(object), dtype=object)
