@@ -142,7 +142,7 @@ def descend(
         if expected <= tolerance * (1 + abs(point.value)) + point.rounding:
             break
         trial = _backtrack(at, point, step, expected)
-        if trial is None:
+        if trial is None or np.array_equal(trial.x, point.x):
             break
         model = model.updated(trial.x - point.x, trial.gradient - point.gradient)
         point = trial
