@@ -1,7 +1,12 @@
 """Settings for every test: how nbval runs the chapters and what it accepts as the same output."""
 
 import gc
+import os
 from typing import Any
+
+# Workers and kernels share the processors: a second thread of BLAS only waits for its turn there,
+# and where mmlib is not what limits it, 48 rows took twenty times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from hypothesis import find, strategies
 from nbval.kernel import RunningKernel

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.helpers.book import chapters
 from tools import ROOT
 from tools.book.execute import CHAPTERS
 from tools.book.facts import (
@@ -15,7 +16,6 @@ from tools.book.facts import (
     read_toc,
     undocumented,
 )
-from tools.homework.chapter import read_book
 from tools.site.teaching import rows
 
 LINKING = ("README.md", "CONTRIBUTING.md", "tests/oracle/README.md")
@@ -68,12 +68,12 @@ def test_a_figure_in_a_docstring_that_is_no_constant_is_found():
 
 
 def test_the_front_page_lists_the_chapters_of_the_contents():
-    chapters = contents(read_toc())
-    assert listed_chapters(text("book/index.md")) == list(enumerate(chapters, start=1))
+    listed = contents(read_toc())
+    assert listed_chapters(text("book/index.md")) == list(enumerate(listed, start=1))
 
 
 def test_the_exercises_that_the_page_for_teachers_names_exist():
-    numbers = {exercise.number for chapter in read_book() for exercise in chapter.exercises}
+    numbers = {exercise.number for chapter in chapters().values() for exercise in chapter.exercises}
     named = re.findall(r"\b\d+\.\d+\b", text("book/teaching.md"))
     assert len(named) > 10
     assert [number for number in named if number not in numbers] == []
@@ -91,7 +91,7 @@ SAID = {
 @pytest.mark.parametrize("number", SAID)
 def test_the_exercises_that_the_page_for_teachers_describes_are_those(number):
     words, title = SAID[number]
-    titles = {e.number: e.title for chapter in read_book() for e in chapter.exercises}
+    titles = {e.number: e.title for chapter in chapters().values() for e in chapter.exercises}
     lines = [line for line in text("book/teaching.md").split("\n") if number in line]
     assert any(words in line for line in lines)
     assert title in titles[number]
@@ -104,7 +104,7 @@ def test_every_chapter_has_its_place_in_a_course():
 
 
 def test_hours_are_told_for_each_chapter_and_add_up():
-    *lines, total = rows(read_book())
+    *lines, total = rows(list(chapters().values()))
     for column in (4, 5):
         assert sum(int(line[column]) for line in lines) == int(total[column]) > 20
         assert min(int(line[column]) for line in lines) >= 1

@@ -1,4 +1,4 @@
-"""The homework of the book, read once, and one kernel to try it in."""
+"""The homework of the book, and one kernel to try it in."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,14 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tools.homework.chapter import Chapter, read_book
+from tests.helpers import book
+from tools.homework.chapter import Chapter
 
 
 @pytest.fixture(scope="session")
 def chapters() -> list[Chapter]:
-    """Read every chapter of the book with its exercises."""
-    return read_book()
+    """Return every chapter of the book with its exercises."""
+    return list(book.chapters().values())
 
 
 @pytest.fixture(scope="session")

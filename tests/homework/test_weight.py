@@ -4,8 +4,8 @@ import ast
 
 import pytest
 
+from tests.helpers.book import chapters
 from tools.book.assertions import computes
-from tools.homework.chapter import read_book
 
 # Points for code, points for what is read, assertions that students see, and hidden ones.
 WEIGHTS = {
@@ -28,11 +28,6 @@ WEIGHTS = {
     "17-clinic": (24, 24, 33, 0),
     "18-other-roads": (8, 10, 8, 4),
 }
-
-
-@pytest.fixture(scope="module")
-def chapters():
-    return {chapter.name: chapter for chapter in read_book()}
 
 
 def assertions(code):
@@ -71,18 +66,18 @@ def weight(chapter):
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_points_and_assertions_are_what_they_were(chapters, name):
-    assert weight(chapters[name]) == WEIGHTS[name]
+def test_points_and_assertions_are_what_they_were(name):
+    assert weight(chapters()[name]) == WEIGHTS[name]
 
 
-def test_every_chapter_is_weighed(chapters):
-    assert {name for name, chapter in chapters.items() if chapter.exercises} == set(WEIGHTS)
+def test_every_chapter_is_weighed():
+    assert {name for name, chapter in chapters().items() if chapter.exercises} == set(WEIGHTS)
 
 
-def test_hidden_tests_look_at_the_answer(chapters):
+def test_hidden_tests_look_at_the_answer():
     found = {
         exercise.label: idle(exercise)
-        for chapter in chapters.values()
+        for chapter in chapters().values()
         for exercise in chapter.exercises
         if exercise.hidden
     }

@@ -14,6 +14,7 @@ from nbformat import NotebookNode
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
+from tests.helpers.book import chapters
 from tests.helpers.browser import (
     LOOKS,
     WITHOUT_REPETITION,
@@ -29,7 +30,6 @@ from tests.live.conftest import IN_CI, Server
 from tools import ROOT
 from tools.book.execute import CHAPTERS
 from tools.book.tolerance import same_text
-from tools.homework.chapter import read_book
 from tools.homework.notebooks import Edition, write_answer
 
 pytestmark = [pytest.mark.browser, pytest.mark.site, pytest.mark.slow]
@@ -202,7 +202,7 @@ def test_a_chapter_gives_in_the_page_what_is_committed(python, chapter):
 def test_exercises_are_checked_in_the_page(python, chapter):
     """Try each exercise unsolved, with every wrong answer that the homework lists, and solved."""
     show(python, chapter)
-    exercises = next(c for c in read_book() if c.name == chapter).exercises
+    exercises = chapters()[chapter].exercises
     for exercise in (exercise for exercise in exercises if exercise.code):
         assert is_closed(python, exercise.label)
         for said in try_out(python, exercise.label, None):

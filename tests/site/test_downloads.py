@@ -10,8 +10,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 import mmlib as mm
+from tests.helpers.book import chapters
 from tools import ROOT
-from tools.homework.chapter import read_book
 from tools.homework.notebooks import WHEEL
 
 pytestmark = pytest.mark.site
@@ -52,7 +52,7 @@ def test_no_solution_can_be_downloaded(site):
     notebooks = [path.relative_to(site).as_posix() for path in site.rglob("*.ipynb")]
     assert sorted(notebooks) == [f"downloads/{name}.ipynb" for name in CHAPTERS]
     downloads = [path.read_text(encoding="utf-8") for path in site.rglob("*.ipynb")]
-    for exercise in (exercise for chapter in read_book() for exercise in chapter.exercises):
+    for exercise in (exercise for chapter in chapters().values() for exercise in chapter.exercises):
         for secret in filter(None, [exercise.code, exercise.hidden]):
             quoted = secret.replace('"', '\\"').replace("\n", "\\n")
             assert not any(secret in text or quoted in text for text in downloads), exercise.label

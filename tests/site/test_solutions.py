@@ -5,8 +5,8 @@ from datetime import date
 import nbformat
 import pytest
 
+from tests.helpers import book
 from tools import ROOT
-from tools.homework.chapter import read_book
 from tools.site.solutions import SolutionsError, copy_without, read_choice
 
 CHAPTERS = [path.stem for path in sorted((ROOT / "book").glob("[0-9][0-9]-*.md"))]
@@ -14,7 +14,7 @@ CHAPTERS = [path.stem for path in sorted((ROOT / "book").glob("[0-9][0-9]-*.md")
 
 @pytest.fixture(scope="module")
 def chapters():
-    return {chapter.name: chapter for chapter in read_book()}
+    return book.chapters()
 
 
 def text(folder, name):
