@@ -30,7 +30,7 @@ def test_minutes_count_what_readers_see():
 @pytest.mark.parametrize("path", LECTURE, ids=lambda path: path.stem)
 def test_a_chapter_of_the_lecture_is_one_sitting(path):
     notebook = read_chapter(path)
-    assert words(notebook) <= 2200
+    assert words(notebook) <= 2000
     assert minutes(notebook) <= 35
 
 
