@@ -263,9 +263,9 @@ class TestPlanning:
         now, later = power.to_frame()["exact"]
         assert marks(planning)[0] == pytest.approx([18, now], rel=1e-6)
         said = words(planning)
-        assert "With 18 subjects on 10 days, a slope of 5.0 ms a day" in said
-        assert f"is detected with a power of {now:.0%}" in said
-        assert f"2 further subjects (20 nights) to {later:.0%}" in said
+        assert "With 18 subjects, each measured on 10 days, the power" in said
+        assert f"to detect a slope of 5.0 ms a day is {now:.0%}" in said
+        assert f"2 more subjects (20 nights) to {later:.0%}" in said
 
     def test_the_noncentral_f_is_that_of_scipy(self, planning):
         cases = [

@@ -67,20 +67,20 @@ Interactive.figures.planning = data => {
   const describe = ({ subjects, days, effect }) => {
     const power = (size, on) => percent(slopePower(given(effect), size, on));
     const more = Math.round(subjects / days);
-    const others = `${more} further ${more === 1 ? "subject" : "subjects"} (${more * days} nights) to ${power(subjects + more, days)}`;
-    return `With ${subjects} subjects on ${days} days, a slope of ${number(effect, 1)} ms a day is detected with a power of `
-      + `${power(subjects, days)}. A further day of each subject (${subjects} nights) raises it to ${power(subjects, days + 1)}`
-      + (more ? `, ${others}.` : ".");
+    const others = `${more} more ${more === 1 ? "subject" : "subjects"} (${more * days} nights) to ${power(subjects + more, days)}`;
+    return `With ${subjects} subjects, each measured on ${days} days, the power to detect a slope of ${number(effect, 1)} ms a day `
+      + `is ${power(subjects, days)}. One more day for each subject (${subjects} nights) would bring it to `
+      + power(subjects, days + 1) + (more ? `, and ${others}.` : ".");
   };
 
   return {
     title: "Plan the study",
     back: "Back to the earlier study",
-    alt: "Power against the number of subjects: a solid curve for the chosen number of days with the chosen study as a dot, "
+    alt: "Power against the number of subjects: a solid curve for the chosen number of days, with a dot at the chosen study,  "
       + "a dashed curve for the days of the earlier study, and a thin line at 0.8.",
     sliders: [
       { name: "subjects", label: "Subjects: S =", min: 3, max: most, start: earlier.subjects, value: Number, text: String },
-      { name: "days", label: "Days of each: n =", min: 2, max: 20, start: earlier.days, value: Number, text: String },
+      { name: "days", label: "Days for each subject: n =", min: 2, max: 20, start: earlier.days, value: Number, text: String },
       {
         name: "effect",
         label: "Slope that must not be missed: β<sub>1</sub> =",
