@@ -122,7 +122,7 @@ pins: ## Pin requirements.txt anew from pyproject.toml; needs uv (UPGRADE=1 take
 # Environments of their own, .venv-lowest and .venv-newest, made anew each time. From 3.3 on,
 # pyparsing warns of what matplotlib 3.8 does.
 lowest: ## Try the oldest versions that pyproject.toml allows (PYTHON=python3.11); needs uv
-	@$(call TRY,--resolution lowest-direct "pyparsing>=3.1,<3.3")
+	@$(call TRY,--resolution lowest-direct "pyparsing==3.2.*")
 
 newest: ## Try the newest version of everything, Sphinx too (PYTHON=python3.14); needs uv
 	@$(call TRY,--overrides .ci/newest.txt)

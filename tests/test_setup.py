@@ -119,3 +119,23 @@ def test_an_old_or_missing_python_is_named_with_what_to_do(project: Path) -> Non
     assert run.returncode != 0
     assert "Python 3.11 or newer is needed; it is not among: python3 nothing." in run.stderr
     assert "PYTHON=/path/to/python3" in run.stderr
+
+
+def targets() -> list[str]:
+    """Those that `make help` lists."""
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    return [line.split(":")[0] for line in lines if " ## " in line]
+
+
+@pytest.mark.parametrize("target", targets())
+def test_what_a_target_runs_is_a_shell_script(project: Path, target: str) -> None:
+    """A comma in an argument of make's `call` once cut a version in two."""
+    said = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", target],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout
+    subprocess.run(["sh", "-n"], input=said.stdout, text=True, check=True)
