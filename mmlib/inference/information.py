@@ -27,7 +27,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, lower
+from mmlib.arrays import FloatArray, IntArray, lower
 from mmlib.engine.elimination import Round
 from mmlib.engine.factor import Eliminated, mirror_upper
 from mmlib.engine.grouping import Grouping
@@ -94,6 +94,40 @@ class Spread:
             return 2 * variances**2 / errors
 
 
+def vcov_over_variance(fit: Fit) -> FloatArray:
+    """Φ = (XᵀV⁻¹X)⁻¹, X in the engine's orthonormal basis: vcov(β̂) = σ²Φ."""
+    root = np.linalg.inv(fit.optimum.factor.fixed_factor())
+    return np.asarray(root.T @ root)
+
+
+def with_scale(
+    fit: Fit, Phi: FloatArray, slopes: FloatArray, mixed: FloatArray, curvature: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Slopes of Φ, and second derivatives of the objective, in log σ² too unless it is known.
+
+    In that direction, V itself, the slope is Φ and the second derivative the degrees of freedom;
+    `mixed` are the second derivatives in it and in the others.
+    """
+    if fit.design.sigma is not None:
+        return slopes, curvature
+    dof = np.full((1, 1), float(fit.nobs - fit.design.p * fit.reml))
+    whole = np.block([[curvature, mixed[:, None]], [mixed, dof]])
+    return np.concatenate([slopes, Phi[None]]), whole
+
+
+def slopes_of(
+    function: Callable[[FloatArray], FloatArray], x: FloatArray, steps: FloatArray
+) -> FloatArray:
+    """Derivatives in each coordinate, a row for each: differences at two steps, extrapolated."""
+
+    def central(shift: FloatArray) -> FloatArray:
+        return (function(x + shift) - function(x - shift)) / (2 * shift.sum())
+
+    shifts = np.diag(steps)
+    rows = [(4 * central(shift / 2) - central(shift)) / 3 for shift in shifts]
+    return np.array(rows).reshape(len(x), -1 if rows else 0)
+
+
 def in_basis(fit: Fit, L: FloatArray) -> FloatArray:
     """Rows of L in the engine's orthonormal basis of X."""
     return solve_triangular(fit.blocks.R, L.T, trans="T").T
@@ -123,12 +157,9 @@ class Information:
         Φ = (XᵀV⁻¹X)⁻¹, so that vcov(β̂) = σ²Φ.
     vcov_slopes : ndarray, shape (k, p, p)
         ∂Φ/∂ρ_r = ΦXᵀV⁻¹G_rV⁻¹XΦ.
-    sigma_estimated : bool
-        Whether the scale is a parameter too.
     """
 
     def __init__(self, fit: Fit) -> None:
-        self.sigma_estimated = fit.design.sigma is None
         self.factor = fit.optimum.factor
         self.blocks = self.factor.blocks
         self.groupings = self.blocks.groupings
@@ -140,16 +171,6 @@ class Information:
         self.Phi: FloatArray = self._sweep.Phi
         self.vcov_slopes: FloatArray = self._sweep.forms[:, :p, :p]
 
-    @staticmethod
-    def vcov_of(fit: Fit) -> FloatArray:
-        """Φ alone."""
-        root = np.linalg.inv(fit.optimum.factor.fixed_factor())
-        return root.T @ root
-
-    def slopes_with_scale(self, slopes: FloatArray) -> FloatArray:
-        """The slopes of Φ, and that in the scale, which is Φ itself, unless σ is known."""
-        return np.concatenate([slopes, self.Phi[None]]) if self.sigma_estimated else slopes
-
     def slope_products(self) -> FloatArray:
         """ΦXᵀV⁻¹G_r P G_sV⁻¹XΦ and its transpose, averaged, for all r, s: shape (k, k, p, p)."""
         return -self._sweep.form_slopes[:, :, : self._p, : self._p] / 2
@@ -158,7 +179,13 @@ class Information:
         """The forms yᵀPG_rPy, shape (k,), and yᵀPG_rPG_sPy, shape (k, k)."""
         return self._sweep.forms[:, -1, -1], -self._sweep.form_slopes[:, :, -1, -1] / 2
 
-    def traces(self, *, reml: bool) -> tuple[FloatArray, FloatArray]:
+    def increase(self, W: FloatArray) -> FloatArray:
+        """Kenward and Roger's Φ_A − Φ; W is the covariance of the ρ̂ (and, last, the scale)."""
+        k = len(self.vcov_slopes)
+        half = np.einsum("rs,rsij->ij", W[:k, :k], self.slope_products())
+        return half + half.T
+
+    def traces(self, *, reml: bool = True) -> tuple[FloatArray, FloatArray]:
         """Traces of PG_r, shape (k,), and of PG_rPG_s, shape (k, k); V⁻¹ for P unless `reml`."""
         sweep = self._sweep if reml else _Sweep(self, reml=False)
         return sweep.traces, -sweep.trace_slopes
@@ -399,8 +426,12 @@ def _outer(one: FloatArray, two: FloatArray) -> FloatArray:
 
 def patterns(grouping: Grouping) -> FloatArray:
     """The E_r of a grouping, in the order of its entries of θ, shape (k, S, S)."""
-    rows, columns = grouping.theta_rows, grouping.theta_columns
-    E = np.zeros((len(rows), grouping.width, grouping.width))
+    return unit_patterns(grouping.theta_rows, grouping.theta_columns, grouping.width)
+
+
+def unit_patterns(rows: IntArray, columns: IntArray, width: int) -> FloatArray:
+    """Symmetric matrices of zeros with a one in each of these places, shape (k, S, S)."""
+    E = np.zeros((len(rows), width, width))
     E[np.arange(len(rows)), rows, columns] = 1.0
     E[np.arange(len(rows)), columns, rows] = 1.0
     return E

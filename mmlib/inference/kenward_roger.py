@@ -18,9 +18,15 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
-from mmlib.inference.information import Information, Spread, in_basis, once_per_fit, pseudo_inverse
+from mmlib.inference.information import (
+    Spread,
+    in_basis,
+    once_per_fit,
+    pseudo_inverse,
+    with_scale,
+)
 from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
-from mmlib.inference.structured import StructuredInformation
+from mmlib.inference.structured import expected
 from mmlib.results.fit import Fit
 
 REFITTED = "The fit is by maximum likelihood; the test is of its refit by REML."
@@ -157,39 +163,19 @@ def spread(fit: Fit) -> Adjustment:
     if not fit.reml:
         refitted = spread(fit.refit(reml=True))
         return replace(refitted, notes=(REFITTED, *refitted.notes))
-    if fit.design.structured:
-        about = StructuredInformation(fit)
-        inverse = pseudo_inverse(about.twice)
-        W, identified = 2 * inverse, bool(np.linalg.matrix_rank(inverse) == len(inverse))
-        Phi, slopes, increase = about.Phi, about.slopes, about.increase(W)
-    else:
-        known = Information(fit)
-        W, identified = _inverse_information(known, dof=fit.nobs - fit.design.p)
-        k = len(known.vcov_slopes)
-        half_increase = np.einsum("rs,rsij->ij", W[:k, :k], known.slope_products())
-        Phi, slopes = known.Phi, known.slopes_with_scale(known.vcov_slopes)
-        increase = half_increase + half_increase.T
-    adjusted = Phi + increase
+    known = expected(fit)
+    slopes, twice = with_scale(fit, known.Phi, known.vcov_slopes, *known.traces())
+    inverse = pseudo_inverse(twice)
+    identified = not len(inverse) or np.linalg.matrix_rank(inverse) == len(inverse)
     half = solve_triangular(fit.blocks.R, np.eye(fit.design.p)) * fit.sigma
     return Adjustment(
         beta=fit.beta,
-        vcov=half @ adjusted @ half.T,
-        Phi=Phi,
+        vcov=half @ (known.Phi + known.increase(2 * inverse)) @ half.T,
+        Phi=known.Phi,
         slopes=slopes,
-        covariance=W,
+        covariance=2 * inverse,
         notes=(BOUNDARY,) * fit.is_singular + (UNIDENTIFIED,) * (not identified),
     )
-
-
-def _inverse_information(known: Information, *, dof: int) -> tuple[FloatArray, bool]:
-    """Inverse of the expected information, and whether all variances are identified."""
-    single, double = known.traces(reml=True)
-    twice = double
-    if known.sigma_estimated:
-        twice = np.block([[double, single[:, None]], [single, np.array(float(dof))]])
-    inverse = pseudo_inverse(twice)
-    identified = not len(inverse) or np.linalg.matrix_rank(inverse) == len(inverse)
-    return 2 * inverse, bool(identified)
 
 
 def moments(

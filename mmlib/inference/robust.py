@@ -14,7 +14,7 @@ models, Journal of Business & Economic Statistics 36, 672–683, doi:10.1080/073
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,10 +24,11 @@ from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.checks import did_you_mean, require_choice
-from mmlib.design.terms import RandomTerm, group_codes, templates
+from mmlib.design.terms import RandomTerm, group_codes
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
+from mmlib.inference.clusters import rows_by, variance_among
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.pvalues import HypothesisTest, f_tail
 from mmlib.results.fit import Fit
@@ -118,8 +119,8 @@ def robust_covariance(fit: Fit, kind: Robust, cluster: str | None = None) -> Rob
     residual = fit.design.y - fit.population_mean
     scores, own, through = np.zeros((m, p)), np.zeros((m, p, p)), np.zeros((m, p, p))
     with single_threaded():
-        for k, (rows, V) in enumerate(_variances(fit, codes, m)):
-            X = fit.design.X[rows]
+        for k, rows in enumerate(rows_by(codes)):
+            X, V = fit.design.X[rows], fit.sigma**2 * variance_among(fit, rows)
             F = np.sqrt(scale) * _adjusted(kind, X, V, M, name) @ M
             scores[k] = F.T @ residual[rows]
             own[k] = F.T @ V @ F
@@ -153,22 +154,6 @@ def _adjusted(kind: str, X: FloatArray, V: FloatArray, M: FloatArray, cluster: s
     kept = shares > NOTHING_LEFT * shares[-1]
     half = root @ axes[:, kept]
     return (half / np.sqrt(shares[kept])) @ (half.T @ weighted)
-
-
-def _variances(fit: Fit, codes: IntArray, m: int) -> Iterator[tuple[IntArray, FloatArray]]:
-    """The rows of each cluster, and their variance, in squared units of y."""
-    order = np.argsort(codes, kind="stable")
-    terms = fit.design.terms
-    halves = [
-        term.model_matrix @ lam
-        for term, lam in zip(terms, templates(terms, fit.theta), strict=True)
-    ]
-    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)[:m]:
-        V = fit.design.residual_covariance(fit.theta, rows)
-        for term, half in zip(terms, halves, strict=True):
-            same = term.codes[rows][:, None] == term.codes[rows]
-            V += half[rows] @ half[rows].T * same
-        yield rows, fit.sigma**2 * V
 
 
 def _clusters(fit: Fit, cluster: str | None) -> tuple[str, IntArray]:

@@ -16,7 +16,15 @@ from mmlib.arrays import FloatArray
 from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
-from mmlib.inference.information import Information, Spread, in_basis, once_per_fit, pseudo_inverse
+from mmlib.inference.information import (
+    Information,
+    Spread,
+    in_basis,
+    once_per_fit,
+    pseudo_inverse,
+    vcov_over_variance,
+    with_scale,
+)
 from mmlib.inference.pvalues import HypothesisTest, f_tail
 from mmlib.inference.structured import observed
 from mmlib.results.fit import Fit
@@ -109,34 +117,27 @@ def _combined(dfs: FloatArray) -> float:
 def spread(fit: Fit) -> Spread:
     """Φ, its slopes in (θ, log σ²), and the covariance of these."""
     notes = (BOUNDARY,) if fit.is_singular else ()
-    if fit.design.structured:
-        slopes, hessian = observed(fit)
-        return Spread(Information.vcov_of(fit), slopes, 2 * pseudo_inverse(hessian), notes)
+    Phi = vcov_over_variance(fit)
+    slopes, hessian = with_scale(
+        fit, Phi, *(observed(fit) if fit.design.structured else _observed(fit))
+    )
+    return Spread(Phi, slopes, 2 * pseudo_inverse(hessian), notes)
+
+
+def _observed(fit: Fit) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Slopes of Φ in θ, and the Hessian of the objective: with log σ², (k,), and in θ.
+
+    σ is not profiled; by the chain rule through ρ.
+    """
     known = Information(fit)
     jacobian, curvature = _chain(known)
-    slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
-    return Spread(
-        Phi=known.Phi,
-        slopes=known.slopes_with_scale(slopes),
-        covariance=2 * pseudo_inverse(_hessian(fit, known, jacobian, curvature)),
-        notes=notes,
-    )
-
-
-def _hessian(
-    fit: Fit, known: Information, jacobian: FloatArray, curvature: FloatArray
-) -> FloatArray:
-    """Hessian of the objective in (θ, log σ²), σ not profiled, by the chain rule through ρ."""
     single, double = known.traces(reml=fit.reml)
     score, score_products = known.score_products()
     score, score_products = score / fit.sigma**2, score_products / fit.sigma**2
     by_rho = 2 * score_products - double
     by_theta = jacobian.T @ by_rho @ jacobian + np.tensordot(single - score, curvature, axes=1)
-    if not known.sigma_estimated:
-        return np.asarray(by_theta, dtype=np.float64)
-    mixed = score @ jacobian
-    dof = fit.nobs - (fit.design.p if fit.reml else 0)
-    return np.block([[by_theta, mixed[:, None]], [mixed, np.array(float(dof))]])
+    slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
+    return slopes, score @ jacobian, np.asarray(by_theta, dtype=np.float64)
 
 
 def _chain(known: Information) -> tuple[FloatArray, FloatArray]:

@@ -21,6 +21,7 @@ from mmlib.engine.coordinates import coordinates_of
 from mmlib.engine.objective import Objective
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.held import Parameter, variance_parameters
+from mmlib.inference.information import slopes_of
 from mmlib.inference.satterthwaite import spread
 from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
 
@@ -33,50 +34,46 @@ LEAST = 1e-3
 def wald_of_variances(fit: Fit, *, level: float) -> pd.DataFrame:
     """Limits ``lower, upper`` of all parameters but the fixed effects.
 
-    What is at its bound has nan, and is held there for the others. So has σ if it is known.
+    What is at its bound, or as good as there, has nan, and is held there for the others. So has σ
+    if it is known.
     """
     reach = normal_quantile(level)
     found = variance_parameters(fit.design, fit.theta, fit.sigma)
-    centre = _unbounded(found)
+    values, (low, high) = _estimates(found), np.array([each.limits for each in found]).T
     with single_threaded():
-        J = _jacobian(fit)
+        J = _jacobian(fit, low, high)
         covariance = spread(fit).covariance
+    unit = np.array([fit.sigma if each.kind in ("sd", "sigma") else 1.0 for each in found])
+    off_bounds = np.minimum(values - low, high - values) > SINGULAR_TOLERANCE * unit
     with np.errstate(invalid="ignore", over="ignore"):
-        variances = np.einsum("ik,kl,il->i", J, covariance, J)
-        inside = np.isfinite(centre) & (variances > 0) & ~_at_bound(found, fit.sigma)
+        centre = _unbounded(values, low, high)
+        variances = np.einsum("ki,kl,li->i", J, covariance, J)
+        inside = np.isfinite(centre) & (variances > 0) & off_bounds
         margin = reach * np.sqrt(np.where(inside, variances, np.nan))
-        ends = [_back(found, centre - margin), _back(found, centre + margin)]
-    names = [parameter.name for parameter in found]
+        ends = [_bounded(centre + side * margin, low, high) for side in (-1, 1)]
+    names = [each.name for each in found]
     return pd.DataFrame(dict(zip(["lower", "upper"], ends, strict=True)), index=names)
 
 
-def _unbounded(found: Sequence[Parameter]) -> FloatArray:
-    """The parameters on their scales without bounds."""
-    values = np.array([parameter.estimate for parameter in found])
-    low, high = np.array([parameter.limits for parameter in found]).T
+def _estimates(parameters: Sequence[Parameter]) -> FloatArray:
+    return np.array([parameter.estimate for parameter in parameters])
+
+
+def _unbounded(values: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """On scales without bounds: logarithms, and logits between two bounds."""
+    above, below = values - low, high - values
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(
-            np.isfinite(high), np.log((values - low) / (high - values)), np.log(values - low)
-        )
+        return np.log(np.where(np.isfinite(high), above / below, above))
 
 
-def _back(found: Sequence[Parameter], numbers: FloatArray) -> FloatArray:
-    low, high = np.array([parameter.limits for parameter in found]).T
-    bounded = np.isfinite(high)
-    width = np.where(bounded, high, 0.0) - low
-    return low + np.where(bounded, width * expit(numbers), np.exp(numbers))
+def _bounded(numbers: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Back from there."""
+    width = np.where(np.isfinite(high), high - low, 0.0)
+    return low + np.where(np.isfinite(high), width * expit(numbers), np.exp(numbers))
 
 
-def _at_bound(found: Sequence[Parameter], sigma: float) -> np.ndarray:
-    """Which parameters are at a bound, or as good as there."""
-    unit = np.array([sigma if p.kind in ("sd", "sigma") else 1.0 for p in found])
-    values = np.array([parameter.estimate for parameter in found]) / unit
-    low, high = np.array([parameter.limits for parameter in found]).T
-    return np.minimum(values - low, high - values) <= SINGULAR_TOLERANCE
-
-
-def _jacobian(fit: Fit) -> FloatArray:
-    """Derivatives of these numbers in what a search moves and, unless σ is known, in log σ²."""
+def _jacobian(fit: Fit, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Derivatives on these scales in what a search moves and, unless σ is known, in log σ²."""
     design = fit.design
     variables = coordinates_of(Objective(fit.blocks, reml=fit.reml))
     x = variables.from_theta(fit.theta)
@@ -84,15 +81,10 @@ def _jacobian(fit: Fit) -> FloatArray:
         x = np.append(x, 2 * np.log(fit.sigma))
 
     def at(moved: FloatArray) -> FloatArray:
-        theta, sigma = variables.to_theta(moved[: variables.size]), fit.sigma
-        if design.sigma is None:
-            sigma = float(np.exp(moved[-1] / 2))
-        return _unbounded(variance_parameters(design, theta, sigma))
+        theta, log_variance = np.split(moved, [variables.size])
+        sigma = float(np.exp(log_variance[0] / 2)) if len(log_variance) else fit.sigma
+        found = variance_parameters(design, variables.to_theta(theta), sigma)
+        return _unbounded(_estimates(found), low, high)
 
-    columns = []
-    for k in range(len(x)):
-        shift = np.zeros_like(x)
-        shift[k] = STEP * max(abs(x[k]), LEAST)
-        with np.errstate(invalid="ignore"):
-            columns.append((at(x + shift) - at(x - shift)) / (2 * shift[k]))
-    return np.column_stack(columns) if columns else np.zeros((1, 0))
+    with np.errstate(invalid="ignore"):
+        return slopes_of(at, x, STEP * np.maximum(np.abs(x), LEAST))

@@ -350,7 +350,7 @@ def test_no_matrix_of_n_by_n():
 def test_computed_once_and_forgotten_with_the_fit(monkeypatch):
     fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
     kenward_roger(fit, "treat")
-    monkeypatch.setattr(sys.modules["mmlib.inference.kenward_roger"], "Information", None)
+    monkeypatch.setattr(sys.modules["mmlib.inference.kenward_roger"], "expected", None)
     assert kenward_roger(fit, "Intercept").df[0] == 1
     seen = weakref.ref(fit)
     del fit
