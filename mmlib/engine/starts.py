@@ -22,6 +22,9 @@ UNEVEN = 0.8
 LARGE, ALMOST_NONE = 30.0, 0.05
 """Relative standard deviations of a start, in scaled columns."""
 
+ALMOST_ONE = 0.9
+"""Correlation of a start."""
+
 ONE_VALLEY = 3
 """Entries of θ up to which balanced designs have one valley, as random ones have shown."""
 
@@ -40,8 +43,9 @@ def further_starts(blocks: Blocks) -> FloatArray:
     """Scaled entries of starts besides the usual one, shape (number, k).
 
     None for small θ in an even design; otherwise all effects as large as the errors; in uneven
-    designs all of them large, each of them alone, all but one, and all of them large even for the
-    level that tells least, which in units of the others is far out.
+    designs all of them large, each of them alone, all but one, all of them large even for the
+    level that tells least, which in units of the others is far out, and large ones that are almost
+    one, but for their signs.
     """
     diagonal = [column[0] for column in blocks.theta_columns]
     size = len(diagonal)
@@ -56,7 +60,9 @@ def further_starts(blocks: Blocks) -> FloatArray:
         ]
     starts = np.zeros((sum(map(len, sizes)), blocks.theta_size))
     starts[:, diagonal] = np.vstack([np.zeros((0, size)), *sizes])
-    return np.vstack([starts, _large_for_all(blocks)]) if uneven(blocks) else starts
+    if not uneven(blocks):
+        return starts
+    return np.vstack([starts, _large_for_all(blocks), *_almost_one(blocks)])
 
 
 def _large_for_all(blocks: Blocks) -> FloatArray:
@@ -67,3 +73,24 @@ def _large_for_all(blocks: Blocks) -> FloatArray:
         least = np.where(sums > 0, sums, np.inf).min(axis=0) / sums.mean(axis=0)
         templates.append(np.diag(LARGE / np.sqrt(np.maximum(least, LARGE**-4))))
     return blocks.gather(templates)
+
+
+def _almost_one(blocks: Blocks) -> list[FloatArray]:
+    """Starts at which the large effects of a term are correlated: all alike, or one against them.
+
+    The sign of a correlation is a valley that starts without correlations may not reach.
+    """
+    widest = max(span.stop - span.start for g in blocks.groupings for span in g.spans.values())
+    starts = []
+    for against in range(-1, {1: -1, 2: 1}.get(widest, widest)):
+        templates = []
+        for grouping in blocks.groupings:
+            template = np.zeros((grouping.width, grouping.width))
+            for span in grouping.spans.values():
+                width = span.stop - span.start
+                signs = np.where(np.arange(width) == against, -1.0, 1.0)
+                R = ALMOST_ONE * np.outer(signs, signs) + (1 - ALMOST_ONE) * np.eye(width)
+                template[span, span] = LARGE * np.linalg.cholesky(R)
+            templates.append(template)
+        starts.append(blocks.gather(templates))
+    return starts
