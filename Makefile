@@ -54,7 +54,7 @@ MAKE_VENV = echo "setup: $$python with $(or $(UV),venv and pip); a first run tak
 book: setup ## Set everything up and build the book (SOLUTIONS=no, ADDRESS=https://..., REPO=https://...)
 	@$(BUILD)
 
-test: setup ## Set everything up and run all tests, notebooks included (ARGS="-k pulp" narrows)
+test: setup ## Run the tests, notebooks included (ARGS=--all: the site's and homework's too; ARGS="-k pulp")
 	$(RUN) -m pytest $(ARGS)
 
 site: setup ## Build the book's site in _build/html; options as for book

@@ -1,4 +1,4 @@
-"""Settings for every test: how nbval runs the chapters and what it accepts as the same output."""
+"""Settings for every test: which are run, how nbval runs the chapters, what is the same output."""
 
 import gc
 import os
@@ -8,6 +8,7 @@ from typing import Any
 # and where mmlib is not what limits it, 48 rows took twenty times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import pytest
 from hypothesis import find, strategies
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
@@ -33,6 +34,32 @@ def _execute(kernel: RunningKernel, code: str, allow_stdin: bool | None = None) 
 
 IPyNbCell.compare_outputs = _compare
 RunningKernel.execute_cell_input = _execute
+
+
+_LANDING = {"browser", "landing", "site"}
+_HINT = "left out: what must hold when a change lands; `make test ARGS=--all` runs it, and CI does"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let all tests be asked for, as CI does."""
+    in_ci = os.environ.get("CI") == "true"
+    parser.addoption("--all", action="store_true", default=in_ci, help="leave no test out")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long, unless all is asked for."""
+    if not config.option.all:
+        long = [i for i in items if any(mark.name in _LANDING for mark in i.iter_markers())]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in set(long)]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was not run, and how it is."""
+    if not config.option.all:
+        terminalreporter.write_line(_HINT)
 
 
 def pytest_collection_finish() -> None:

@@ -16,8 +16,6 @@ import mmlib
 from tools import ROOT
 from tools.book.execute import execute, save
 
-pytestmark = pytest.mark.slow
-
 SAMPLE = Path(__file__).parent / "fixtures" / "01-sample.md"
 
 

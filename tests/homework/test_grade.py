@@ -1,10 +1,6 @@
-"""A course from handing out to giving back, as the README says, with odd hand-ins among good ones.
-
-In CI with thirty students, elsewhere with one of each kind.
-"""
+"""A course from handing out to giving back, as the README says, odd hand-ins among good ones."""
 
 import csv
-import os
 import shutil
 
 import nbformat
@@ -36,10 +32,10 @@ LOST = {
 }
 # Not graded at all.
 FAILED = "ends_python"
-EVERYBODY = 30 if os.environ.get("CI") == "true" else len(LOST) + 2
+EVERYBODY = 30
 
 confining = pytest.mark.skipif(not version(), reason="this system cannot confine a process")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.landing
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,7 @@ from tests.helpers.inference import cases_with, named_tests
 # The objective is known to 1e-10 of its size at both optima, and the statistic is a difference.
 AGAINST_R = 1e-6
 
-TESTS = [
-    pytest.param(case_id, dropped, marks=[pytest.mark.slow] if case_id == "insteval" else [])
-    for case_id, dropped in named_tests("LRT")
-]
+TESTS = list(named_tests("LRT"))
 
 
 # --- R -----------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Pages that run, in a browser that reaches nothing but this machine.
 
-Chapters are run in one Python, which forgets their names in between. Three are tried here; in CI,
-all of them.
+Chapters are run in one Python, which forgets their names in between.
 """
 
 import json
@@ -26,18 +25,17 @@ from tests.helpers.browser import (
     wait,
 )
 from tests.helpers.drawings import NEAR, differences, read_drawing
-from tests.live.conftest import IN_CI, Server
+from tests.live.conftest import Server
 from tools import ROOT
 from tools.book.execute import CHAPTERS
 from tools.book.tolerance import same_text
 from tools.homework.notebooks import Edition, write_answer
 
-pytestmark = [pytest.mark.browser, pytest.mark.site, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.site]
 
 LIGHT, DARK, PHONE = LOOKS
 SOLVED = ("05-random-effects", "08-computing", "11-further-designs")
 RUN = [path.stem for path in sorted(ROOT.glob(CHAPTERS))]
-RUN = RUN if IN_CI else list(SOLVED)
 MINUTE = 60
 
 # Another chapter in the Python that is there: a second one would take as long to start again.

@@ -113,7 +113,6 @@ def same(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.site
-@pytest.mark.slow
 class TestTheSite:
     def test_only_chapters_and_the_front_page_change(self, running, site):
         changed = {

@@ -14,7 +14,7 @@ from tools import ROOT
 from tools.site.downloads import offer_homework
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.landing,
     pytest.mark.skipif(os.environ.get("CI") != "true", reason="installs from the package index"),
 ]
 

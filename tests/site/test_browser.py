@@ -9,7 +9,7 @@ from tests.helpers.browser import LOOKS, read, weight
 from tools import ROOT
 from tools.site.repair import read_pages
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 LIGHT, DARK, PHONE = LOOKS
 HEAVIEST = 1_000_000

@@ -12,7 +12,7 @@ from tools import ROOT
 from tools.site import build as build_site
 from tools.site.build import SiteError, build
 
-pytestmark = [pytest.mark.site, pytest.mark.slow]
+pytestmark = pytest.mark.site
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.helpers.browser import LOOKS, WITHOUT_REPETITION, load_axe, press, pu
 from tools.site.interactive import FIGURES, add_scripts, interactive_figures
 from tools.site.repair import read_pages
 
-browser_test = [pytest.mark.browser, pytest.mark.slow]
+browser_test = pytest.mark.browser
 PAGES = {
     "shrinkage": "05-random-effects.html",
     "likelihood": "03-estimation.html",
@@ -493,7 +493,7 @@ class TestEveryFigure:
             page.get("about:blank")
 
 
-@pytest.mark.slow
+@pytest.mark.site
 def test_scripts_are_loaded_only_where_they_are_used(site):
     for path in read_pages(site):
         html = path.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from tools.site.chromium import MISSING, is_installed
 from tools.site.one_page import one_page
 from tools.site.pdf import PrintError, main, make_pdf, page_numbers
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"></svg>'
 CHAPTER = """

@@ -22,7 +22,7 @@ from tests.helpers.browser import (
     wait,
 )
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 LIGHT, DARK, PHONE = LOOKS
 
