@@ -18,6 +18,7 @@ from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import Optimum
 from mmlib.errors import (
+    ConvergenceWarning,
     DataError,
     DatasetError,
     DataWarning,
@@ -51,7 +52,6 @@ from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm
 from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
 from mmlib.results.display import Summary
-from mmlib.results.fit import ConvergenceWarning
 from mmlib.results.influence import Influence
 from mmlib.results.simulate import simulate
 from mmlib.results.varcorr import TermCovariance, VarCorr

@@ -35,6 +35,10 @@ class DataWarning(UserWarning):
     """Rows of the data, or columns of the model matrix, were left out of a fit."""
 
 
+class ConvergenceWarning(UserWarning):
+    """The optimiser stopped before it reached a minimum."""
+
+
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line that called into the library, however deep the call has gone by now."""
     frame, level = sys._getframe(1).f_back, 3

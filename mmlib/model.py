@@ -28,7 +28,7 @@ from mmlib.inference.robust import vcov as robust_vcov
 from mmlib.results.coefficients import coefficients
 from mmlib.results.display import Shown, Summary
 from mmlib.results.effect_sizes import icc, icc_by_group, r2
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 from mmlib.results.influence import Influence, influence, leverage, residuals
 from mmlib.results.predict import Interval, Missing, NewLevels, Random, predict
 from mmlib.results.summary import residual_quantiles, summarize
@@ -146,7 +146,7 @@ def lmm(
     for loss in design.losses:
         warn(loss, DataWarning)
     with single_threaded():
-        return LMMResult.of(design, blocks or Blocks(design), reml=reml, progress=progress)
+        return LMMResult.of(blocks or Blocks(design), reml=reml, progress=progress)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

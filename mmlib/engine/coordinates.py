@@ -75,8 +75,11 @@ class PlainCoordinates:
         return value, self._blocks.gather(slopes), rounding
 
     def start(self) -> FloatArray:
-        """The moment estimates."""
-        return self._blocks.gather(self._blocks.moment_templates())
+        """The moment estimates; with σ known, as there may be none, effects as large as errors."""
+        blocks = self._blocks
+        if blocks.design.sigma is not None:
+            return blocks.gather([np.eye(grouping.width) for grouping in blocks.groupings])
+        return blocks.gather(blocks.moment_templates())
 
     def further_starts(self, *, at_zero: bool) -> FloatArray:
         """Where the objective may have another valley."""
@@ -137,7 +140,7 @@ class StructuredCoordinates:
         return {t: T for t, (T, _) in zip(self._terms, found, strict=True)}, phi, pull_back
 
     def start(self) -> FloatArray:
-        """The moment estimates."""
+        """Effects as large as errors, and the residuals' moment estimates."""
         return self._from(STARTS[0], RESIDUAL_STARTS[0])
 
     def further_starts(self, *, at_zero: bool) -> FloatArray:

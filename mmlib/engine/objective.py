@@ -56,6 +56,8 @@ class Objective:
     def __init__(self, design: Design | Blocks, *, reml: bool = True) -> None:
         if not isinstance(design, Design | Blocks):
             raise DataError(f"design must be what build_design returns, not {design!r:.60}.")
+        if not isinstance(reml, (bool, np.bool_)):
+            raise DataError(f"reml must be True or False (maximum likelihood), not {reml!r}.")
         self.blocks = design if isinstance(design, Blocks) else Blocks(design)
         self.reml = reml
         self.sigma = self.blocks.design.sigma

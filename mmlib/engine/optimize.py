@@ -117,7 +117,7 @@ def minimize_objective(
     ----------
     objective : Objective
     start : ndarray, optional
-        Where to start; by default at the moment estimates (`mmlib.engine.moments`).
+        Where to start; by default where its coordinates do (`mmlib.engine.coordinates`).
     watch : callable, optional
         Called with the number of evaluations and the objective after each of them.
 

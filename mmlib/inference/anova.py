@@ -25,7 +25,7 @@ from mmlib.inference.robust import Robust, robust_covariance
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.inference.term_hypotheses import term_hypotheses
 from mmlib.results.display import Shown, Summary, Table
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 from mmlib.results.summary import DDF
 
 Ddf = Literal["kenward-roger", "satterthwaite"]

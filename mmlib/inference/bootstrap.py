@@ -25,7 +25,7 @@ from mmlib.inference.pvalues import HypothesisTest, chi2_tail, f_tail, simulated
 from mmlib.inference.refits import ROUNDING, Refitter, refitted
 from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw, normals
 from mmlib.results.display import Shown, Summary, Table
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to
 
 WORSE = 1e-6

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm, templates
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 
 def rows_by(codes: IntArray) -> list[IntArray]:

@@ -14,7 +14,7 @@ from mmlib.frozen import Frozen
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt, require_same_data
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.effect_sizes import r2
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 SEVERAL = 2
 REFITTED = (

@@ -22,7 +22,7 @@ from mmlib.inference.held import parameters
 from mmlib.inference.profile import profile
 from mmlib.inference.replicate import Progress
 from mmlib.inference.wald import wald_of_variances
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 Method = Literal["profile", "wald", "boot"]
 

@@ -33,7 +33,7 @@ from mmlib.inference.lrt import lrt
 from mmlib.inference.pvalues import HypothesisTest, f_tail, simulated_pvalue
 from mmlib.inference.refits import ROUNDING
 from mmlib.inference.replicate import warn_interrupted
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 TIE = 1e-9
 """Simulated statistics this close below the observed one count as equal to it."""

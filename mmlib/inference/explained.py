@@ -11,7 +11,7 @@ from mmlib.design.checks import check_level
 from mmlib.errors import DataError
 from mmlib.inference.bootstrap import bootstrap
 from mmlib.inference.confint import BootOptions
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 
 def with_interval(

@@ -26,7 +26,7 @@ from mmlib.engine.blocks import Blocks
 from mmlib.engine.objective import Objective
 from mmlib.engine.quasi_newton import PRECISE, Point, QuadraticModel, descend
 from mmlib.errors import DataError
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 from mmlib.results.varcorr import TermCovariance, covariances
 
 NUDGE = 0.02

@@ -17,7 +17,7 @@ from mmlib.design.design import FixedTerm
 from mmlib.design.names import alias, name_of, quoted, unquoted
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.inference.term_hypotheses import contains, term_hypotheses
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 _COLON = r":(?=(?:[^`]*`[^`]*`)*[^`]*$)"
 """A colon outside backticks."""

@@ -32,7 +32,7 @@ from mmlib.engine.elimination import Round
 from mmlib.engine.factor import Eliminated, mirror_upper
 from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import single_threaded
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 Result = TypeVar("Result")
 

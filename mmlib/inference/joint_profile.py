@@ -19,7 +19,7 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.held import HeldObjective, parameters
 from mmlib.inference.profile import Profile, profile
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from mmlib.inference.information import (
 )
 from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
 from mmlib.inference.structured import expected
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 REFITTED = "The fit is by maximum likelihood; the test is of its refit by REML."
 BOUNDARY = (

@@ -31,7 +31,7 @@ from mmlib.inference.joint_tests import JointTests
 from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
 from mmlib.inference.response_scale import ResponseScale
 from mmlib.results.display import Shown, Summary, Table, decimals_for, fixed_point
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

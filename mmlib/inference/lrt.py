@@ -20,7 +20,7 @@ from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.inference.nested import extra_covariances
 from mmlib.inference.pvalues import HypothesisTest, chi2_tail
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 OUTSIDE = 1e-7
 """A column or a covariance lies outside a span when more than this share of it is left over."""

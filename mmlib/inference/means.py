@@ -23,7 +23,7 @@ from mmlib.inference.information import once_per_fit
 from mmlib.inference.linear_functions import METHODS, RESULTS, LinearFunctions
 from mmlib.inference.reference_grid import WEIGHTS, ReferenceGrid, Weights
 from mmlib.inference.response_scale import response_scale
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 REFITTED = "The fit is by maximum likelihood; this is of its refit by REML."
 

@@ -28,7 +28,7 @@ from mmlib.inference.power_study import Effect, Hypothesized, Study, at_point, g
 from mmlib.inference.power_tests import PValue
 from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw
 from mmlib.results.display import Shown, Summary, Table
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Beta, Correlations, Sds, truth_of
 
 if TYPE_CHECKING:

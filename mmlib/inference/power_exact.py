@@ -17,7 +17,7 @@ from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
 from mmlib.inference.power_tests import at_theta
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Truth
 
 SAME = 1e-6

@@ -41,7 +41,7 @@ from mmlib.inference.power_tests import (
 )
 from mmlib.inference.refits import Refitter
 from mmlib.inference.satterthwaite import satterthwaite
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Truth, truth_of
 
 METHODS = ("kenward-roger", "satterthwaite", "lrt", "exact", "bootstrap")

@@ -25,7 +25,7 @@ from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
 from mmlib.inference.pvalues import HypothesisTest, chi2_tail, simulated_pvalue
 from mmlib.inference.refits import Refitter, refitted
-from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
+from mmlib.results.estimates import SINGULAR_TOLERANCE, Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to
 
 INNER = 199
@@ -232,7 +232,7 @@ def fitted(design: Design, y: FloatArray, *, reml: bool) -> Fit:
     """The fit of a design to a response."""
     with single_threaded():
         design = dataclasses.replace(design, y=y)
-        return Fit.of(design, Blocks(design), reml=reml)
+        return Fit.of(Blocks(design), reml=reml)
 
 
 def at_theta(design: Design, theta: FloatArray, *, reml: bool) -> Fit:

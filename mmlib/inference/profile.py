@@ -34,7 +34,7 @@ from mmlib.design.checks import (
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.inference.held import HeldObjective, Parameter, parameters
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 ROOT_TOLERANCE = 1e-8
 """An end is found to this share of the interval that it is searched in."""

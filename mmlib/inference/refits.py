@@ -16,7 +16,7 @@ from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import minimize_objective
 from mmlib.engine.spectral import SpectralModel
 from mmlib.errors import DataError
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 ROUNDING = 1e-9
 """Differences of objectives below this share of their size may be due to the search alone."""

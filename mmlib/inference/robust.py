@@ -31,7 +31,7 @@ from mmlib.frozen import Frozen
 from mmlib.inference.clusters import rows_by, variance_among
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.pvalues import HypothesisTest, f_tail
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 Robust = Literal["CR0", "CR1", "CR1p", "CR2", "CR3"]
 

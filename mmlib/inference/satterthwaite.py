@@ -27,7 +27,7 @@ from mmlib.inference.information import (
 )
 from mmlib.inference.pvalues import HypothesisTest, f_tail
 from mmlib.inference.structured import observed
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 BOUNDARY = (
     "The estimate is on the boundary: the degrees of freedom are those of the model without what "

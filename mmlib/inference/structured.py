@@ -31,7 +31,7 @@ from mmlib.engine.objective import Objective
 from mmlib.errors import RankError
 from mmlib.inference.clusters import independent, of_term_among, rows_by, variance_among
 from mmlib.inference.information import Information, slopes_of, unit_patterns, vcov_over_variance
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 STEP = 1e-3
 """First step of the differences, relative to a coordinate (and that at least 1)."""

@@ -23,7 +23,7 @@ from mmlib.engine.threads import single_threaded
 from mmlib.inference.held import Parameter, variance_parameters
 from mmlib.inference.information import slopes_of
 from mmlib.inference.satterthwaite import spread
-from mmlib.results.fit import SINGULAR_TOLERANCE, Fit
+from mmlib.results.estimates import SINGULAR_TOLERANCE, Fit
 
 STEP = 1e-4
 """Step of the differences, relative to a coordinate, and that at least `LEAST`."""

@@ -13,7 +13,7 @@ from mmlib.arrays import FloatArray
 from mmlib.design.checks import normal_quantile
 from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import single_threaded
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 COEFFICIENT = "coefficient"
 """The name of the level of the index that says which coefficient a row is."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.errors import DataError
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from mmlib.engine.effects_covariance import CHUNK, EffectsCovariance
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen, gives_copies
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 WORTH_CONDENSING = 3
 """With fewer rows than this for each column, a QR decomposition costs more than it saves."""

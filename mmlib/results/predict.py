@@ -24,7 +24,7 @@ from mmlib.design.formula import columns_used, parse_with_formulaic
 from mmlib.design.terms import RandomTerm, templates
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, RankError
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 NewLevels = Literal["error", "population"]
 Interval = Literal["confidence", "prediction"]

@@ -8,7 +8,7 @@ import pandas as pd
 from mmlib.arrays import FloatArray
 from mmlib.design.slim import SlimDesign
 from mmlib.results.display import DIGITS, Summary, Table, decimals_for, fixed_point
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 
 MAX_SHOWN_CORRELATIONS = 12
 """Fixed effects up to which their correlations are shown."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit
 from mmlib.results.varcorr import TermCovariance
 
 FIXED_COLUMNS = {

@@ -8,8 +8,7 @@ import pandas as pd
 from mmlib.arrays import FloatArray
 from mmlib.design.whiten import Whitener
 from mmlib.engine.grouping import Grouping
-from mmlib.results.effects import as_tables
-from mmlib.results.fit import Fit
+from mmlib.results.estimates import Fit, as_tables
 
 NOT_ESTIMABLE = 1e-10
 """Relative eigenvalue below which a level's own rows leave a combination of effects open."""

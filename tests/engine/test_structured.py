@@ -185,6 +185,20 @@ def test_estimates_are_those_of_dense_matrices_at_a_minimum(name):
     np.testing.assert_allclose(fit.fitted, fitted, rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [
+        ("distance ~ age + ar1(0 + C(age) | Subject)", {}),
+        ("distance ~ age", {"residual": "car1(age | Subject)"}),
+    ],
+)
+def test_where_sigma_is_known_to_be_its_estimate_nothing_changes(formula, options):
+    usual = mm.lmm(formula, data_of("Orthodont"), reml=False, **options)
+    known = mm.lmm(formula, data_of("Orthodont"), reml=False, sigma=usual.sigma, **options)
+    np.testing.assert_allclose(known.theta, usual.theta, rtol=1e-4)
+    assert known.objective == pytest.approx(usual.objective, rel=1e-10)
+
+
 # ---- identities --------------------------------------------------------------------------------
 
 

@@ -1,7 +1,15 @@
-"""What a fit is: its estimates, its random effects, and the same design fitted or drawn again."""
+"""What a fit says: its estimates, its random effects, and the same design fitted or drawn again.
+
+Two variances of random effects must not be mixed up. Given y, and with β taken as known, they vary
+around their conditional modes with Var(b | y). But β was estimated from the same data, and its
+error moves the modes too: Var(b̂ − b), the prediction-error variance, is never smaller. (Henderson
+1975, Best linear unbiased estimation and prediction under a selection model, Biometrics
+31:423–447, doi:10.2307/2529430.)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -18,13 +26,13 @@ from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.effects_covariance import EffectsCovariance
 from mmlib.engine.factor import Modes
-from mmlib.engine.objective import Objective
-from mmlib.engine.optimize import Optimum, minimize_objective
-from mmlib.engine.progress import Progress, watching
+from mmlib.engine.fit import fit_model
+from mmlib.engine.grouping import Grouping
+from mmlib.engine.optimize import Optimum
+from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
-from mmlib.errors import DataError, warn
+from mmlib.errors import DataError
 from mmlib.frozen import Frozen, read_only
-from mmlib.results.effects import as_tables, standard_deviations
 from mmlib.results.simulate import (
     Beta,
     Correlations,
@@ -39,10 +47,6 @@ from mmlib.results.varcorr import ResidualCovariance, VarCorr, covariances
 
 SINGULAR_TOLERANCE = 1e-5
 """A relative standard deviation at or below this is on the boundary."""
-
-
-class ConvergenceWarning(UserWarning):
-    """The optimiser stopped before it reached a minimum."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,23 +71,10 @@ class Fit(Frozen):
     optimum: Optimum
 
     @classmethod
-    def of(cls, design: Design, blocks: Blocks, *, reml: bool, progress: Progress = False) -> Self:
+    def of(cls, blocks: Blocks, *, reml: bool, progress: Progress = False) -> Self:
         """Fit a design, whose cross-products are known, by REML or maximum likelihood."""
-        if not isinstance(reml, (bool, np.bool_)):
-            raise DataError(f"reml must be True or False (maximum likelihood), not {reml!r}.")
-        # With σ known there may be as many levels as rows, where there are no moment estimates.
-        start = None
-        if design.sigma is not None:
-            start = blocks.gather([lower(grouping.basis) for grouping in blocks.groupings])
-        with watching(progress) as watch:
-            optimum = minimize_objective(Objective(blocks, reml=reml), start, watch=watch)
-        if not optimum.converged:
-            warn(
-                f"the fit of {design.formula} has not converged: {optimum.shortfall}; centre and "
-                "rescale the predictors, or simplify the random part.",
-                ConvergenceWarning,
-            )
-        return cls(design=design, blocks=optimum.factor.blocks, reml=reml, optimum=optimum)
+        optimum = fit_model(blocks, reml=reml, progress=progress)
+        return cls(blocks.design, optimum.factor.blocks, reml, optimum)
 
     @cached_property
     def _modes(self) -> Modes:
@@ -345,9 +336,9 @@ class Fit(Frozen):
         }
 
     def _standard_deviations(self, variances: dict[str, FloatArray]) -> dict[str, pd.DataFrame]:
-        return as_tables(
-            self.blocks.groupings, [standard_deviations(v) for v in variances.values()]
-        )
+        # A variance that is exactly zero may come out as minus a rounding error.
+        diagonals = [np.diagonal(v, axis1=1, axis2=2) for v in variances.values()]
+        return as_tables(self.blocks.groupings, [np.sqrt(np.maximum(d, 0.0)) for d in diagonals])
 
     @cached_property
     def effects_covariance(self) -> EffectsCovariance:
@@ -411,7 +402,7 @@ class Fit(Frozen):
         reml = self.reml if reml is None else reml
         with single_threaded():
             if y is None:
-                return self.of(self.design, self.blocks, reml=reml)
+                return self.of(self.blocks, reml=reml)
             values = np.asarray(y)
             if values.shape != (self.nobs,):
                 raise DataError(
@@ -419,8 +410,8 @@ class Fit(Frozen):
                     f"it has shape {values.shape}."
                 )
             require_own_rows("y", y, self.design.index)
-            blocks = self.blocks.with_response(as_response(pd.Series(values, name="y")))
-            return self.of(blocks.design, blocks, reml=reml)
+            response = as_response(pd.Series(values, name="y"))
+            return self.of(self.blocks.with_response(response), reml=reml)
 
     def simulate(
         self,
@@ -493,3 +484,17 @@ class Fit(Frozen):
     def truth(self) -> Truth:
         """The estimates as parameters to draw responses from."""
         return Truth(self.beta, self.theta, self.sigma)
+
+
+def as_tables(
+    groupings: Sequence[Grouping], values: Sequence[FloatArray]
+) -> dict[str, pd.DataFrame]:
+    """Arrays of shape (ℓ, S), one for each grouping, as tables of levels × columns."""
+    return {
+        grouping.name: pd.DataFrame(
+            table.copy(),
+            index=grouping.terms[0].levels,
+            columns=[name for term in grouping.terms for name in term.columns],
+        )
+        for grouping, table in zip(groupings, values, strict=True)
+    }
