@@ -22,6 +22,13 @@ def weigh(root_weights: FloatArray | None, columns: FloatArray) -> FloatArray:
     return columns * (root_weights if columns.ndim == 1 else root_weights[:, None])
 
 
+def left_by(basis: FloatArray, columns: FloatArray) -> FloatArray:
+    """What an orthonormal basis leaves of columns; the second pass takes away rounding."""
+    for _ in range(2):
+        columns = columns - basis @ (basis.T @ columns)
+    return columns
+
+
 def random_matrix(codes: IntArray, values: FloatArray, n_levels: int) -> sparse.csr_array:
     """The sparse matrix Z of one grouping: row i has ``values[i]`` in the columns of its level."""
     n, width = values.shape

@@ -22,7 +22,6 @@ from mmlib.design.checks import (
 )
 from mmlib.design.columns import kind_of, usable_columns
 from mmlib.design.design import Design
-from mmlib.design.directions import refuse_unidentified_structure
 from mmlib.design.formula import (
     MixedFormula,
     columns_used,
@@ -36,7 +35,6 @@ from mmlib.design.names import unquoted
 from mmlib.design.residual import Residual
 from mmlib.design.terms import (
     RandomTerm,
-    check_identifiable,
     check_structure,
     group_codes,
     random_terms,
@@ -141,7 +139,7 @@ def build_design(
         sigma=None if sigma is None else require_positive("sigma", sigma),
         residual=of_residuals,
     )
-    _refuse_unidentified(design)
+    refuse_unidentified(design)
     if design.n <= design.p and sigma is None:
         raise RankError(
             f"{design.p} fixed effects for {design.n} rows leave nothing to estimate σ from; "
@@ -169,19 +167,3 @@ def _check_terms(terms: Sequence[RandomTerm], residual: Residual | None) -> None
         check_structure(term)
         if residual is not None:
             residual.refuse_crossed(term.codes, str(term.part))
-
-
-def _refuse_unidentified(design: Design) -> None:
-    """Refuse variances that the data cannot tell apart."""
-    if design.structured:
-        refuse_unidentified_structure(
-            design.terms,
-            design.residual,
-            design.row_weights,
-            sigma_known=design.sigma is not None,
-        )
-        return
-    if design.sigma is None:
-        for term in design.terms:
-            check_identifiable(term)
-    refuse_unidentified(design.terms, design.weights)

@@ -13,16 +13,7 @@ import numpy as np
 
 from mmlib.arrays import FloatArray, random_matrix
 from mmlib.design.residual import Residual
-from mmlib.design.terms import RandomTerm, n_theta
-from mmlib.errors import RankError
-
-DEPENDENT = 1e-7
-"""Singular values below this share of the largest are zero."""
-
-TAKES_PART = 1e-3
-"""A parameter with a smaller share in a dependence takes no part in it."""
-
-MAX_PARAMETERS = 250
+from mmlib.design.terms import RandomTerm, n_theta, theta_by_term
 
 
 class Probes:
@@ -65,14 +56,13 @@ def directions(
     terms: Sequence[RandomTerm], residual: Residual | None, theta: FloatArray, probes: Probes
 ) -> FloatArray:
     """∂(Var(y)/σ²) in the numbers that a search moves, and last R itself: shape (k + 1, size²)."""
-    found, start = [], 0
-    for term in terms:
-        entries = theta[start : start + n_theta(term)]
-        start += len(entries)
-        found.append(probes.of_term(term, term_slopes(term, entries)))
+    found = [
+        probes.of_term(term, term_slopes(term, own))
+        for term, own in zip(terms, theta_by_term(terms, theta), strict=True)
+    ]
     if residual is None:
         return np.vstack([*found, probes.of_independent()])
-    phi = theta[start:]
+    phi = theta[len(theta) - residual.size :]
     whole = [C[None] for C in residual.covariances(phi)]
     found.append(probes.of_residual(residual, residual_slopes(residual, phi)))
     return np.vstack([*found, probes.of_residual(residual, whole)])
@@ -81,11 +71,7 @@ def directions(
 def term_slopes(term: RandomTerm, theta: FloatArray) -> FloatArray:
     """∂(TTᵀ) in the numbers that a search moves, shape (k, S, S)."""
     structure, width = term.part.structure, term.width
-    if structure.is_free:
-        T = structure.template(theta, width)
-        slopes = np.array([structure.template(e, width) for e in np.eye(len(theta))])
-    else:
-        T, slopes = structure.at(structure.to_smooth(theta, width), width)
+    T, slopes = structure.at(structure.to_smooth(theta, width), width)
     half = slopes @ T.T
     return half + half.transpose(0, 2, 1)
 
@@ -119,58 +105,12 @@ def random_theta(
     """A θ off every boundary, of the size that the columns of the terms suggest."""
     found = []
     for term in terms:
-        structure = term.part.structure
-        entries = rng.uniform(0.5, 1.5, n_theta(term))
         scale = np.sqrt(np.mean(term.model_matrix**2)) or 1.0
-        if structure.correlation in ("ar1", "exchangeable"):
-            entries[:-1] /= scale
+        entries = rng.uniform(0.5, 1.5, n_theta(term)) / scale
+        if term.part.structure.has_rho:
             entries[-1] = rng.uniform(0.3, 0.6)
-        else:
-            entries /= scale
         found.append(entries)
     if residual is not None:
         ratios = rng.uniform(0.6, 1.4, sum(residual.n_ratios))
         found.append(np.append(ratios, rng.uniform(0.3, 0.4, residual.n_correlations)))
     return np.concatenate([np.zeros(0), *found])
-
-
-def refuse_unidentified_structure(
-    terms: Sequence[RandomTerm],
-    residual: Residual | None,
-    row_weights: FloatArray,
-    *,
-    sigma_known: bool,
-) -> None:
-    """Refuse parameters of Var(y) that can be traded for others without any change in it.
-
-    Raises
-    ------
-    RankError
-        If there are any; the message says of which terms.
-    """
-    owners = [str(term.part) for term in terms for _ in range(n_theta(term))]
-    if residual is not None:
-        a = residual.n_ratios[0]
-        owners += [f"dispersion={residual.dispersion!r}"] * a
-        owners += [f"residual={residual.word!r}"] * (residual.size - a)
-    owners.append("the residual variance")
-    if len(owners) > MAX_PARAMETERS:
-        return
-    theta = random_theta(terms, residual, np.random.default_rng(1))
-    rows = directions(terms, residual, theta, Probes(row_weights, len(owners)))
-    if sigma_known:
-        rows = rows[:-1]
-    lengths = np.linalg.norm(rows, axis=1)
-    if (lengths == 0).any():
-        lost = owners[int(np.argmin(lengths))]
-        raise RankError(f"the data say nothing of a parameter of {lost}; leave it out.")
-    left, sizes, _ = np.linalg.svd(rows / lengths[:, None], full_matrices=False)
-    if sizes[-1] > DEPENDENT * sizes[0]:
-        return
-    taking = np.abs(left[:, -1]) > TAKES_PART
-    names = list(dict.fromkeys(o for o, part in zip(owners, taking, strict=True) if part))
-    raise RankError(
-        f"{' and '.join(names)} cannot be told apart: their parameters can be traded for each "
-        "other without any change in the variance of the data; use fewer of them, or a structure "
-        "with fewer parameters."
-    )

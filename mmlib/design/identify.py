@@ -3,7 +3,8 @@
 Var(y) is linear in the entries of the covariance matrices: σ²W⁻¹ + Σ c_ij M_ij, where M_ij has the
 products of columns i and j of a term, within its levels. If these matrices are linearly dependent,
 variance can be moved from one term to another, or to the residual, without any change in the
-likelihood. Their inner products are sums over cells of cross-products: nothing here is n×n.
+likelihood. Their inner products are sums over cells of cross-products: nothing here is n×n. With
+structure Var(y) is not linear, and its derivatives are seen through random vectors.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmlib.arrays import FloatArray, lower_triangle, weigh
-from mmlib.design.terms import RandomTerm
+from mmlib.design.design import Design
+from mmlib.design.directions import Probes, directions, random_theta
+from mmlib.design.terms import RandomTerm, check_identifiable, n_entries, n_theta
 from mmlib.errors import RankError
 
 DEPENDENT = 1e-11
@@ -22,23 +25,36 @@ DEPENDENT = 1e-11
 TAKES_PART = 1e-4
 """A matrix with a smaller share in a dependence takes no part in it."""
 
+TRADABLE, TRADED = 1e-7, 1e-3
+"""The same of singular values, as shares of the largest, where covariances have structure."""
+
 MAX_PARAMETERS = 250
-"""More entries of covariance matrices than this are not looked at."""
+"""More parameters than this are not looked at."""
 
 
-def refuse_unidentified(terms: Sequence[RandomTerm], weights: FloatArray | None) -> None:
-    """Refuse random terms between which variance could be moved.
+def refuse_unidentified(design: Design) -> None:
+    """Refuse variances, and parameters of structures, that the data cannot tell apart.
 
     Raises
     ------
     RankError
-        If there are such terms; the message says which, and what to write.
+        If there are any; the message says of which terms, and what to write.
     """
-    sizes = [term.width * (term.width + 1) // 2 for term in terms]
+    if design.structured:
+        _refuse_tradable(design)
+        return
+    if design.sigma is None:
+        for term in design.terms:
+            check_identifiable(term)
+    _refuse_movable(design.terms, design.root_weights)
+
+
+def _refuse_movable(terms: Sequence[RandomTerm], root_weights: FloatArray | None) -> None:
+    """Refuse random terms between which variance could be moved."""
+    sizes = [n_entries(term) for term in terms]
     one_variance = sizes == [1]  # which differs from the residual: there are more rows than levels
     if not terms or one_variance or sum(sizes) > MAX_PARAMETERS:
         return
-    root_weights = None if weights is None else np.sqrt(weights)
     columns = [
         basis
         for term in terms
@@ -54,6 +70,37 @@ def refuse_unidentified(terms: Sequence[RandomTerm], weights: FloatArray | None)
     *shares, residual = np.split(np.abs(null) > TAKES_PART, np.cumsum(sizes))
     involved = [term for term, share in zip(terms, shares, strict=True) if share.any()]
     raise RankError(_message(involved, with_residual=bool(residual.any())))
+
+
+def _refuse_tradable(design: Design) -> None:
+    """Refuse parameters of Var(y) that can be traded for others without any change in it."""
+    terms, residual = design.terms, design.residual
+    owners = [str(term.part) for term in terms for _ in range(n_theta(term))]
+    if residual is not None:
+        a = residual.n_ratios[0]
+        owners += [f"dispersion={residual.dispersion!r}"] * a
+        owners += [f"residual={residual.word!r}"] * (residual.size - a)
+    owners.append("the residual variance")
+    if len(owners) > MAX_PARAMETERS:
+        return
+    theta = random_theta(terms, residual, np.random.default_rng(1))
+    rows = directions(terms, residual, theta, Probes(design.row_weights, len(owners)))
+    if design.sigma is not None:
+        rows = rows[:-1]
+    lengths = np.linalg.norm(rows, axis=1)
+    if (lengths == 0).any():
+        lost = owners[int(np.argmin(lengths))]
+        raise RankError(f"the data say nothing of a parameter of {lost}; leave it out.")
+    left, sizes, _ = np.linalg.svd(rows / lengths[:, None], full_matrices=False)
+    if sizes[-1] > TRADABLE * sizes[0]:
+        return
+    taking = np.abs(left[:, -1]) > TRADED
+    names = list(dict.fromkeys(o for o, part in zip(owners, taking, strict=True) if part))
+    raise RankError(
+        f"{' and '.join(names)} cannot be told apart: their parameters can be traded for each "
+        "other without any change in the variance of the data; use fewer of them, or a structure "
+        "with fewer parameters."
+    )
 
 
 def _first_dependence(correlations: FloatArray) -> FloatArray | None:

@@ -53,6 +53,11 @@ class Structure:
         return self.correlation == "free"
 
     @property
+    def has_rho(self) -> bool:
+        """Whether one ρ rules the correlations."""
+        return self.correlation in ("exchangeable", "ar1")
+
+    @property
     def needs_levels(self) -> bool:
         """Whether the effects must be those of the levels of a factor."""
         return self.common or self.correlation == "ar1"
@@ -65,7 +70,7 @@ class Structure:
         """Number of entries of θ for a term of S columns."""
         if self.is_free:
             return width * (width + 1) // 2
-        return self.n_sds(width) + (self.correlation != "none")
+        return self.n_sds(width) + self.has_rho
 
     def lowest_correlation(self, width: int) -> float:
         """The lower bound of ρ."""
@@ -74,15 +79,15 @@ class Structure:
     def template(self, theta: FloatArray, width: int) -> FloatArray:
         """T, shape (S, S)."""
         if self.is_free:
-            lam = np.zeros((width, width))
-            lam[lower_triangle(width)] = theta
-            return lam
+            T = np.zeros((width, width))
+            T[lower_triangle(width)] = theta
+            return T
         return self.at(self.to_smooth(theta, width), width)[0]
 
     def to_smooth(self, theta: FloatArray, width: int) -> FloatArray:
-        """The numbers that a search moves, from (s, ρ)."""
+        """The numbers that a search moves, from θ; of a triangle, its entries."""
         moved = np.array(theta, dtype=float)
-        if self.correlation == "none":
+        if not self.has_rho:
             return moved
         if not self.common:
             moved[:-1] = np.sqrt(moved[:-1])
@@ -96,7 +101,7 @@ class Structure:
     def to_theta(self, smooth: FloatArray, width: int) -> FloatArray:
         """(s, ρ) from the numbers that a search moves; s is positive, and ρ on a bound or off."""
         theta = np.abs(smooth)
-        if self.correlation == "none":
+        if not self.has_rho:
             return theta
         if not self.common:
             theta[:-1] = smooth[:-1] ** 2
@@ -111,8 +116,10 @@ class Structure:
 
     def theta_slopes(self, smooth: FloatArray, width: int) -> FloatArray:
         """Derivative of each entry of θ in its own number, shape (k,)."""
+        if self.is_free:
+            return np.ones_like(smooth)
         slopes = np.where(smooth < 0, -1.0, 1.0)
-        if self.correlation == "none":
+        if not self.has_rho:
             return slopes
         if not self.common:
             slopes[:-1] = 2 * smooth[:-1]
@@ -124,9 +131,14 @@ class Structure:
 
     def at(self, smooth: FloatArray, width: int) -> tuple[FloatArray, FloatArray]:
         """T and its derivatives in the numbers that a search moves, shapes (S, S), (k, S, S)."""
+        if self.is_free:
+            row, column = lower_triangle(width)
+            units = np.zeros((len(row), width, width))
+            units[np.arange(len(row)), row, column] = 1.0
+            return self.template(smooth, width), units
         n = self.n_sds(width)
         moved = smooth[:n]
-        squared = self.correlation != "none" and not self.common
+        squared = self.has_rho and not self.common
         sds, sd_slopes = (moved**2, 2 * moved) if squared else (moved, np.ones(n))
         root, turn = np.eye(width), np.zeros((0, width, width))
         if self.correlation == "ar1":
@@ -142,7 +154,10 @@ class Structure:
         return each * root, np.concatenate([grown, each * turn])
 
     def sign_free(self, width: int) -> list[IntArray]:
-        """Positions of the numbers that may change their sign, or be zero, each on its own."""
+        """Positions of the numbers that may change their sign, or be zero, together."""
+        if self.is_free:
+            column = lower_triangle(width)[1]
+            return [np.flatnonzero(column == c) for c in range(width)]
         return [np.array([k], dtype=np.intp) for k in range(self.n_sds(width))]
 
 

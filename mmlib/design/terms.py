@@ -168,8 +168,6 @@ def templates(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray
 def template_slopes(term: RandomTerm, theta: FloatArray) -> FloatArray:
     """∂T in the entries of θ that belong to a term, shape (k, S, S)."""
     structure, width = term.part.structure, term.width
-    if structure.is_free:
-        return np.array([structure.template(unit, width) for unit in np.eye(len(theta))])
     smooth = structure.to_smooth(theta, width)
     inverse = 1 / structure.theta_slopes(smooth, width)
     return structure.at(smooth, width)[1] * inverse[:, None, None]
@@ -212,7 +210,7 @@ def check_structure(term: RandomTerm) -> None:
         If it relates the effects of levels, and the columns are not those of a factor.
     """
     structure, matrix = term.part.structure, term.model_matrix
-    if structure.correlation in ("none", "free"):
+    if not structure.has_rho:
         return
     indicators = bool(((matrix == 0) | (matrix == 1)).all() and (matrix.sum(axis=1) == 1).all())
     if term.width >= TWO_LEVELS and (indicators or not structure.needs_levels):

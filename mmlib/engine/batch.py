@@ -15,9 +15,9 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from mmlib.arrays import FloatArray
+from mmlib.arrays import FloatArray, left_by
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.objective import LOG_2PI
+from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import (
     NEGLIGIBLE,
     SMALL_COLUMN,
@@ -84,12 +84,9 @@ class BatchModel:
 
     def __init__(self, blocks: Blocks, *, reml: bool) -> None:
         self.reml, self._blocks = reml, blocks
-        self.dof = blocks.n - (blocks.p if reml else 0)
+        self._objective = Objective(blocks, reml=reml)
         self._first, *self._later = blocks.groupings
         self._size = blocks.theta_size
-        self._constant = self.dof * (1 + LOG_2PI) + blocks.weigh.log_det
-        if reml:
-            self._constant += 2 * blocks.log_det_R
         self._columns = blocks.theta_columns
         self._add_products()
 
@@ -153,10 +150,8 @@ class BatchModel:
     def _cross_products(self, responses: FloatArray) -> _Responses:
         if self._blocks.offset is not None:
             responses = responses - self._blocks.offset
-        residual = self._blocks.weigh(np.ascontiguousarray(responses.T))
-        basis = self._blocks.basis
-        for _ in range(2):  # the second pass takes away what rounding left of the first
-            residual = residual - basis @ (basis.T @ residual)
+        weighted = self._blocks.weigh(np.ascontiguousarray(responses.T))
+        residual = left_by(self._blocks.basis, weighted)
         first, B = self._first, len(responses)
         z = (self._blocks.Zt[0] @ residual).reshape(first.n_levels, first.width, B)
         m = len(self._T0)
@@ -231,15 +226,12 @@ class BatchModel:
         inverse = np.linalg.inv(S)
         coefficients = np.einsum("bij,bj->bi", inverse, s)
         rss = total - np.einsum("bi,bi->b", s, coefficients)
-        value = self.dof * np.log(np.where(rss > 0, rss, np.nan) / self.dof) + self._constant
+        counted = len(S[0]) if self.reml else q
+        log_det = np.linalg.slogdet(S[:, :counted, :counted])[1]
+        value = self._objective.compose(log_det, 0.0, np.where(rss > 0, rss, np.nan))
         S_bar = np.zeros_like(S)
-        if self.reml:
-            value += np.linalg.slogdet(S)[1]
-            S_bar += inverse
-        elif q:
-            value += np.linalg.slogdet(S[:, :q, :q])[1]
-            S_bar[:, :q, :q] = np.linalg.inv(S[:, :q, :q])
-        total_bar = self.dof / rss
+        S_bar[:, :counted, :counted] = inverse if self.reml else np.linalg.inv(S[:, :q, :q])
+        total_bar = self._objective.dof / rss
         s_bar = -coefficients * total_bar[:, None]
         S_bar -= coefficients[:, :, None] * s_bar[:, None, :]
         return value, S_bar, s_bar, total_bar

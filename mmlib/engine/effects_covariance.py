@@ -70,9 +70,9 @@ class EffectsCovariance:
         self._steps.append((_block_diagonal(roots), _block_diagonal(W) @ A))
 
     def rows(
-        self, X: FloatArray, effects: Sequence[tuple[IntArray, FloatArray]], scale: FloatArray
+        self, X: FloatArray, effects: Sequence[tuple[IntArray, FloatArray]]
     ) -> sparse.csr_array:
-        """Rows (z, x) of combinations zᵀb + xᵀβ, in the order of the errors, each times `scale`.
+        """Rows (z, x) of combinations zᵀb + xᵀβ, in the order of the errors.
 
         `effects` has codes and values for each grouping of `blocks`; a negative code is a level
         that the fit has not seen, and takes no part.
@@ -80,30 +80,25 @@ class EffectsCovariance:
         Z = [
             random_matrix(
                 np.maximum(codes, 0),
-                (values @ grouping.basis) * (scale * (codes >= 0))[:, None],
+                (values @ grouping.basis) * (codes >= 0)[:, None],
                 grouping.n_levels,
             )
             for grouping, (codes, values) in zip(self.blocks.groupings, effects, strict=True)
         ]
         basis = solve_triangular(self.blocks.R, X.T, trans="T").T if self.blocks.p else X
-        first = sum(grouping.n_effects for grouping in self.blocks.groupings[:1])
-        Z = sparse.hstack([*Z, sparse.csr_array((len(X), 0))], format="csr")
-        # After the first grouping the effects stand by their places.
-        later = sparse.csr_array(
-            (Z[:, first:].data, self._order[Z[:, first:].indices], Z[:, first:].indptr),
-            shape=(len(X), len(self._order)),
-        )
-        dense = sparse.csr_array(basis * scale[:, None])
-        return sparse.hstack([Z[:, :first], later, dense], format="csr")
+        return self._by_place(Z, basis)
 
     def own_rows(self) -> sparse.csr_array:
         """The rows (z, x) of the data, whitened."""
-        blocks = self.blocks
-        Z = [Zt.T for Zt in blocks.Zt]
-        later = sparse.hstack([*Z[1:], sparse.csr_array((blocks.n, 0))], format="csc")
-        by_place = later[:, np.argsort(self._order)]
-        dense = sparse.csr_array(blocks.basis[:, : self._p])
-        return sparse.csr_array(sparse.hstack([*Z[:1], by_place, dense], format="csr"))
+        return self._by_place([Zt.T for Zt in self.blocks.Zt], self.blocks.basis[:, : self._p])
+
+    def _by_place(self, Z: Sequence[sparse.csr_array], dense: FloatArray) -> sparse.csr_array:
+        """Rows side by side, the effects after the first grouping by their places."""
+        later = sparse.hstack([*Z[1:], sparse.csr_array((len(dense), 0))], format="csr")
+        placed = sparse.csr_array(
+            (later.data, self._order[later.indices], later.indptr), shape=later.shape
+        )
+        return sparse.hstack([*Z[:1], placed, sparse.csr_array(dense)], format="csr")
 
     def root(self, rows: sparse.csr_array) -> tuple[sparse.csr_array, FloatArray]:
         """A root of the covariance of combinations: a sparse part, and a dense one for the tail.

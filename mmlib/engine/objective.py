@@ -7,14 +7,17 @@ Statistical Software 67(1), section 3.4, doi:10.18637/jss.v067.i01.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
+from mmlib.design.checks import require_positive
 from mmlib.design.design import Design
-from mmlib.design.terms import RandomTerm, n_theta, template_slopes, templates
+from mmlib.design.terms import RandomTerm, template_slopes, templates, theta_by_term
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Factor, factorize
 from mmlib.engine.residual_gradient import covariance_slopes
@@ -63,19 +66,23 @@ class Objective:
         self.sigma = self.blocks.design.sigma
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
 
-    def __call__(self, theta: ArrayLike) -> float:
+    def __call__(self, theta: ArrayLike, sigma: float | None = None) -> float:
         """The objective at θ.
 
         Parameters
         ----------
         theta : array, shape (k,)
             The lower triangles of the relative covariance factors, term after term.
+        sigma : float, optional
+            A residual standard deviation that takes the place of σ̂.
 
         Returns
         -------
         float
         """
-        return self.value(self.factorize(theta))
+        if sigma is not None:
+            sigma = require_positive("sigma", sigma)
+        return self.value(factorize(self.blocks, self.checked(theta)), sigma)
 
     def value_and_gradient(self, theta: ArrayLike) -> tuple[float, FloatArray]:
         """The objective and its gradient at θ, from one factorization.
@@ -98,93 +105,32 @@ class Objective:
         >>> bool(slope[0] > 0)  # the minimum is at 0.66
         True
         """
-        entries = self.checked(theta)
-        design = self.blocks.design
-        if not design.structured:
-            value, slopes = self._value_and_slopes(self.factorize(entries))
-            return value, self.blocks.gather(self._own(slopes))
-        by_term = dict(zip(design.terms, templates(design.terms, entries), strict=True))
-        value, in_terms, in_phi, _ = self.at_parts(by_term, design.phi(entries))
-        gradient, start = [np.zeros(0)], 0
-        for term, slope in in_terms.items():
-            size = n_theta(term)
-            change = template_slopes(term, entries[start : start + size])
-            gradient.append(np.einsum("kst,st->k", change, slope))
-            start += size
-        return value, np.concatenate([*gradient, in_phi])
+        entries, design = self.checked(theta), self.blocks.design
+        terms = design.terms
+        at = self.at(dict(zip(terms, templates(terms, entries), strict=True)), design.phi(entries))
+        gradient = [
+            np.einsum("kst,st->k", template_slopes(term, own), at.slopes[term])
+            for term, own in zip(terms, theta_by_term(terms, entries), strict=True)
+        ]
+        return at.value, np.concatenate([*gradient, at.in_phi])
 
-    def at_scaled(self, templates: list[FloatArray]) -> tuple[float, list[FloatArray], float]:
-        """The objective at templates for scaled columns, its slope in each, and its rounding."""
-        factor = Factor(self.blocks, templates)
-        return *self._value_and_slopes(factor), self.dof * factor.rounding
-
-    def at_parts(
-        self, templates: Mapping[RandomTerm, FloatArray], phi: FloatArray
-    ) -> tuple[float, dict[RandomTerm, FloatArray], FloatArray, float]:
-        """The objective at templates of terms and φ, its slopes in each, and its rounding."""
-        factor = self.factor_at(templates, phi)
-        value, slopes = self._value_and_slopes(factor)
-        in_phi = self._in_phi(factor, phi, self._rss_weight(factor))
-        own = self._by_term(self._own(slopes, factor))
-        return value, own, in_phi, self.dof * factor.rounding
-
-    def factor_at(self, templates: Mapping[RandomTerm, FloatArray], phi: FloatArray) -> Factor:
-        """The factor at templates of terms and φ."""
+    def at(
+        self,
+        templates: Mapping[RandomTerm, FloatArray],
+        phi: FloatArray,
+        sigma: float | None = None,
+    ) -> Evaluation:
+        """The objective at templates of terms, which need not be triangular, and φ."""
         blocks = self.blocks
         if blocks.design.residual is not None:
             rest = np.zeros(blocks.design.n_theta - len(phi))
             blocks = blocks.at(np.concatenate([rest, phi]))
-        return Factor(blocks, [g.to_scaled(g.assemble(templates)) for g in blocks.groupings])
+        scaled = [g.to_scaled(g.assemble(templates)) for g in blocks.groupings]
+        return Evaluation(self, Factor(blocks, scaled), phi, sigma)
 
-    def _in_phi(self, factor: Factor, phi: FloatArray, weight: float) -> FloatArray:
-        residual = self.blocks.design.residual
-        if residual is None or not len(phi):
-            return np.zeros(0)
-        return residual.pull_back(phi, covariance_slopes(factor, reml=self.reml, rss_weight=weight))
-
-    def _rss_weight(self, factor: Factor) -> float:
-        return self.dof / factor.rss if self.sigma is None else 1 / self.sigma**2
-
-    def _by_term(self, slopes: list[FloatArray]) -> dict[RandomTerm, FloatArray]:
-        """Slopes in the templates of terms, in the order of the design."""
-        by_term: dict[RandomTerm, FloatArray] = {}
-        for grouping, slope in zip(self.blocks.groupings, slopes, strict=True):
-            by_term |= grouping.by_term(slope)
-        return {term: by_term[term] for term in self.blocks.design.terms}
-
-    def _value_and_slopes(self, factor: Factor) -> tuple[float, list[FloatArray]]:
-        weight = self._rss_weight(factor)
-        return self.value(factor), factor.template_slopes(reml=self.reml, rss_weight=weight)
-
-    def _own(self, slopes: list[FloatArray], factor: Factor | None = None) -> list[FloatArray]:
-        """Slopes in the templates of the model's own columns, from those in the scaled ones."""
-        groupings = (factor or self).blocks.groupings
-        return [g.slope_from_scaled(slope) for g, slope in zip(groupings, slopes, strict=True)]
-
-    def at_terms_and_sigma(
-        self, templates: Mapping[RandomTerm, FloatArray], phi: FloatArray, sigma: float
-    ) -> tuple[float, dict[RandomTerm, FloatArray], FloatArray, float]:
-        """The objective profiled over β only, with its slopes in the templates, φ and log σ.
-
-        The templates, one (S, S) matrix for each term, need not be triangular.
-        """
-        factor = self.factor_at(templates, phi)
-        weight = 1 / sigma**2
-        value = self._log_determinants(factor) + self._misfit(factor.rss, sigma)
-        slopes = self._own(factor.template_slopes(reml=self.reml, rss_weight=weight), factor)
-        in_phi = self._in_phi(factor, phi, weight)
-        return value, self._by_term(slopes), in_phi, 2 * (self.dof - factor.rss * weight)
-
-    def at_sigma(self, theta: ArrayLike, sigma: float) -> float:
-        """The objective at θ and σ, profiled over β only (what profiling σ needs)."""
-        if not 0 < sigma < np.inf:
-            raise DataError(f"sigma must be positive, not {sigma!r}.")
-        factor = self.factorize(theta)
-        return self._log_determinants(factor) + self._misfit(factor.rss, sigma)
-
-    def factorize(self, theta: ArrayLike) -> Factor:
-        """The blocked Cholesky factor at θ."""
-        return factorize(self.blocks, self.checked(theta))
+    def at_scaled(self, templates: list[FloatArray]) -> Evaluation:
+        """The objective at templates of groupings for scaled columns."""
+        return Evaluation(self, Factor(self.blocks, templates))
 
     def checked(self, theta: ArrayLike) -> FloatArray:
         """θ as an array of the right length.
@@ -205,29 +151,91 @@ class Objective:
             raise DataError(f"theta must be finite and below {MAX_THETA:g}, not {entries}.")
         return entries
 
-    def value(self, factor: Factor) -> float:
+    def value(self, factor: Factor, sigma: float | None = None) -> float:
         """The objective at a factor."""
-        return float(self._log_determinants(factor) + self._profiled(factor.rss))
+        parts = factor.log_det_Z, factor.log_det_X, factor.rss
+        return float(self.compose(*parts, sigma, factor.blocks))
 
-    def compose(self, log_det_Z: Numbers, log_det_X: Numbers, rss: Numbers) -> Numbers:
-        """The objective from its parts, of many θ; residuals have no structure."""
-        log_det_X = log_det_X if self.reml else 0 * log_det_X
-        return log_det_Z + log_det_X + self._constant(self.blocks) + self._profiled(rss)
+    def compose(
+        self,
+        log_det_Z: Numbers,
+        log_det_X: Numbers | float,
+        rss: Numbers,
+        sigma: float | None = None,
+        blocks: Blocks | None = None,
+    ) -> Numbers:
+        """The objective from its parts, of one θ or of many with the same `blocks`."""
+        blocks = blocks or self.blocks
+        # What the residuals' covariance adds, and X alone.
+        constant = blocks.weigh.log_det + 2 * blocks.log_det_R * self.reml
+        sigma = self.sigma if sigma is None else sigma
+        if sigma is None:
+            misfit = self.dof * (1 + LOG_2PI + np.log(rss / self.dof))
+        else:
+            misfit = rss / sigma**2 + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
+        return log_det_Z + log_det_X * self.reml + constant + misfit
 
-    def _profiled(self, rss: Numbers) -> Numbers:
-        """What the residuals add to the objective, at the best σ or the known one."""
-        if self.sigma is None:
-            return self.dof * (1 + LOG_2PI + np.log(rss / self.dof))
-        return self._misfit(rss, self.sigma)
 
-    def _misfit(self, rss: Numbers, sigma: float) -> Numbers:
-        """What the residuals add to the objective at a σ, not profiled."""
-        return rss / sigma**2 + self.dof * (LOG_2PI + 2 * float(np.log(sigma)))
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The objective at one point, and its slopes, computed when they are asked for.
 
-    def _log_determinants(self, factor: Factor) -> float:
-        in_X = factor.log_det_X if self.reml else 0.0
-        return factor.log_det_Z + in_X + self._constant(factor.blocks)
+    Attributes
+    ----------
+    objective : Objective
+    factor : Factor
+        That of the point.
+    phi : ndarray
+        Parameters of the residuals there.
+    sigma : float or None
+        Where the objective is not profiled over σ.
+    """
 
-    def _constant(self, blocks: Blocks) -> float:
-        """What the objective has of the residuals' covariance, and of X alone."""
-        return blocks.weigh.log_det + 2 * blocks.log_det_R * self.reml
+    objective: Objective
+    factor: Factor
+    phi: FloatArray = field(default_factory=lambda: np.zeros(0))
+    sigma: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The objective."""
+        return self.objective.value(self.factor, self.sigma)
+
+    @property
+    def rounding(self) -> float:
+        """How much of it may be rounding."""
+        return self.objective.dof * self.factor.rounding
+
+    @property
+    def _rss_weight(self) -> float:
+        sigma = self.objective.sigma if self.sigma is None else self.sigma
+        return self.objective.dof / self.factor.rss if sigma is None else 1 / sigma**2
+
+    @property
+    def scaled_slopes(self) -> list[FloatArray]:
+        """Slopes in the templates of groupings for scaled columns."""
+        return self.factor.template_slopes(reml=self.objective.reml, rss_weight=self._rss_weight)
+
+    @cached_property
+    def slopes(self) -> dict[RandomTerm, FloatArray]:
+        """Slopes in the templates of terms."""
+        found: dict[RandomTerm, FloatArray] = {}
+        for grouping, slope in zip(self.factor.blocks.groupings, self.scaled_slopes, strict=True):
+            found |= grouping.by_term(grouping.slope_from_scaled(slope))
+        return found
+
+    @property
+    def in_phi(self) -> FloatArray:
+        """Slopes in φ."""
+        residual = self.objective.blocks.design.residual
+        if residual is None or not len(self.phi):
+            return np.zeros(0)
+        reml, weight = self.objective.reml, self._rss_weight
+        return residual.pull_back(
+            self.phi, covariance_slopes(self.factor, reml=reml, rss_weight=weight)
+        )
+
+    @property
+    def in_log_sigma(self) -> float:
+        """The slope in log σ: zero where the objective is profiled over it."""
+        return 2 * (self.objective.dof - self.factor.rss * self._rss_weight)

@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
 
-from mmlib.arrays import FloatArray, IntArray, random_matrix, weigh
+from mmlib.arrays import FloatArray, IntArray, left_by, random_matrix, weigh
 from mmlib.design.design import Design
 from mmlib.errors import RankError
 
@@ -376,9 +376,8 @@ class SpectralModel:
         """
         if self._offset is not None:
             responses = responses - self._offset
-        residual = weigh(self._root_weights, np.ascontiguousarray(responses.T))
-        for _ in range(2):  # the second pass takes away what rounding left of the first
-            residual = residual - self._basis @ (self._basis.T @ residual)
+        weighted = weigh(self._root_weights, np.ascontiguousarray(responses.T))
+        residual = left_by(self._basis, weighted)
         if not len(self._mu):
             return np.einsum("ib,ib->b", residual, residual)[None]
         sums = self._Z.T @ residual

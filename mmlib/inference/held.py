@@ -202,15 +202,14 @@ class HeldObjective:
         parts = list(zip(self._terms, self._factors, frees, strict=True))
         lambdas = {term: factor(free, values) / sigma for term, factor, free in parts}
         phi, jacobian = self._residual(of_residual, values)
-        value, slopes, in_phi, in_log_sigma = objective.at_terms_and_sigma(
-            lambdas, phi, sigma * self._unit
-        )
+        at = objective.at(lambdas, phi, sigma * self._unit)
+        slopes = at.slopes
         gradient = [f.pull_back(free, values, slopes[term]) / sigma for term, f, free in parts]
-        gradient.append(in_phi @ jacobian)
+        gradient.append(at.in_phi @ jacobian)
         if self._sigma is None:
             through_lambda = sum(float(np.sum(slopes[t] * lam)) for t, lam in lambdas.items())
-            gradient.append(np.array([in_log_sigma - through_lambda]))
-        return Point(x, value, np.concatenate([np.zeros(0), *gradient]))
+            gradient.append(np.array([at.in_log_sigma - through_lambda]))
+        return Point(x, at.value, np.concatenate([np.zeros(0), *gradient]))
 
     def _nudged(self, x: FloatArray) -> FloatArray:
         *frees, of_residual, rest = np.split(x, self._ends)

@@ -152,7 +152,7 @@ def likelihood_surface(
     x, y = (as_numbers(name, np.asarray(v)) for name, v in (("sds", sds), ("sigmas", sigmas)))
     objective = Objective(fit.blocks, reml=fit.reml)
     with single_threaded():
-        heights = np.array([[objective.at_sigma([a / s], s) for a in x] for s in y])
+        heights = np.array([[objective([a / s], s) for a in x] for s in y])
     given, ax = ax, axes_for(ax)
     drop = (heights - fit.objective) / 2
     style: dict[str, Any] = {"colors": "0.35", "linestyles": "-", "linewidths": 1}

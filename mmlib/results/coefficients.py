@@ -65,7 +65,7 @@ def _errors(fit: Fit, number: int, fixed: FloatArray, varying: FloatArray) -> Fl
     ]
     with single_threaded():
         covariance = fit.effects_covariance
-        rows = covariance.rows(np.tile(fixed, (n_levels, 1)), effects, np.ones(len(codes)))
+        rows = covariance.rows(np.tile(fixed, (n_levels, 1)), effects)
         return fit.sigma * np.sqrt(np.maximum(covariance.variances(rows), 0.0))
 
 

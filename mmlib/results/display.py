@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from mmlib.arrays import FloatArray
+
 DIGITS = 4
 """Significant digits of the numbers in a summary."""
 
@@ -94,6 +96,15 @@ class Table:
         ]
         rows = tuple(zip(*labels.values(), *cells, strict=True))
         return cls(caption, (*labels, *map(str, frame.columns)), rows, n_labels=len(labels))
+
+    @classmethod
+    def of_correlations(cls, caption: str, names: Sequence[str], matrix: FloatArray) -> Table:
+        """The lower triangle of a correlation matrix."""
+        rows = tuple(
+            (names[i], *fixed_point(matrix[i, :i], 3), *[""] * (len(names) - 1 - i))
+            for i in range(1, len(names))
+        )
+        return cls(caption, ("", *names[:-1]), rows)
 
     def to_text(self) -> str:
         """Aligned columns under the caption."""

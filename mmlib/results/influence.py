@@ -130,11 +130,8 @@ def _residual_sd(fit: Fit, kind: str, *, estimated: bool) -> FloatArray:
             variance = variance + ((term.model_matrix @ lam) ** 2).sum(axis=1)
     if estimated:
         if kind == "conditional":
-            effects = [(g.codes, g.model_matrix) for g in fit.blocks.groupings]
-            covariance = fit.effects_covariance
             with single_threaded():
-                rows = covariance.rows(design.X, effects, np.ones(design.n))
-                followed = covariance.variances(rows)
+                followed = fit.effects_covariance.variances(_rows(fit, lambda columns: columns))
         else:
             followed = ((design.X @ fit.vcov().to_numpy()) * design.X).sum(axis=1) / fit.sigma**2
         left = variance - followed
@@ -185,7 +182,7 @@ def design_rows(fit: Fit) -> sparse.csr_array:
 def _rows(fit: Fit, through: Callable[[FloatArray], FloatArray]) -> sparse.csr_array:
     """The rows (z, x) of the fit after a change of rows within subjects."""
     effects = [(g.codes, through(g.model_matrix)) for g in fit.blocks.groupings]
-    return fit.effects_covariance.rows(through(fit.design.X), effects, np.ones(fit.nobs))
+    return fit.effects_covariance.rows(through(fit.design.X), effects)
 
 
 def _through_precision(fit: Fit) -> Callable[[FloatArray], FloatArray]:
@@ -217,11 +214,11 @@ def _factors(fit: Fit, group: str | Sequence[str]) -> list[str]:
     return factors
 
 
-Parts = tuple[FloatArray, FloatArray, FloatArray]
+Moves = tuple[FloatArray, FloatArray, FloatArray]
 """Leverage, squared length of the joint move (over σ²), and the move of β in X's basis."""
 
 
-def _single_rows(covariance: EffectsCovariance, rows: sparse.csr_array, resid: FloatArray) -> Parts:
+def _single_rows(covariance: EffectsCovariance, rows: sparse.csr_array, resid: FloatArray) -> Moves:
     n = len(resid)
     hat, lengths, moves = np.empty(n), np.empty(n), np.empty((n, covariance.blocks.p))
     for start in range(0, n, CHUNK):
@@ -237,7 +234,7 @@ def _single_rows(covariance: EffectsCovariance, rows: sparse.csr_array, resid: F
 
 def _groups(
     covariance: EffectsCovariance, rows: sparse.csr_array, resid: FloatArray, codes: IntArray
-) -> Parts:
+) -> Moves:
     """Groups of like size together, as many as fit the memory at a time."""
     counts = np.bincount(codes)
     by_size = np.argsort(counts, kind="stable")
@@ -249,7 +246,7 @@ def _groups(
     most = max(1, MAX_NUMBERS // (covariance.n_dense + SMALL))
     parts, start = [], 0
     while start < len(counts):
-        size = max(1, most // counts[start])
+        size = max(1, most // counts[start])  # the largest are the last of them
         size = max(1, most // counts[min(start + size, len(counts)) - 1])
         own = slice(ends[start], ends[min(start + size, len(counts))])
         some = counts[start : start + size]
@@ -262,7 +259,7 @@ def _groups(
 
 def _like_groups(
     covariance: EffectsCovariance, rows: sparse.csr_array, resid: FloatArray, label: IntArray
-) -> Parts:
+) -> Moves:
     """What leaving out each of some groups does; the rows are sorted by their label."""
     dense, columns = _stacked(rows, label)
     n_groups, n, n_columns = dense.shape

@@ -255,7 +255,7 @@ def _variance(fit: Fit, rows: _Rows, *, new_observation: bool) -> FloatArray:
     ]
     with single_threaded():
         covariance = fit.effects_covariance
-        variance = covariance.variances(covariance.rows(rows.X, effects, np.ones(len(rows.X))))
+        variance = covariance.variances(covariance.rows(rows.X, effects))
     if new_observation:
         variance += rows.residual
         terms = fit.design.terms

@@ -16,11 +16,12 @@ from mmlib.design.checks import (
     as_numbers,
     require_count,
     require_names,
+    require_positive,
 )
 from mmlib.design.design import Design
 from mmlib.design.formula import MixedFormula
 from mmlib.design.planned import plan
-from mmlib.design.terms import RandomTerm, n_theta, templates
+from mmlib.design.terms import RandomTerm, templates, theta_by_term
 from mmlib.errors import DataError
 
 Beta = Mapping[str, float] | ArrayLike
@@ -178,12 +179,10 @@ def truth_of(
 
 def _same_sds(design: Design, theta: FloatArray, factor: float) -> FloatArray:
     """θ with the standard deviations of random effects times a factor."""
-    scaled, start = np.array(theta), 0
-    for term in design.terms:
-        structure, size = term.part.structure, n_theta(term)
-        grown = size if structure.is_free else structure.n_sds(term.width)
-        scaled[start : start + grown] *= factor
-        start += size
+    scaled = np.array(theta)
+    for term, own in zip(design.terms, theta_by_term(design.terms, scaled), strict=True):
+        structure = term.part.structure
+        own[: len(own) if structure.is_free else structure.n_sds(term.width)] *= factor
     return scaled
 
 
@@ -202,10 +201,7 @@ def _sigma(sigma: float | None, estimates: Truth | None) -> float:
         if estimates is None:
             raise DataError("sigma= is missing: the residual standard deviation.")
         return estimates.sigma
-    value = float(_numbers("sigma", [sigma], 1)[0])
-    if value <= 0:
-        raise DataError(f"sigma must be positive, not {sigma!r}.")
-    return value
+    return require_positive("sigma", sigma)
 
 
 def _beta(design: Design, estimates: Truth | None, beta: Beta | None) -> FloatArray:

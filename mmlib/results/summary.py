@@ -109,11 +109,7 @@ def _correlations(fit: Fit) -> Table:
     sd = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(sd, sd)
     names = fit.design.fixed_names
-    rows = tuple(
-        (names[i], *fixed_point(correlation[i, :i], 3), *[""] * (len(names) - 1 - i))
-        for i in range(1, len(names))
-    )
-    return Table("Correlation of fixed effects", ("", *names[:-1]), rows)
+    return Table.of_correlations("Correlation of fixed effects", names, correlation)
 
 
 def _notes(fit: Fit) -> list[str]:

@@ -133,17 +133,14 @@ class ResidualCovariance(Frozen):
                 title = f"Residual standard deviations by {name}, relative to {labels[0]}"
                 found.append(Table(title, labels, (cells,), n_labels=0))
         if structure.kind:
-            title = f"Correlation of residuals within {structure.group}, {KINDS[structure.kind]}"
-            if not structure.visits:
-                over = f" over {structure.time}" if structure.time else ""
-                found.append(f"{title}{over}: {self.phi[-1]:.4f}")
+            over = f" over {structure.time}" if structure.time else ""
+            kind = KINDS[structure.kind]
+            title = f"Correlation of residuals within {structure.group}, {kind}{over}"
+            if structure.visits:
+                matrix = structure.visit_correlations(self.phi)
+                found.append(Table.of_correlations(title, structure.visits, matrix))
             else:
-                matrix, visits = structure.visit_correlations(self.phi), structure.visits
-                rows = tuple(
-                    (visits[i], *fixed_point(matrix[i, :i], 3), *[""] * (len(visits) - 1 - i))
-                    for i in range(1, len(visits))
-                )
-                found.append(Table(f"{title} over {structure.time}", ("", *visits[:-1]), rows))
+                found.append(f"{title}: {self.phi[-1]:.4f}")
         return found
 
 
@@ -304,7 +301,7 @@ def covariances(
             term.columns,
             sigma**2 * lam @ lam.T,
             term.part.structure,
-            None if term.part.structure.correlation in ("free", "none") else float(own[-1]),
+            float(own[-1]) if term.part.structure.has_rho else None,
         )
         for term, lam, own in zip(
             terms, templates(terms, theta), theta_by_term(terms, theta), strict=True

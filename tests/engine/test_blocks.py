@@ -5,6 +5,7 @@ import pytest
 
 from mmlib.engine import crossblock
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.factor import factorize
 from mmlib.engine.objective import Objective
 from tests.helpers.dense import Dense, positions
 from tests.helpers.elimination import take_all_in_rounds
@@ -46,14 +47,14 @@ def prepare(name, kind):
 
 def squares(blocks, theta):
     """Return the penalized residual sum of squares."""
-    return Objective(blocks).factorize(theta).rss
+    return factorize(blocks, theta).rss
 
 
 @pytest.mark.usefixtures("strategy")
 @at_every_point
 def test_determinants_and_squares_are_those_of_brute_force(name, kind):
     _, blocks, theta, dense = prepare(name, kind)
-    factor = Objective(blocks).factorize(theta)
+    factor = factorize(blocks, theta)
     log_det_V = factor.log_det_Z + blocks.weigh.log_det
     np.testing.assert_allclose(log_det_V, np.linalg.slogdet(dense.V)[1], **TIGHT)
     log_det_X = factor.log_det_X + 2 * blocks.log_det_R
@@ -65,7 +66,7 @@ def test_determinants_and_squares_are_those_of_brute_force(name, kind):
 @at_every_point
 def test_modes_are_gls_and_blup(name, kind):
     design, blocks, theta, dense = prepare(name, kind)
-    modes = Objective(blocks).factorize(theta).modes()
+    modes = factorize(blocks, theta).modes()
     beta = np.linalg.solve(blocks.R, blocks.ols + modes.beta)
     np.testing.assert_allclose(beta, dense.beta, **TIGHT)
     place = positions(design)
@@ -79,7 +80,7 @@ def test_modes_are_gls_and_blup(name, kind):
 @at_every_point
 def test_variances_of_the_random_effects_are_those_of_brute_force(name, kind, beta_estimated):
     design, blocks, theta, dense = prepare(name, kind)
-    found = Objective(blocks).factorize(theta).conditional_variances(beta_estimated=beta_estimated)
+    found = factorize(blocks, theta).conditional_variances(beta_estimated=beta_estimated)
     wanted = dense.variance_of_b(beta_estimated=beta_estimated)
     place = positions(design)
     assert len(found) == len(place)

@@ -28,7 +28,7 @@ def sleep():
 def test_two_standard_deviations_leave_nothing_free(pulp):
     joint = joint_profile(pulp, SD, SIGMA, n=7)
     objective = mm.Objective(pulp.fit.blocks, reml=False)
-    wanted = [[objective.at_sigma([a / s], s) for a in joint.x] for s in joint.y]
+    wanted = [[objective([a / s], s) for a in joint.x] for s in joint.y]
     np.testing.assert_allclose(joint.rise, np.array(wanted) - pulp.fit.objective, atol=1e-8)
     assert joint.x[0] == 0.0
     assert joint.parameters == (SD, SIGMA)

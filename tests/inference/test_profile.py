@@ -134,7 +134,7 @@ def test_a_variance_estimated_at_zero_has_zero_as_its_lower_limit() -> None:
 
     def rise(sd: float) -> float:
         at_sd = minimize(
-            lambda x: objective.at_sigma([sd / np.exp(x[0])], np.exp(x[0])),
+            lambda x: objective([sd / np.exp(x[0])], np.exp(x[0])),
             [np.log(fit.sigma)],
             method="Nelder-Mead",
             options={"xatol": 1e-10, "fatol": 1e-12},

@@ -49,7 +49,7 @@ def test_joint_regions(pulp_profile):
     objective = mm.Objective(pulp_profile.fit.design, reml=False)
     for level, path in zip(heights, contours.get_paths(), strict=True):
         for between, within in path.vertices[::10]:
-            rise = objective.at_sigma([between / within], within) - pulp_profile.fit.objective
+            rise = objective([between / within], within) - pulp_profile.fit.objective
             # Contours are interpolated on the grid.
             assert rise == pytest.approx(level, abs=0.1)
     np.testing.assert_allclose(
@@ -67,7 +67,7 @@ def test_likelihood_surface(pulp_fit, reml):
     objective = mm.Objective(fit.design, reml=reml)
     for level, path in zip(drops, contours.get_paths(), strict=True):
         for between, within in path.vertices[::10]:
-            drop = (objective.at_sigma([between / within], within) - fit.objective) / 2
+            drop = (objective([between / within], within) - fit.objective) / 2
             assert drop == pytest.approx(level, abs=0.1)
     np.testing.assert_allclose(
         lines(ax)["REML estimate"].get_xydata(), [[0.260928, 0.325960]], rtol=1e-5

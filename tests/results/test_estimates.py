@@ -87,13 +87,13 @@ def errors_by_brute_force(design, theta):
 def test_joint_covariance_is_that_of_brute_force(name, kind):
     fit = at_point(name, kind)
     design, covariance = fit.design, fit.effects_covariance
-    weights = np.random.default_rng(3).uniform(0.5, 2, design.n)
-    effects = [(g.codes, g.model_matrix) for g in fit.blocks.groupings]
-    rows = covariance.rows(design.X, effects, weights)
+    weights = np.random.default_rng(3).uniform(0.5, 2, (design.n, 1))
+    effects = [(g.codes, weights * g.model_matrix) for g in fit.blocks.groupings]
+    rows = covariance.rows(weights * design.X, effects)
     combinations = np.hstack(
         [np.zeros((design.n, 0)), *map(random_columns, design.terms), design.X]
     )
-    combinations *= weights[:, None]
+    combinations *= weights
     C = errors_by_brute_force(design, fit.theta)
     wanted = combinations @ C @ combinations.T
     np.testing.assert_allclose(covariance.matrix(rows), wanted, rtol=1e-8, atol=1e-10)
