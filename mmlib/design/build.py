@@ -85,32 +85,16 @@ def build_design(
     >>> design.X.shape, design.terms[0].Z.shape
     ((20, 1), (20, 4))
     """
-    if not isinstance(formula, MixedFormula):
-        formula = parse_formula(formula)
-    data = require_frame(data)
-    fixed = parse_with_formulaic(formula.fixed)
+    formula, data = parse_formula(formula), require_frame(data)
     response = parse_with_formulaic(f"0 + {formula.response}")
-    varying = [parse_with_formulaic(part.expr) for part in formula.random]
-    try:
-        coded = set().union(*(columns_used(e) for e in (response, fixed, *varying)))
-    except NaturalSpline as error:
-        require_columns(data, [unquoted(error.column)])
-        raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
+    coded = _coded_columns(formula, data)
     grouping = {name for part in formula.random for name in part.factors}
     grouping |= residual_columns(dispersion, residual)
-    require_columns(data, sorted(coded | grouping))
-
-    row_weights = as_positive(numbers_of("weights", weights, data))
-    row_offset = numbers_of("offset", offset, data)
-    frame = data[[name for name in data.columns if name in coded | grouping]]
-    rows = complete_rows(frame, weights=row_weights, offset=row_offset)
-    if len(rows) < len(data):
-        frame = frame.iloc[rows]
-        row_weights = None if row_weights is None else row_weights[rows]
-        row_offset = None if row_offset is None else row_offset[rows]
+    frame, row_weights, row_offset = _complete(data, coded | grouping, weights, offset)
     frame = usable_columns(frame, coded - {only_column(response)})
 
     y = _response(response, frame, formula.response)
+    fixed = parse_with_formulaic(formula.fixed)
     X, names, spec = model_matrix(fixed, frame, "fixed part", formula.fixed)
     kept = independent_columns(X, row_weights)
     terms = [
@@ -146,6 +130,34 @@ def build_design(
             "use fewer terms or more data."
         )
     return design
+
+
+def _coded_columns(formula: MixedFormula, data: pd.DataFrame) -> set[str]:
+    """The columns that the expressions of a formula compute with."""
+    texts = (f"0 + {formula.response}", formula.fixed, *(part.expr for part in formula.random))
+    try:
+        return set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
+    except NaturalSpline as error:
+        require_columns(data, [unquoted(error.column)])
+        raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
+
+
+def _complete(
+    data: pd.DataFrame, names: set[str], weights: Any, offset: Any
+) -> tuple[pd.DataFrame, FloatArray | None, FloatArray | None]:
+    """The columns in the rows that miss nothing, with weights and offset there."""
+    require_columns(data, sorted(names))
+    weights = as_positive(numbers_of("weights", weights, data))
+    offset = numbers_of("offset", offset, data)
+    frame = data[[name for name in data.columns if name in names]]
+    rows = complete_rows(frame, weights=weights, offset=offset)
+    if len(rows) == len(data):
+        return frame, weights, offset
+    return (
+        frame.iloc[rows],
+        None if weights is None else weights[rows],
+        None if offset is None else offset[rows],
+    )
 
 
 def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:

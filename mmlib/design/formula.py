@@ -80,7 +80,7 @@ class MixedFormula:
         return self.text
 
 
-def parse_formula(formula: str) -> MixedFormula:
+def parse_formula(formula: str | MixedFormula) -> MixedFormula:
     """Split a mixed-model formula in lme4's notation.
 
     A term may have a structure, as ``ar1(0 + visit | g)``: ``diag``, ``cs``, ``homcs``,
@@ -89,8 +89,8 @@ def parse_formula(formula: str) -> MixedFormula:
 
     Parameters
     ----------
-    formula : str
-        For example ``"bright ~ 1 + (1 | operator)"``.
+    formula : str or MixedFormula
+        For example ``"bright ~ 1 + (1 | operator)"``; one that is parsed is returned as it is.
 
     Returns
     -------
@@ -107,6 +107,8 @@ def parse_formula(formula: str) -> MixedFormula:
     >>> mm.parse_formula("strength ~ 1 + (1 | batch/cask)").random
     (RandomPart(expr='1', factors=('batch',)), RandomPart(expr='1', factors=('batch', 'cask')))
     """
+    if isinstance(formula, MixedFormula):
+        return formula
     if not isinstance(formula, str):
         raise FormulaError(f"The formula must be a string, not {type(formula).__name__}; {_HINT}.")
     return _parsed(formula)

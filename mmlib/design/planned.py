@@ -56,9 +56,7 @@ def plan(
     >>> mm.plan("score ~ arm + (1 | site)", frame).X.shape
     (12, 2)
     """
-    if not isinstance(formula, MixedFormula):
-        formula = parse_formula(formula)
-    frame = require_frame(frame, "frame")
+    formula, frame = parse_formula(formula), require_frame(frame, "frame")
     name = "response"
     while name in frame.columns:
         name += "_"

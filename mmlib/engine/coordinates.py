@@ -26,9 +26,6 @@ STARTS = (0.3, 0.9, -0.3)
 RESIDUAL_STARTS = (1.0, 0.3)
 """Shares of the moment estimates of residual correlations that it starts from, beside terms."""
 
-LEAST = 0.3
-"""Relative standard deviation of a start, where the moments are below."""
-
 
 class PlainCoordinates:
     """Entries of the templates for scaled columns.
