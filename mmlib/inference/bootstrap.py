@@ -397,7 +397,7 @@ class BootstrapResult(Shown, Frozen):
         return pd.DataFrame(limits.T, index=list(self.names), columns=["lower", "upper"])
 
     def summary(self) -> Summary:
-        """Observed value, bias, standard error and 95 % percentile interval of each component."""
+        """Observed value, bias, standard error and 95% percentile interval of each component."""
         lower, upper = self.confint().to_numpy().T
         columns = {"Observed": self.observed, "Bias": self.bias, "Std. Error": self.se}
         frame = pd.DataFrame({**columns, "2.5 %": lower, "97.5 %": upper}, index=list(self.names))

@@ -512,7 +512,7 @@ class LinearFunctions(Shown, Frozen):
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the estimates."""
         family = self._adjusted
-        lines = [*self.told, f"{METHODS[self.ddf]}; intervals of {100 * self.level:g} %."]
+        lines = [*self.told, f"{METHODS[self.ddf]}; intervals of {100 * self.level:g}%."]
         several = any(len(rows) > 1 for _, rows in self.families())
         if self.adjust != "none" and several:  # one comparison is adjusted for nothing
             lines.append(f"p-values and limits are adjusted {_ADJUSTED[self.adjust]}.")
@@ -546,7 +546,7 @@ class LinearFunctions(Shown, Frozen):
          C - B         4.0 2.745 12.00 -1.980 9.980  1.457  0.1707
          D - C        -3.0 2.745 12.00 -8.980 2.980 -1.093   0.296
         <BLANKLINE>
-        Degrees of freedom by Kenward and Roger; intervals of 95 %.
+        Degrees of freedom by Kenward and Roger; intervals of 95%.
         """
         frame = self.to_frame()
         decimals = decimals_for(frame["se"].to_numpy())

@@ -109,7 +109,7 @@ def qq(
 ) -> Axes:
     """Draw sorted values, such as residuals or random effects, against normal quantiles.
 
-    The line passes through both quartiles. In the grey band are 95 % of `samples`, place by place.
+    The line passes through both quartiles. In the grey band are 95% of `samples`, place by place.
     Random effects are shrunk and, in small groups, close to normal whatever the truth is: a
     straight line is weak evidence, an outlier is strong.
 
@@ -147,7 +147,7 @@ def qq(
     else:
         band = _band(samples, n)
     given, ax = ax, axes_for(ax)
-    ax.fill_between(places, *band, color="0.85", linewidth=0, label="95 % band, place by place")
+    ax.fill_between(places, *band, color="0.85", linewidth=0, label="95% band, place by place")
     ax.plot(places, middle + slope * places, **REFERENCE, label="normal, through the quartiles")
     ax.plot(places, ordered, **dots(n))
     if n <= MANY and not is_numeric_dtype(ordered.index):
@@ -160,7 +160,7 @@ def qq(
 
 
 def _band(samples: ArrayLike, n: int) -> FloatArray:
-    """Between what limits 95 % of the samples are, at each place of their order."""
+    """Between what limits 95% of the samples are, at each place of their order."""
     drawn = as_numbers("samples", np.asarray(samples))
     if drawn.ndim != 2 or drawn.shape[1] != n:
         raise DataError(f"samples must have a row of {n} values for each; not {drawn.shape}.")

@@ -77,7 +77,7 @@ def profile_zeta(
         ax.axhline(height, color=GREY, linestyle=":", linewidth=1)
     ax.vlines(ends, 0.0, heights, color=ORANGE, linestyle="--", linewidth=1.4)
     bar: dict[str, Any] = {"linestyle": "-", "marker": "|", "markersize": 10, "linewidth": 2.5}
-    ax.plot(ends, [0.0, 0.0], color=ORANGE, label=f"{100 * level:g} % interval", **bar)
+    ax.plot(ends, [0.0, 0.0], color=ORANGE, label=f"{100 * level:g}% interval", **bar)
     ax.plot(profile.estimates[parameter], 0.0, "o", color="black", label="ML estimate")
     legend_above(ax, given, ncols=2)
     ax.set(xlabel=with_unit(_in_words(parameter), unit), ylabel="ζ")
@@ -85,7 +85,7 @@ def profile_zeta(
 
 
 def joint_regions(joint: JointProfile, *, ax: Axes | None = None) -> Axes:
-    """Draw the joint likelihood regions of two parameters, of 50, 80 and 95 %.
+    """Draw the joint likelihood regions of two parameters, of 50, 80 and 95%.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def joint_regions(joint: JointProfile, *, ax: Axes | None = None) -> Axes:
     >>> mm.plots.joint_regions(joint).get_ylabel()
     'Intercept'
     """
-    names = {joint_quantile(level): f"{100 * level:g} %" for level in JOINT_LEVELS}
+    names = {joint_quantile(level): f"{100 * level:g}%" for level in JOINT_LEVELS}
     given, ax = ax, axes_for(ax)
     style: dict[str, Any] = {"colors": BLUE, "linestyles": list(LINES[:3]), "linewidths": 1.4}
     ax.clabel(ax.contour(joint.x, joint.y, joint.rise, levels=list(names), **style), fmt=names)

@@ -30,7 +30,7 @@ def linear_functions(
     >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
     >>> ax = linear_functions(mm.emmeans(fit, "treat").contrasts(), unit="g")
     >>> ax.get_xlabel()
-    'contrast of yield (g), with 95 % intervals'
+    'contrast of yield (g), with 95% intervals'
     """
     frame = functions.to_frame()
     ax = axes_for(ax, rows=len(frame))
@@ -44,7 +44,7 @@ def linear_functions(
     ax.invert_yaxis()
     ax.grid(axis="x", color="0.9", zorder=0)
     ax.set_xlabel(
-        f"{_what(functions, unit)}, with {100 * functions.level:g} % intervals"
+        f"{_what(functions, unit)}, with {100 * functions.level:g}% intervals"
         + (f" ({functions.adjust})" if functions.adjust in ("holm", "bh") else "")
     )
     return ax

@@ -12,7 +12,7 @@ from tests.helpers.figures import legend_texts, lines
 
 def test_profile_zeta(pulp_profile):
     ax = plots.profile_zeta(pulp_profile, "sigma", n=7, unit="meter units")
-    curve, interval = ax.get_lines()[0], lines(ax)["95 % interval"]
+    curve, interval = ax.get_lines()[0], lines(ax)["95% interval"]
     for value, zeta in curve.get_xydata():
         assert zeta == pytest.approx(pulp_profile.zeta("sigma", value))
     np.testing.assert_allclose(
@@ -25,7 +25,7 @@ def test_profile_zeta(pulp_profile):
 
 def test_profile_zeta_at_a_boundary(pulp_profile):
     ax = plots.profile_zeta(pulp_profile, "sd_Intercept|operator", n=5)
-    assert lines(ax)["95 % interval"].get_xdata()[0] == 0.0
+    assert lines(ax)["95% interval"].get_xdata()[0] == 0.0
     assert ax.get_lines()[0].get_ydata()[0] > -1.9
     assert ax.get_xlabel() == "σ of operator"
 

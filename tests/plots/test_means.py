@@ -20,7 +20,7 @@ def test_a_row_for_each_mean_the_first_on_top(fit):
     ]
     assert ax.yaxis_inverted()
     np.testing.assert_allclose(ax.lines[0].get_xdata(), means.to_frame()["mean"])
-    assert ax.get_xlabel() == "mean of yield (cwt), with 95 % intervals"
+    assert ax.get_xlabel() == "mean of yield (cwt), with 95% intervals"
 
 
 def test_families_stand_apart(fit):
