@@ -68,6 +68,9 @@ const names = selector => [...document.querySelectorAll(selector)].map(e => e.te
 const wide = document.documentElement.scrollWidth - arguments[0];
 const scrolls = e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0
   && ["auto", "scroll"].includes(getComputedStyle(e).overflowX);
+const left = e => e.getBoundingClientRect().left;
+const boxes = e => e.parentElement ? [e.parentElement, ...boxes(e.parentElement)] : [];
+const cuts = e => getComputedStyle(e).overflowX !== "visible";
 const isReached = e => e.tabIndex >= 0 || e.querySelector("a[href], button, input, [tabindex='0']");
 return {
   "a formula is not rendered": [...document.querySelectorAll(".math")]
@@ -75,6 +78,8 @@ return {
   "a formula has an error": names("mjx-merror"),
   "a macro is unknown": names("mjx-mtext[style*='red']"),
   "a picture is broken": [...document.images].filter(i => !i.naturalWidth).map(i => i.src),
+  "a figure is cut at the left": [...document.querySelectorAll("article figure img")]
+    .filter(i => boxes(i).some(box => cuts(box) && left(i) < left(box) - 1)).map(i => i.src),
   "what scrolls is out of reach of the keyboard":
     [...document.querySelectorAll("article *")].filter(e => scrolls(e) && !isReached(e))
     .map(e => `${e.localName}.${e.className}: ${e.textContent.trim().slice(0, 30)}`),
