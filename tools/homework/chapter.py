@@ -40,9 +40,9 @@ from nbformat import NotebookNode
 from pybtex.database import parse_file
 
 from tools import ROOT
-from tools.book.execute import CHAPTERS, ChapterError, read_chapter
+from tools.book.execute import CHAPTERS, read_chapter
 from tools.homework.parts import bound, defined, names, split, without_asserts
-from tools.homework.text import Block, HomeworkError, References, directives, parser, plain
+from tools.homework.text import Block, HomeworkError, References, directives, gates, parser, plain
 
 _KINDS = ("Derivation", "Computation", "Interpretation")
 _GRADED = re.compile(r"\*\w+\.\* (?P<stars>★{1,3}) (?P<model>\*Your model\.\* )?")
@@ -202,7 +202,7 @@ def read_book(
     """
     paths = sorted(book.glob(Path(CHAPTERS).name))
     paths = [path for path in paths if overture or path.stem[:2] != "00"]
-    notebooks = {path: _read_notebook(path) for path in paths}
+    notebooks = {path: read_chapter(path) for path in paths}
     references = _references(book, notebooks)
     chapters = []
     for path, notebook in notebooks.items():
@@ -211,13 +211,6 @@ def read_book(
         except HomeworkError as error:
             raise HomeworkError(f"{path.stem}: {error}") from error
     return chapters
-
-
-def _read_notebook(path: Path) -> NotebookNode:
-    try:
-        return read_chapter(path)
-    except ChapterError as error:
-        raise HomeworkError(str(error)) from error
 
 
 # --- From the notebook to parts ------------------------------------------------------------------
@@ -310,14 +303,10 @@ def _pieces(notebook: NotebookNode) -> Iterator[Cell | Block]:
             tags = frozenset(cell.metadata.get("tags", []))
             yield Cell("code", cell.source, tags, figure.get("name", ""), figure.get("caption", ""))
             continue
-        lines = cell.source.splitlines()
-        start = 0
-        for block in directives(cell.source):
-            if block.name.startswith(("exercise-", "solution-")):
-                yield Cell("text", "\n".join(lines[start : block.lines[0]]))
-                yield block
-                start = block.lines[1]
-        yield Cell("text", "\n".join(lines[start:]))
+        for text, gate in gates(cell.source):
+            yield Cell("text", text)
+            if gate:
+                yield gate
 
 
 def _exercise(draft: _Draft, extra: dict[str, Any]) -> Exercise:

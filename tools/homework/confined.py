@@ -215,15 +215,7 @@ def main() -> None:
     tempfile.tempdir = str(private)
     python = {sys.prefix, sys.base_prefix, *site.getsitepackages(), *sysconfig.get_paths().values()}
     system = (
-        "/usr",
-        "/lib",
-        "/lib64",
-        "/bin",
-        "/etc",
-        "/opt",
-        "/proc/self",
-        "/sys/devices",
-        "/dev",
+        *("/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/proc/self", "/sys/devices", "/dev"),
     )
     read = [*map(Path, (*python, *system)), ROOT / "mmlib", connection]
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))

@@ -12,24 +12,26 @@ unless `--unconfined` says that this is a machine with nothing on it to read or 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 from nbformat.v4 import new_markdown_cell
 
 from tools import ROOT
 from tools.homework.confined import version
+from tools.homework.mend import graded_cells
 from tools.homework.text import HomeworkError
 
 TABLE = "grades.csv"
+_COLUMNS = ["student", "chapter", "exercise", "points", "of", "by_hand"]
 # nbgrader says this of each honest hand-in too: students' notebooks lack the hidden tests.
 _SAID = re.compile(r"\[\w+App \| (?:ERROR|WARNING)\] (?!.*(?:checksum|Attribute))")
 _FAILED = re.compile(r"error processing assignment: .*submitted/([^/]+)/")
@@ -120,11 +122,8 @@ def _write_kernel(folder: Path) -> None:
 def _add_model_answers(course: Path, chapter: str) -> None:
     """Put below each written answer the one of the book, for whoever grades it."""
     source = nbformat.read(course / "source" / chapter / f"{chapter}.ipynb", as_version=4)
-    answers = {
-        cell.metadata["nbgrader"]["grade_id"]: cell.source
-        for cell in source.cells
-        if cell.cell_type == "markdown" and cell.metadata.get("nbgrader", {}).get("solution")
-    }
+    models = graded_cells(source)
+    answers = {m.name: m.source for m in models if m.answers and m.kind == "markdown"}
     for path in course.glob(f"autograded/*/{chapter}/{chapter}.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         cells = []
@@ -147,33 +146,27 @@ def write_table(course: Path) -> Path:
     """
     from nbgrader.api import Gradebook
 
-    numbers = {}
-    for path in (course / "source").glob("*/*.ipynb"):
-        exercise = ""
-        for cell in nbformat.read(path, as_version=4).cells:
-            if found := re.match(r"### Exercise ([\d.]+)", cell.source):
-                exercise = found[1]
-            if "nbgrader" in cell.metadata:
-                numbers[cell.metadata["nbgrader"]["grade_id"], path.stem] = exercise
-    sums: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    exercises = {
+        (model.name, path.stem): model.exercise.removeprefix("Exercise ")
+        for path in (course / "source").glob("*/*.ipynb")
+        for model in graded_cells(nbformat.read(path, as_version=4))
+    }
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
-        for assignment in gradebook.assignments:
-            for submission in gradebook.assignment_submissions(assignment.name):
-                for notebook in submission.notebooks:
-                    for one in notebook.grades:
-                        exercise = numbers.get((one.name, assignment.name), "?")
-                        total = sums[submission.student.id, assignment.name, exercise]
-                        total[0] += one.score
-                        total[1] += one.max_score
-                        total[2] += bool(one.needs_manual_grade)
-    table = course / TABLE
-    with table.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["student", "chapter", "exercise", "points", "of", "by_hand"])
-        for (student, chapter, exercise), (points, most, waiting) in sorted(sums.items()):
-            by_hand = "waits" if waiting else ""
-            rows.writerow([student, chapter, exercise, f"{points:g}", f"{most:g}", by_hand])
-    return table
+        rows = [
+            (
+                *(submission.student.id, assignment.name),
+                exercises.get((one.name, assignment.name), "?"),
+                *(one.score, one.max_score, bool(one.needs_manual_grade)),
+            )
+            for assignment in gradebook.assignments
+            for submission in gradebook.assignment_submissions(assignment.name)
+            for notebook in submission.notebooks
+            for one in notebook.grades
+        ]
+    of_each = pd.DataFrame(rows, columns=_COLUMNS).groupby(_COLUMNS[:3], as_index=False).sum()
+    of_each["by_hand"] = np.where(of_each["by_hand"], "waits", "")
+    of_each.to_csv(course / TABLE, index=False, float_format="%g")
+    return course / TABLE
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -33,7 +33,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Model:
+class Model:
     """A graded cell of the course: what it should be."""
 
     name: str
@@ -54,7 +54,7 @@ def mend(handed_in: NotebookNode, course: NotebookNode) -> list[Finding]:
     course : NotebookNode
         The notebook of the course, as in its folder `source`.
     """
-    models = list(_models(course))
+    models = list(graded_cells(course))
     return [
         *_mend_kernel(handed_in),
         *_mend_copies(handed_in, models),
@@ -65,7 +65,8 @@ def mend(handed_in: NotebookNode, course: NotebookNode) -> list[Finding]:
     ]
 
 
-def _models(course: NotebookNode) -> Iterator[_Model]:
+def graded_cells(course: NotebookNode) -> Iterator[Model]:
+    """Yield the graded cells of a notebook of the course, without the tests that are hidden."""
     exercise = ""
     for cell in course.cells:
         if found := _HEADING.match(cell.source):
@@ -74,7 +75,7 @@ def _models(course: NotebookNode) -> Iterator[_Model]:
             shown = _HIDDEN.sub("", cell.source)
             answers, kind = grading["solution"], cell.cell_type
             place = exercise or "the first cells"
-            yield _Model(grading["grade_id"], place, kind, answers, shown, dict(grading))
+            yield Model(grading["grade_id"], place, kind, answers, shown, dict(grading))
 
 
 def _mend_kernel(notebook: NotebookNode) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def _mend_kernel(notebook: NotebookNode) -> Iterator[Finding]:
         yield Finding(f"the kernel is called {found!r}", "run with python3")
 
 
-def _mend_copies(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding]:
+def _mend_copies(notebook: NotebookNode, models: list[Model]) -> Iterator[Finding]:
     for model in models:
         same = [cell for cell in notebook.cells if _name(cell) == model.name]
         if len(same) < 2:
@@ -107,7 +108,7 @@ def _mend_copies(notebook: NotebookNode, models: list[_Model]) -> Iterator[Findi
         )
 
 
-def _mend_types(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding]:
+def _mend_types(notebook: NotebookNode, models: list[Model]) -> Iterator[Finding]:
     kinds = {model.name: model for model in models}
     for cell in notebook.cells:
         model = kinds.get(_name(cell))
@@ -132,7 +133,7 @@ def _turn(cell: NotebookNode, kind: str) -> None:
     cell.pop("attachments", None)
 
 
-def _mend_lost(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding]:
+def _mend_lost(notebook: NotebookNode, models: list[Model]) -> Iterator[Finding]:
     """Name again the cells that have lost their names; what is deleted stays deleted."""
     present = {_name(cell) for cell in notebook.cells}
     lost = [model for model in models if model.name not in present]
@@ -162,7 +163,7 @@ def _mend_lost(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding
         )
 
 
-def _find(notebook: NotebookNode, model: _Model) -> NotebookNode | None:
+def _find(notebook: NotebookNode, model: Model) -> NotebookNode | None:
     """Find the cell that was a graded one: a check by its text, an answer by its place."""
     if not model.answers:
         same = (
@@ -197,7 +198,7 @@ def _section(notebook: NotebookNode, exercise: str) -> list[NotebookNode]:
     return cells
 
 
-def _compare_checks(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding]:
+def _compare_checks(notebook: NotebookNode, models: list[Model]) -> Iterator[Finding]:
     """Tell which checks are no longer what was handed out; nbgrader puts its own in their place."""
     present = {_name(cell): cell.source for cell in notebook.cells}
     changed = [
@@ -217,7 +218,7 @@ def _compare_checks(notebook: NotebookNode, models: list[_Model]) -> Iterator[Fi
         )
 
 
-def _warn(notebook: NotebookNode, models: list[_Model]) -> Iterator[Finding]:
+def _warn(notebook: NotebookNode, models: list[Model]) -> Iterator[Finding]:
     answers = {model.name: model.exercise for model in models if model.answers}
     for cell in notebook.cells:
         place = answers.get(_name(cell), "a cell of the student's own")

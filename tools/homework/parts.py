@@ -15,10 +15,17 @@ def names(code: str | ast.AST, context: type[ast.expr_context]) -> set[str]:
 
 
 def bound(code: str | ast.AST) -> set[str]:
-    """Name all that is given a value anywhere in code, parameters of functions included."""
-    tree = _tree(code)
-    parameters = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    return names(tree, ast.Store) | parameters | set(defined(tree))
+    """Name all that code gives a value: variables, parameters, imports, functions."""
+    given = set()
+    for node in ast.walk(_tree(code)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                given.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                given.add(name)
+            case ast.alias(name=name, asname=other):
+                given.add((other or name).split(".")[0])
+    return given
 
 
 def without_asserts(code: str) -> str:

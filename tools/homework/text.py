@@ -115,6 +115,16 @@ def directives(text: str) -> list[Block]:
     return [block_of(token) for token in parser().parse(text) if is_directive(token)]
 
 
+def gates(text: str) -> Iterator[tuple[str, Block | None]]:
+    """Cut a text at the gates of exercises and solutions: each part, and the gate after it."""
+    lines, start = text.splitlines(), 0
+    for block in directives(text):
+        if block.name.startswith(("exercise-", "solution-")):
+            yield "\n".join(lines[start : block.lines[0]]), block
+            start = block.lines[1]
+    yield "\n".join(lines[start:]), None
+
+
 def plain(text: str, references: References) -> str:
     """Return the text in plain Markdown.
 
