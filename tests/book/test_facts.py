@@ -1,5 +1,6 @@
 """What pages without cells say in figures is what the code and the data say."""
 
+import ast
 import re
 
 import pytest
@@ -12,12 +13,15 @@ from tools.book.facts import (
     complaints,
     contents,
     facts,
-    listed_chapters,
+    founded_on_nothing,
     read_toc,
-    undocumented,
+    unfounded,
 )
-from tools.site.teaching import rows
+from tools.book.prose import numbers
+from tools.book.sentences import allowed_on
+from tools.site.directives import rows
 
+EXAMPLES = re.compile(r"(?m)^>>>(?:.+\n?)*|^    .*$|``?[^`]*``?")
 LINKING = ("README.md", "CONTRIBUTING.md", "tests/oracle/README.md")
 
 
@@ -55,6 +59,32 @@ def test_a_figure_that_follows_from_nothing_is_found():
     assert found == "page.md: 37 in “It takes 37 seconds.” follows from nothing"
 
 
+def undocumented(module, code):
+    """Tell which figures in the docstrings of a module are no constants of its code.
+
+    Figures in examples, and between backticks, illustrate and state nothing.
+    """
+    tree = ast.parse(code)
+    docstrings = [
+        ast.get_docstring(node) or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    ]
+    constants = {
+        str(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+    }
+    stated = [
+        number
+        for docstring in docstrings
+        for number in numbers(EXAMPLES.sub("…", docstring))
+        if number.form != "word" and number.text not in constants
+    ]
+    wrong, _ = unfounded(stated, [], allowed_on("tools"))
+    return [f"{module}: {founded_on_nothing(number)}" for number in wrong]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "tools").rglob("*.py")), ids=lambda path: path.stem)
 def test_figures_in_docstrings_are_constants_of_the_module(path):
     assert undocumented(path.name, path.read_text(encoding="utf-8")) == []
@@ -68,8 +98,9 @@ def test_a_figure_in_a_docstring_that_is_no_constant_is_found():
 
 
 def test_the_front_page_lists_the_chapters_of_the_contents():
-    listed = contents(read_toc())
-    assert listed_chapters(text("book/index.md")) == list(enumerate(listed, start=1))
+    listed = re.findall(r"(?m)^Chapter (\d+): \{doc\}`([\w-]+)`", text("book/index.md"))
+    chapters = enumerate(contents(read_toc()), start=1)
+    assert listed == [(str(number), name) for number, name in chapters]
 
 
 def test_the_exercises_that_the_page_for_teachers_names_exist():

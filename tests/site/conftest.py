@@ -11,8 +11,9 @@ from threading import Thread
 import pytest
 from selenium.webdriver import Chrome
 
-from tools.site.build import SiteError, build
+from tools.site.build import build
 from tools.site.chromium import MISSING, chromium, is_installed
+from tools.site.pages import SiteError
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ import zipfile
 import pytest
 
 from tools import ROOT
-from tools.site.downloads import offer_homework
+from tools.site.downloads import FOLDER, offer_homework
+from tools.site.pages import Page, parse
+from tools.site.wheel import build_wheel
 
 pytestmark = [
     pytest.mark.landing,
@@ -32,8 +34,10 @@ print(*(o.text for c in notebook.cells for o in c.get("outputs", []) if o.output
 def test_the_archive_of_a_chapter_is_all_that_a_student_needs(packages, tmp_path):
     site, chapter = tmp_path / "site", "01-pulp"
     (site / "book").mkdir(parents=True)
-    (site / "book" / f"{chapter}.html").write_text("<article><h1>Title</h1></article>")
-    offer_homework(site, ROOT / "homework" / "student")
+    page = Page(site, site / "book" / f"{chapter}.html")
+    page.path.write_text("<article><h1>Title</h1></article>")
+    notebooks, wheel = ROOT / "homework" / "student", build_wheel(site / FOLDER)
+    offer_homework(parse(page.path), page, notebooks=notebooks, wheel=wheel)
     with zipfile.ZipFile(site / "downloads" / f"{chapter}.zip") as archive:
         archive.extractall(tmp_path / "student")
     environment = tmp_path / "environment"

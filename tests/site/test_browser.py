@@ -7,7 +7,7 @@ from selenium.webdriver import Chrome
 
 from tests.helpers.browser import LOOKS, read, weight
 from tools import ROOT
-from tools.site.repair import read_pages
+from tools.site.pages import read_pages
 
 pytestmark = pytest.mark.browser
 

@@ -10,7 +10,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from tools import ROOT
 from tools.site import build as build_site
-from tools.site.build import SiteError, build
+from tools.site.build import build
+from tools.site.pages import SiteError
 
 pytestmark = pytest.mark.site
 

@@ -11,7 +11,8 @@ from packaging.version import Version
 
 import mmlib as mm
 from tools import ROOT
-from tools.site import preview, versions
+from tools.site import directives as ours
+from tools.site import preview
 
 
 def test_the_picture_of_the_front_page_is_the_one_that_mmlib_gives():
@@ -40,7 +41,7 @@ def test_the_version_in_the_colophon_is_the_projects():
 
 @pytest.fixture
 def _versions():
-    directives.register_directive("versions", versions.Versions)
+    directives.register_directive("versions", ours.Versions)
 
 
 @pytest.mark.usefixtures("_versions")
@@ -59,9 +60,9 @@ def test_a_package_that_is_not_there_is_an_error():
 
 
 def test_the_commit_is_named_or_its_absence_told(tmp_path):
-    assert versions.commit(tmp_path) == "not built from a git checkout"
+    assert ours.commit(tmp_path) == "not built from a git checkout"
     git = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "First"], check=True)
-    versions.commit.cache_clear()
-    assert re.fullmatch(r"[0-9a-f]{7,} of \d{4}-\d\d-\d\d", versions.commit(tmp_path))
+    ours.commit.cache_clear()
+    assert re.fullmatch(r"[0-9a-f]{7,} of \d{4}-\d\d-\d\d", ours.commit(tmp_path))

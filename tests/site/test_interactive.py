@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 import mmlib as mm
 from tests.helpers.browser import LOOKS, WITHOUT_REPETITION, load_axe, press, put_on, settle, severe
 from tools.site.interactive import FIGURES, add_scripts, interactive_figures
-from tools.site.repair import read_pages
+from tools.site.pages import read_pages
 
 browser_test = pytest.mark.browser
 PAGES = {

@@ -11,7 +11,8 @@ from pypdf import PdfReader
 
 from tools.site.chromium import MISSING, is_installed
 from tools.site.one_page import one_page
-from tools.site.pdf import PrintError, main, make_pdf, page_numbers
+from tools.site.pages import SiteError
+from tools.site.pdf import main, make_pdf, page_numbers
 
 pytestmark = pytest.mark.browser
 
@@ -95,7 +96,7 @@ def _printer():
 def test_what_cannot_be_printed_is_an_error(small_site, tmp_path, body):
     page = small_site / "book" / "02-two.html"
     page.write_text(page.read_text().replace("<p>Here.", f"{body}<p>Here."))
-    with pytest.raises(PrintError, match="cannot be printed"):
+    with pytest.raises(SiteError, match="cannot be printed"):
         make_pdf(small_site, tmp_path / "a.pdf")
 
 

@@ -11,7 +11,8 @@ from scipy.special import expit, gammaln
 import mmlib as mm
 from tools import ROOT
 from tools.book.execute import CHAPTERS
-from tools.site.quiz import QUIZZES, Question, QuizError, gift, read_quiz, write_quiz
+from tools.site.pages import SiteError
+from tools.site.quiz import QUIZZES, Question, gift, read_quiz, write_quiz
 
 NAMES = [path.stem for path in sorted(QUIZZES.glob("*.toml"))]
 WITHOUT = {"00-twenty-minutes"}  # an overture, without exercises
@@ -121,5 +122,5 @@ def test_gift_marks_one_answer_and_escapes_what_is_special():
 )
 def test_what_is_missing_is_named(tmp_path, text, message):
     (tmp_path / "quiz.toml").write_text(text)
-    with pytest.raises(QuizError, match=re.escape(message)):
+    with pytest.raises(SiteError, match=re.escape(message)):
         read_quiz(tmp_path / "quiz.toml")

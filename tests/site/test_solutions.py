@@ -7,7 +7,8 @@ import pytest
 
 from tests.helpers import book
 from tools import ROOT
-from tools.site.solutions import SolutionsError, copy_without, read_choice
+from tools.site.pages import SiteError
+from tools.site.solutions import copy_without, read_choice
 
 CHAPTERS = [path.stem for path in sorted((ROOT / "book").glob("[0-9][0-9]-*.md"))]
 
@@ -73,5 +74,5 @@ def test_what_cannot_be_read_is_named(tmp_path, content, message):
     path = tmp_path / "opens.csv"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(SolutionsError, match=message):
+    with pytest.raises(SiteError, match=message):
         read_choice(str(path))

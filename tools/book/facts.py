@@ -3,7 +3,7 @@
 The README, the front page and the pages on how the book is made state tolerances, counts and
 versions. Each phrase of `facts` must stand on its page, word for word. A number on any page without
 cells that stands in no such phrase, nor in `book/data/unheld.toml` or `spoken.toml`, is a
-complaint; so is a figure in a docstring of `tools` that is no constant of its module.
+complaint.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ PAGES = (
     ),
 )
 """The pages without cells; tools/book/verify.py writes one, and another is a list of exercises."""
-_EXAMPLES = re.compile(r"(?m)^>>>(?:.+\n?)*|^    .*$|``?[^`]*``?")
 
 
 def facts() -> dict[str, list[str]]:
@@ -99,38 +98,12 @@ def complaints(page: str, text: str, phrases: list[str]) -> list[str]:
     plain = " ".join(text.split())
     missing = [f"{page}: it should say “{phrase}”" for phrase in phrases if phrase not in plain]
     wrong, idle = unfounded(numbers(text), phrases, allowed_on(page_name(page)))
-    return missing + [f"{page}: {_founded_on_nothing(number)}" for number in wrong] + idle
+    return missing + [f"{page}: {founded_on_nothing(number)}" for number in wrong] + idle
 
 
 def page_name(page: str) -> str:
     """Return what a page is called in the lists of exceptions."""
     return page.removeprefix("book/").removesuffix(".md")
-
-
-def undocumented(module: str, code: str) -> list[str]:
-    """Tell which figures in the docstrings of a module are no constants of its code.
-
-    Figures in examples, and between backticks, illustrate and state nothing.
-    """
-    tree = ast.parse(code)
-    docstrings = [
-        ast.get_docstring(node) or ""
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-    ]
-    constants = {
-        str(node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, int | float)
-    }
-    stated = [
-        number
-        for docstring in docstrings
-        for number in numbers(_EXAMPLES.sub("…", docstring))
-        if number.form != "word" and number.text not in constants
-    ]
-    wrong, _ = unfounded(stated, [], allowed_on("tools"))
-    return [f"{module}: {_founded_on_nothing(number)}" for number in wrong]
 
 
 def unfounded(
@@ -149,7 +122,8 @@ def unfounded(
     return wrong, unneeded(allowed, needed)
 
 
-def _founded_on_nothing(number: Number) -> str:
+def founded_on_nothing(number: Number) -> str:
+    """Say that nothing gives a number."""
     advice = f": list “{phrase_of(number)}” in book/data/spoken.toml" if is_small(number) else ""
     return f"{number.text} in “{_around(number)}” follows from nothing{advice}"
 
@@ -158,12 +132,6 @@ def contents(toc: dict[str, Any]) -> list[str]:
     """Return the names of the numbered chapters in the order of the table of contents."""
     files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
     return [Path(file).stem for file in files if re.match(r"book/(?!00)\d\d-", file)]
-
-
-def listed_chapters(index: str) -> list[tuple[int, str]]:
-    """Return the chapters that the front page lists, with the numbers that it gives them."""
-    found = re.findall(r"(?m)^Chapter (\d+): \{doc\}`([\w-]+)`", index)
-    return [(int(number), name) for number, name in found]
 
 
 def read_toc() -> dict[str, Any]:

@@ -27,10 +27,10 @@ from tools.homework.chapter import read_book
 from tools.homework.text import HomeworkError
 from tools.live.files import CACHE, LiveError, entry_of, gather, read_lock
 from tools.live.pages import Runtime, prepare
-from tools.site.build import SiteError
 from tools.site.build import build as build_site
 from tools.site.checks import all_complaints
 from tools.site.downloads import FOLDER as DOWNLOADS
+from tools.site.pages import SiteError, parse
 from tools.site.wheel import build_wheel
 
 PAGE = Path(__file__).with_name("page")
@@ -67,7 +67,7 @@ def add(site: Path, files: list[Path]) -> Path:
     runtime = Runtime(f"../{FOLDER}/{own.name}/", round(size / 1e6))
     for chapter in read_book(overture=True):
         page = site / "book" / f"{chapter.name}.html"
-        html = _without(BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser"))
+        html = _without(parse(page))
         notebook = f"../{DOWNLOADS}/{chapter.name}.ipynb" if chapter.exercises else ""
         prepare(html, chapter, runtime, notebook)
         page.write_text(str(html), encoding="utf-8")
@@ -105,7 +105,7 @@ def _write_own(site: Path, lock: dict[str, Any], release: str) -> Path:
 
 
 def _tell_on_the_front_page(page: Path) -> None:
-    html = _without(BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser"))
+    html = _without(parse(page))
     first = html.select_one("article section > p")
     if first is None:
         raise LiveError("the front page has no text")

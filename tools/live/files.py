@@ -8,7 +8,6 @@ instance from the unpacked release. Pure packages are those that `requirements.t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools import ROOT
+from tools import ROOT, checksum
 
 LOCK = Path(__file__).with_name("lock.json")
 CACHE = ROOT / ".live"
@@ -90,8 +89,7 @@ def check(path: Path, expected: str) -> None:
     LiveError
         If it has another.
     """
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != expected:
+    if (found := checksum(path)) != expected:
         raise LiveError(
             f"{path.name} is not the file that was checked: its SHA-256 is {found}, "
             f"not {expected}; delete {path} if it is damaged"
@@ -174,7 +172,7 @@ def entry_of(wheel: Path) -> dict[str, Any]:
         "name": canonicalize_name(metadata["Name"]),
         "version": metadata["Version"],
         "file_name": wheel.name,
-        "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "sha256": checksum(wheel),
         "install_dir": "site",
         "package_type": "package",
         "imports": [],

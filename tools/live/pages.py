@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bs4 import BeautifulSoup, Tag
 
-from tools.homework.chapter import Cell, Chapter, Exercise
+from tools.homework.chapter import Chapter, Exercise
 from tools.live.files import LiveError
 
 
@@ -59,7 +59,7 @@ def _hide_what_is_needed(html: BeautifulSoup, chapter: Chapter) -> None:
             place = shown.popleft()
         else:
             place = None
-            waiting += _source(part)
+            waiting += [part.source] if part.kind == "code" else []
         if isinstance(place, Tag):
             for source in waiting:
                 place.insert_before(_hidden(html, source))
@@ -73,10 +73,6 @@ def source_of(cell: Tag) -> str:
     """Return the code that a cell shows."""
     code = cell.select_one(".cell_input pre")
     return code.get_text().rstrip() if code else ""
-
-
-def _source(part: Cell) -> list[str]:
-    return [part.source] if part.kind == "code" else []
 
 
 def _hidden(html: BeautifulSoup, source: str) -> Tag:

@@ -18,21 +18,21 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from tools import ROOT
 from tools.book.verify import VerificationError, check_page, verified_rows
 from tools.site.checks import all_complaints
+from tools.site.directives import ADDRESS, REPOSITORY
+from tools.site.downloads import FOLDER as DOWNLOADS
 from tools.site.downloads import offer_homework
-from tools.site.installing import ADDRESS, REPOSITORY
-from tools.site.quiz import offer_quizzes
-from tools.site.repair import FinishError, finish
+from tools.site.pages import SiteError
+from tools.site.quiz import offer_quiz
+from tools.site.repair import finish
 from tools.site.slides import offer_slides
-from tools.site.solutions import SolutionsError, copy_without, read_choice
-
-
-class SiteError(Exception):
-    """The site could not be built, or may not be shown; the message says why."""
+from tools.site.solutions import copy_without, read_choice
+from tools.site.wheel import build_wheel
 
 
 def build(
@@ -81,13 +81,16 @@ def build(
     if done.returncode != 0:
         shutil.rmtree(site, ignore_errors=True)
         raise SiteError("the site was not built: see the warnings above")
-    try:
-        finish(site, address, repository)
-    except FinishError as error:
-        raise SiteError(f"the site was not finished: {error}") from error
-    offer_slides(site)
-    offer_quizzes(site, sources / "book" / "quiz")
-    offer_homework(site, source / "homework" / "student", address)
+    additions = (
+        offer_slides,
+        partial(offer_quiz, quizzes=source / "book" / "quiz"),
+        partial(
+            offer_homework,
+            notebooks=source / "homework" / "student",
+            wheel=build_wheel(site / DOWNLOADS),
+        ),
+    )
+    finish(site, address, repository, additions)
     if complaints := all_complaints(site):
         raise SiteError("\n".join(["the site is built, but not as it should be:", *complaints]))
     return site
@@ -116,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
             repository=chosen.repo,
             solutions=chosen.solutions,
         )
-    except (VerificationError, SiteError, SolutionsError) as error:
+    except (VerificationError, SiteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"The site is in {os.path.relpath(site)}")

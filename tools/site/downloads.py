@@ -14,50 +14,53 @@ from pathlib import Path
 import nbformat
 from bs4 import BeautifulSoup, Tag
 
-from tools import ROOT
+from tools import ROOT, checksum
 from tools.homework.notebooks import WHEEL
-from tools.site.wheel import build_wheel, checksum
+from tools.site.pages import Page, below_title, link
 
 FOLDER = "downloads"
 _LOADED = re.compile(r'load_dataset\(\s*"(\w+)"')
 _DATA = ROOT / "mmlib" / "data"
-_DAY = (
-    2020,
-    2,
-    2,
-    0,
-    0,
-    0,
-)  # of every file in an archive, so that the same files give the same one
+# Of every file in an archive, so that the same files give the same one.
+_DAY = (2020, 2, 2, 0, 0, 0)
 
 
-def offer_homework(site: Path, notebooks: Path, address: str = "") -> None:
-    """Put the students' notebooks, data and mmlib into the site, and link them from the chapters.
+def offer_homework(html: BeautifulSoup, page: Page, *, notebooks: Path, wheel: Path) -> None:
+    """Put a chapter's notebook, its data and mmlib into the site, and link them from its page.
 
     Parameters
     ----------
-    site : Path
-        The built site.
+    html : BeautifulSoup
+        The page; changed in place.
+    page : Page
+        Where it is; if it is known where the site will be, from there a notebook installs mmlib.
     notebooks : Path
         The folder with the students' notebooks; each has the name of its chapter.
-    address : str
-        Where the site will be published, if that is known: from there a notebook installs mmlib.
+    wheel : Path
+        The wheel of mmlib, which lies in the site.
     """
-    folder = site / FOLDER
-    wheel = build_wheel(folder)
-    place = f"{address}/{FOLDER}/{wheel.name}" if address else wheel.name
-    for notebook in sorted(notebooks.glob("*.ipynb")):
-        page = site / "book" / f"{notebook.stem}.html"
-        if page.is_file():
-            offered = folder / notebook.name
-            text = notebook.read_text(encoding="utf-8")
-            source = f"{place}#sha256={checksum(wheel)}"
-            offered.write_text(text.replace(f'\\"{WHEEL}\\"', f'\\"{source}\\"'), encoding="utf-8")
-            data = [file for name in _datasets(notebook) for file in _DATA.glob(f"{name}.csv*")]
-            for file in data:
-                shutil.copyfile(file, folder / file.name)
-            together = pack(folder / f"{notebook.stem}.zip", [offered, *data, wheel])
-            _link(page, [together.name, offered.name, *(file.name for file in data)])
+    notebook = notebooks / f"{page.path.stem}.ipynb"
+    if page.path.parent != page.site / "book" or not notebook.is_file():
+        return
+    folder = page.site / FOLDER
+    place = f"{page.address}/{FOLDER}/{wheel.name}" if page.address else wheel.name
+    text, offered = notebook.read_text(encoding="utf-8"), folder / notebook.name
+    source = f"{place}#sha256={checksum(wheel)}"
+    offered.write_text(text.replace(f'\\"{WHEEL}\\"', f'\\"{source}\\"'), encoding="utf-8")
+    # The data sets that code loads, or that a task tells to load.
+    sources = "\n".join(cell.source for cell in nbformat.reads(text, as_version=4).cells)
+    names = dict.fromkeys(_LOADED.findall(sources))
+    kept = (file for name in names for file in _DATA.glob(f"{name}.csv*"))
+    data = [Path(shutil.copy(file, folder)) for file in kept]
+    together = pack(folder / f"{notebook.stem}.zip", [offered, *data, wheel])
+    links: list[str | Tag] = []
+    for path, shown in (
+        (together, "homework with all that it needs (zip)"),
+        (offered, "the notebook alone"),
+        *((path, path.name) for path in data),
+    ):
+        links += [", ", link(html, f"../{FOLDER}/{path.name}", shown, download=path.name)]
+    below_title(html, "Downloads: ", *links[1:], ".")
 
 
 def pack(archive: Path, files: list[Path]) -> Path:
@@ -68,27 +71,3 @@ def pack(archive: Path, files: list[Path]) -> Path:
             member.compress_type = zipfile.ZIP_DEFLATED
             packed.writestr(member, file.read_bytes())
     return archive
-
-
-def _datasets(notebook: Path) -> list[str]:
-    """Name the data sets that code loads, or that a task tells to load."""
-    sources = (cell.source for cell in nbformat.read(notebook, as_version=4).cells)
-    return list(dict.fromkeys(name for source in sources for name in _LOADED.findall(source)))
-
-
-def _link(page: Path, names: list[str]) -> None:
-    """Put the links below the title; on paper they would lead nowhere."""
-    html = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-    title = html.select_one("article h1")
-    if not isinstance(title, Tag):
-        return
-    line = html.new_tag("p", attrs={"class": "d-print-none"})
-    line.append("Downloads: ")
-    shown = ["homework with all that it needs (zip)", "the notebook alone", *names[2:]]
-    for position, (name, text) in enumerate(zip(names, shown, strict=True)):
-        link = html.new_tag("a", href=f"../{FOLDER}/{name}", attrs={"download": name})
-        link.string = text
-        line.extend([", ", link] if position else [link])
-    line.append(".")
-    title.insert_after(line)
-    page.write_text(str(html), encoding="utf-8")

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup, Tag
 
+from tools.site.pages import SiteError, parse
+
 BOOK = "Mixed Models in Python"
 MATHJAX = "_static/vendor/mathjax/tex-chtml-full.js"
 STYLE = Path(__file__).resolve().parent / "print.css"
@@ -20,10 +22,6 @@ _USELESS = (
     ".headerlink, .toctree-wrapper, .sd-tab-set > input, .sd-stretched-link, "
     "details.hide > summary, .interactive, .d-print-none, script"
 )
-
-
-class PrintError(Exception):
-    """The site cannot be printed; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def one_page(site: Path, folder: Path) -> str:
 
     Raises
     ------
-    PrintError
+    SiteError
         If the site has no table of contents.
     """
     pages = [_Page(path, _slug(path, site)) for path in _in_order(site)]
@@ -93,12 +91,12 @@ def _in_order(site: Path) -> list[Path]:
     """List the pages in the order of the contents that stand in the sidebar of the front page."""
     front = site / "book" / "index.html"
     if not front.is_file():
-        raise PrintError("there is no site to print: run `make site`")
-    html = BeautifulSoup(front.read_text(encoding="utf-8"), "html.parser")
-    links = [str(link["href"]).split("#")[0] for link in html.select("nav.bd-links a.internal")]
+        raise SiteError("there is no site to print: run `make site`")
+    sidebar = parse(front).select("nav.bd-links a.internal")
+    links = [str(link["href"]).split("#")[0] for link in sidebar]
     paths = [front, *((front.parent / link).resolve() for link in links if link)]
     if len(paths) < 2:
-        raise PrintError("the site has no table of contents: run `make site`")
+        raise SiteError("the site has no table of contents: run `make site`")
     return list(dict.fromkeys(paths))
 
 
@@ -112,10 +110,9 @@ def _from(folder: Path, target: Path) -> str:
 
 def _article(page: _Page, pages: list[_Page], folder: Path) -> Tag:
     """Return what one page says, ready to stand among the others."""
-    html = BeautifulSoup(page.path.read_text(encoding="utf-8"), "html.parser")
-    article = html.select_one("article.bd-article")
+    article = parse(page.path).select_one("article.bd-article")
     if article is None:
-        raise PrintError(f"{page.path.name} has no article")
+        raise SiteError(f"{page.path.name} has no article")
     for tag in article.select(_USELESS):
         tag.decompose()
     for box in article.select("details.hide"):

@@ -16,14 +16,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from bs4 import BeautifulSoup
 from pypdf import PdfReader
 from selenium.webdriver import Chrome
 
 from tools import ROOT
 from tools.site.chromium import chromium
 from tools.site.downloads import FOLDER
-from tools.site.one_page import PrintError, one_page
+from tools.site.one_page import one_page
+from tools.site.pages import SiteError, below_title, link, parse
 
 SITE = ROOT / "_build" / "html"
 OUTPUT = ROOT / "_build" / "pdf" / "mixed-models-in-python.pdf"
@@ -53,7 +53,7 @@ def make_pdf(site: Path, output: Path) -> int:
 
     Raises
     ------
-    PrintError
+    SiteError
         If there is no site, if a formula or picture fails, or if page numbers do not settle.
     RuntimeError
         If Chromium is not on this machine.
@@ -72,7 +72,7 @@ def make_pdf(site: Path, output: Path) -> int:
                 page.unlink()
                 return len(PdfReader(output).pages)
             browser.execute_script(_NUMBER, numbers)
-    raise PrintError("the page numbers of the contents do not settle")
+    raise SiteError("the page numbers of the contents do not settle")
 
 
 def offer_pdf(site: Path, pdf: Path, count: int) -> None:
@@ -80,18 +80,13 @@ def offer_pdf(site: Path, pdf: Path, count: int) -> None:
     (site / FOLDER).mkdir(exist_ok=True)
     shutil.copyfile(pdf, site / FOLDER / pdf.name)
     front = site / "book" / "index.html"
-    html = BeautifulSoup(front.read_text(encoding="utf-8"), "html.parser")
+    html = parse(front)
     for line in html.select("p.pdf"):
         line.decompose()
-    title = html.select_one("article h1")
-    if title is None:
-        raise PrintError("the front page has no title")
-    line = html.new_tag("p", attrs={"class": "pdf d-print-none"})
-    link = html.new_tag("a", href=f"../{FOLDER}/{pdf.name}", attrs={"download": pdf.name})
     size = pdf.stat().st_size / 1e6
-    link.string = f"The whole book on paper: PDF, {count} pages, {size:.0f} MB"
-    line.append(link)
-    title.insert_after(line)
+    told = f"The whole book on paper: PDF, {count} pages, {size:.0f} MB"
+    offered = link(html, f"../{FOLDER}/{pdf.name}", told, download=pdf.name)
+    below_title(html, offered, kind="pdf d-print-none")
     front.write_text(str(html), encoding="utf-8")
 
 
@@ -108,7 +103,7 @@ def page_numbers(pdf: Path) -> dict[str, int]:
 def _open(browser: Chrome, page: Path) -> None:
     browser.get(page.as_uri())
     if problem := browser.execute_async_script(_READY):
-        raise PrintError(f"a formula or a picture of the book cannot be printed: {problem}")
+        raise SiteError(f"a formula or a picture of the book cannot be printed: {problem}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         count = make_pdf(chosen.site.resolve(), chosen.output.resolve())
-    except (PrintError, RuntimeError) as error:
+    except (SiteError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     offer_pdf(chosen.site.resolve(), chosen.output.resolve(), count)

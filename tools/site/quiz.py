@@ -16,18 +16,16 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup
 
 from tools import ROOT
+from tools.site.pages import Page, SiteError
 
 QUIZZES = ROOT / "book" / "quiz"
-_SCRIPT, _FOLDER = "_static/quiz.js", "downloads"
-
-
-class QuizError(Exception):
-    """A quiz that cannot be used; the message names the question."""
+_FOLDER = "downloads"
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def read_quiz(path: Path) -> list[Question]:
 
     Raises
     ------
-    QuizError
+    SiteError
         If a question lacks something, or has two answers alike.
     """
     questions = []
@@ -68,10 +66,10 @@ def read_quiz(path: Path) -> list[Question]:
             wrong = tuple((text, why) for text, why in table["wrong"])
             question = Question(table["text"], table["right"], wrong, table["why"], table["shows"])
         except (KeyError, ValueError) as error:
-            raise QuizError(f"{path.stem}, question {number}: {error} is missing or odd") from error
+            raise SiteError(f"{path.stem}, question {number}: {error} is missing or odd") from error
         texts = [text for text, *_ in question.answers()]
         if len(set(texts)) < len(texts) or len(wrong) < 2:
-            raise QuizError(f"{path.stem}, question {number}: three different answers are needed")
+            raise SiteError(f"{path.stem}, question {number}: three different answers are needed")
         questions.append(question)
     return questions
 
@@ -79,63 +77,47 @@ def read_quiz(path: Path) -> list[Question]:
 # --- On the page ---------------------------------------------------------------------------------
 
 
-def offer_quizzes(site: Path, quizzes: Path = QUIZZES) -> None:
-    """Put each chapter's quiz at the end of its page, and a file for learning platforms beside."""
-    for path in sorted(quizzes.glob("*.toml")):
-        page = site / "book" / f"{path.stem}.html"
-        if page.is_file():
-            questions = read_quiz(path)
-            name = f"quiz-{path.stem}.gift"
-            (site / _FOLDER).mkdir(exist_ok=True)
-            (site / _FOLDER / name).write_text(gift(questions, path.stem), encoding="utf-8")
-            _show(page, questions, name)
-
-
-def _show(page: Path, questions: list[Question], name: str) -> None:
-    html = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+def offer_quiz(html: BeautifulSoup, page: Page, *, quizzes: Path = QUIZZES) -> None:
+    """Put a chapter's quiz at the end of its page, and a file for learning platforms beside."""
+    path = quizzes / f"{page.path.stem}.toml"
+    if page.path.parent != page.site / "book" or not path.is_file():
+        return
     place = html.select_one("article.bd-article > section")
-    if not isinstance(place, Tag) or html.head is None:
-        raise QuizError(f"{page.name} has no place for a quiz")
-    place.append(BeautifulSoup(write_quiz(questions, name), "html.parser"))
-    html.head.append(html.new_tag("script", src=f"../{_SCRIPT}", defer=""))
-    page.write_text(str(html), encoding="utf-8")
+    if place is None or html.head is None:
+        raise SiteError(f"{page.path.name} has no place for a quiz")
+    questions, file = read_quiz(path), page.site / _FOLDER / f"quiz-{path.stem}.gift"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(gift(questions, path.stem), encoding="utf-8")
+    place.append(BeautifulSoup(write_quiz(questions, file.name), "html.parser"))
+    html.head.append(html.new_tag("script", src=page.up("_static/quiz.js"), defer=""))
 
 
 def write_quiz(questions: list[Question], download: str) -> str:
     """Write a quiz in HTML: without scripts, its comments are there to be opened."""
-    html = BeautifulSoup("", "html.parser")
-    quiz = html.new_tag("section", attrs={"id": "quiz", "class": "quiz d-print-none"})
-    quiz.append(html.new_tag("h2", string="Quiz"))
-    line = html.new_tag("p", attrs={"class": "score", "role": "status"})
-    line.string = f"{len(questions)} questions; choose an answer, and it says whether it is right."
-    quiz.append(line)
-    for number, question in enumerate(questions, start=1):
-        box = html.new_tag("fieldset")
-        box.append(html.new_tag("legend", string=f"{number}. {question.text}"))
-        for position, (text, right, why) in enumerate(question.answers()):
-            label = html.new_tag("label")
-            label["data-right"] = "yes" if right else "no"
-            label["data-why"] = why
-            choice = html.new_tag("input", attrs={"type": "radio", "value": str(position)})
-            choice["name"] = f"question-{number}"
-            label.extend([choice, f" {text}"])
-            box.append(label)
-        comment = html.new_tag("p", attrs={"class": "comment", "role": "status"})
-        box.append(comment)
-        quiz.append(box)
-    keys = html.new_tag("details")
-    keys.append(html.new_tag("summary", string="All answers"))
-    answers = html.new_tag("ol")
-    for question in questions:
-        answers.append(html.new_tag("li", string=f"{question.right}. {question.why}"))
-    keys.append(answers)
-    quiz.append(keys)
-    line = html.new_tag("p")
-    link = html.new_tag("a", href=f"../{_FOLDER}/{download}", attrs={"download": download})
-    link.string = "The quiz for Moodle and other platforms (GIFT)"
-    line.append(link)
-    quiz.append(line)
-    return str(quiz)
+    boxes = "\n".join(_box(number, question) for number, question in enumerate(questions, start=1))
+    keys = "".join(f"<li>{escape(f'{one.right}. {one.why}')}</li>" for one in questions)
+    return f"""\
+<section id="quiz" class="quiz d-print-none">
+<h2>Quiz</h2>
+<p class="score" role="status">{len(questions)} questions; choose an answer, and it says whether \
+it is right.</p>
+{boxes}
+<details><summary>All answers</summary><ol>{keys}</ol></details>
+<p><a href="../{_FOLDER}/{download}" download="{download}">The quiz for Moodle and other platforms \
+(GIFT)</a></p>
+</section>"""
+
+
+def _box(number: int, question: Question) -> str:
+    answers = "".join(
+        f'<label data-right="{"yes" if right else "no"}" data-why="{escape(why)}">'
+        f'<input type="radio" value="{position}" name="question-{number}"> {escape(text)}</label>'
+        for position, (text, right, why) in enumerate(question.answers())
+    )
+    return (
+        f"<fieldset><legend>{number}. {escape(question.text)}</legend>{answers}"
+        '<p class="comment" role="status"></p></fieldset>'
+    )
 
 
 def gift(questions: list[Question], chapter: str) -> str:

@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten
 from urllib.parse import quote
 
 from bs4 import BeautifulSoup, Tag
+from imagesize import get as size_of
 
 import mmlib as mm
 from tools import ROOT
 from tools.book.execute import read_chapter
 from tools.book.length import minutes
-from tools.site.versions import commit
+from tools.site.directives import commit
+from tools.site.pages import Change, Page, SiteError, below_title, change_pages, link, parse
 
 BOOK = "Mixed Models in Python"
 PREVIEW = "_static/preview.png"
-_PX_PER_PT = 4 / 3
-_LENGTH = re.compile(r"^([\d.]+)(pt|px|)$")
 _STARS = re.compile(r"(★{1,3})")
 _BOUND = re.compile(r"(?<=\d) (?=%)|(?<=[Cc]hapter) (?=\d)")
 
@@ -45,29 +44,9 @@ _UNUSED = (
 )
 
 
-class FinishError(Exception):
-    """A page is not as the repairs expect it; the message names the page and what is missing."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page: where the site is, where the page is in it, and the address it will have."""
-
-    site: Path
-    path: Path
-    address: str
-    repository: str = ""
-
-    def beside(self, target: str) -> Path:
-        """Return the file that a relative address on this page stands for."""
-        return self.path.parent / target.split("?")[0].split("#")[0]
-
-    def up(self, target: str) -> str:
-        """Return the address on this page of a file of the site."""
-        return "../" * (len(self.path.relative_to(self.site).parts) - 1) + target
-
-
-def finish(site: Path, address: str = "", repository: str = "") -> None:
+def finish(
+    site: Path, address: str = "", repository: str = "", additions: Iterable[Change] = ()
+) -> None:
     """Repair every page of a site, write the page at its root, and remove what nothing uses.
 
     Parameters
@@ -79,23 +58,16 @@ def finish(site: Path, address: str = "", repository: str = "") -> None:
         it, previews are named by relative ones.
     repository : str
         Where errors are reported; without it, by mail to whom the reader chooses.
+    additions : iterable of callable
+        What else is put into the repaired pages.
     """
-    icons = (site / "_static" / "scripts" / "fontawesome.js").read_text(encoding="utf-8")
-    for path in read_pages(site):
-        html = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-        page = Page(site, path, address, repository)
-        for repair in _REPAIRS:
-            repair(html, page)
-        draw_icons(html, icons)
-        path.write_text(str(html), encoding="utf-8")
+    change_pages(site, (*_REPAIRS, *additions), address, repository)
     _write_root(site, address)
-    _remove_unused(site)
-
-
-def read_pages(site: Path) -> list[Path]:
-    """List the pages that readers open: not the theme's templates, not the redirect at the root."""
-    pages = (page for page in sorted(site.rglob("*.html")) if "_static" not in page.parts)
-    return [page for page in pages if page != site / "index.html"]
+    for path in [path for pattern in _UNUSED for path in site.glob(pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 # --- Names and roles -----------------------------------------------------------------------------
@@ -145,13 +117,9 @@ def open_solutions_natively(html: BeautifulSoup, _: Page) -> None:
         title = box.find(class_="admonition-title", recursive=False)
         if isinstance(title, Tag):
             box.name, title.name = "details", "summary"
-            _unwrap_links(title)
-
-
-def _unwrap_links(title: Tag) -> None:
-    """A click on the title opens the box; a link within it would take the reader elsewhere."""
-    for link in title.select("a"):
-        link.unwrap()
+            # A click on the title opens the box; a link in it would take the reader elsewhere.
+            for link_within in title.select("a"):
+                link_within.unwrap()
 
 
 def show_python_first(html: BeautifulSoup, _: Page) -> None:
@@ -170,30 +138,25 @@ def ask_for_reports(html: BeautifulSoup, page: Page) -> None:
     article = html.select_one("article.bd-article")
     if article is None or html.title is None:
         return
-    name = page.path.relative_to(page.site).as_posix()
     title = f"{html.title.get_text(strip=True).split(' — ')[0]}: "
-    body = f"Page: {name}\nVersion: {mm.__version__}, {commit()}\n\nWhat is wrong:\n"
+    body = f"Page: {page.name}\nVersion: {mm.__version__}, {commit()}\n\nWhat is wrong:\n"
     if page.repository:
         place = f"{page.repository}/issues/new?title={quote(title)}&body={quote(body)}"
     else:
         place = f"mailto:?subject={quote(title)}&body={quote(body)}"
     line = html.new_tag("p", attrs={"class": "report d-print-none"})
-    link = html.new_tag("a", href=place)
-    link.string = "Report an error on this page"
-    line.append(link)
+    line.append(link(html, place, "Report an error on this page"))
     article.append(line)
 
 
 def tell_reading_time(html: BeautifulSoup, page: Page) -> None:
     """Say below a chapter's title how long it takes to read."""
     chapter = ROOT / "book" / f"{page.path.stem}.md"
-    title = html.select_one("article h1")
-    numbered = chapter.match("book/[0-9][0-9]-*.md") and not page.path.stem.startswith("00")
-    if title is None or not numbered or not chapter.is_file():
-        return
-    note = html.new_tag("p", attrs={"class": "reading-time"})
-    note.string = f"About {minutes(read_chapter(chapter))} minutes to read, exercises apart."
-    title.insert_after(note)
+    numbered = chapter.match("book/[0-9][0-9]-*.md") and not chapter.name.startswith("00")
+    if numbered and chapter.is_file():
+        needed = minutes(read_chapter(chapter))
+        told = f"About {needed} minutes to read, exercises apart."
+        below_title(html, told, kind="reading-time")
 
 
 def empty_corners(html: BeautifulSoup, _: Page) -> None:
@@ -237,25 +200,9 @@ def load_only_what_is_used(html: BeautifulSoup, page: Page) -> None:
 def size_images(html: BeautifulSoup, page: Page) -> None:
     """Tell the size of each image, so that nothing moves when it arrives."""
     for image in html.select("img[src$='.svg']"):
-        if size := svg_size(page.beside(str(image["src"]))):
-            image["width"], image["height"] = (str(round(side)) for side in size)
-
-
-@lru_cache(maxsize=256)
-def svg_size(path: Path) -> tuple[float, float] | None:
-    """Return the width and height of an SVG in pixels: its own, else those of its view box."""
-    opening = re.search(r"<svg\b[^>]*>", path.read_text(encoding="utf-8"))
-    if opening is None:
-        return None
-    attributes = dict(re.findall(r'([\w:-]+)="([^"]*)"', opening.group()))
-    sides = [_LENGTH.match(attributes.get(name, "")) for name in ("width", "height")]
-    if sides[0] and sides[1]:
-        width, height = (
-            float(side[1]) * (_PX_PER_PT if side[2] == "pt" else 1) for side in sides if side
-        )
-        return width, height
-    box = attributes.get("viewBox", "").split()
-    return (float(box[2]), float(box[3])) if len(box) == 4 else None
+        width, height = size_of(page.beside(str(image["src"])))
+        if width > 0:
+            image["width"], image["height"] = str(round(width)), str(round(height))
 
 
 def bind_numbers(html: BeautifulSoup, _: Page) -> None:
@@ -272,12 +219,11 @@ def bind_numbers(html: BeautifulSoup, _: Page) -> None:
 def describe(html: BeautifulSoup, page: Page) -> None:
     """Tell search engines and messengers what the page is, with a picture of our own."""
     if html.head is None or html.title is None:
-        raise FinishError(f"{page.path.name} has no title")
+        raise SiteError(f"{page.path.name} has no title")
     html.title.string = html.title.get_text(strip=True).replace(f"{BOOK} — {BOOK}", BOOK)
     paragraph = html.select_one("article.bd-article section > p, article.bd-article p")
     text = re.sub(r"\\[()]", "", paragraph.get_text()) if paragraph else ""
     description = shorten(text, 200, placeholder="…")
-    name = page.path.relative_to(page.site).as_posix()
     described = (
         ("property", "og:type", "website"),
         ("property", "og:site_name", BOOK),
@@ -285,13 +231,46 @@ def describe(html: BeautifulSoup, page: Page) -> None:
         ("property", "og:description", description),
         ("property", "og:image", f"{page.address}/{PREVIEW}" if page.address else page.up(PREVIEW)),
         ("property", "og:image:alt", f"{BOOK}: every number regenerated and checked"),
-        ("property", "og:url", f"{page.address}/{name}" if page.address else ""),
+        ("property", "og:url", f"{page.address}/{page.name}" if page.address else ""),
         ("name", "description", description),
         ("name", "twitter:card", "summary_large_image"),
     )
     for kind, key, content in described:
         if content:
             html.head.append(html.new_tag("meta", attrs={kind: key, "content": content}))
+
+
+# --- Icons ---------------------------------------------------------------------------------------
+
+
+def draw_icons(html: BeautifulSoup, page: Page) -> None:
+    """Draw icons in the page: ten small paths instead of a script of 1.5 MB that holds them all.
+
+    The source is the theme's script of Font Awesome icons (CC BY 4.0).
+    """
+    source = page.site / "_static" / "scripts" / "fontawesome.js"
+    for icon in html.select("[class*='fa-solid']"):
+        classes = [str(name) for name in icon.get_attribute_list("class")]
+        name = next(name[3:] for name in classes if re.match(r"fa-(?!solid|lg)", name))
+        width, height, path = _shape(name, source)
+        kept = [name for name in classes if name in ("theme-switch", "fa-lg")]
+        size = {"viewBox": f"0 0 {width} {height}", "aria-hidden": "true"}
+        drawing = html.new_tag("svg", attrs={"class": " ".join(["icon", *kept]), **size})
+        if mode := icon.get("data-mode"):
+            drawing["data-mode"] = mode
+        drawing.append(html.new_tag("path", attrs={"d": path, "fill": "currentColor"}))
+        icon.replace_with(drawing)
+
+
+@lru_cache(maxsize=64)
+def _shape(name: str, source: Path) -> tuple[str, str, str]:
+    """Find width, height and path of an icon; the solid ones come last in the source."""
+    icon = rf'[{{,]"?{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"\w+","([^"]+)"'
+    found = re.findall(icon, source.read_text(encoding="utf-8"))
+    if not found:
+        raise SiteError(f"the theme has no icon '{name}'")
+    width, height, path = found[-1]
+    return width, height, path
 
 
 _REPAIRS = (
@@ -309,39 +288,8 @@ _REPAIRS = (
     describe,
     # Below the title, but not what the page is about.
     tell_reading_time,
+    draw_icons,
 )
-
-
-# --- Icons ---------------------------------------------------------------------------------------
-
-
-def draw_icons(html: BeautifulSoup, source: str) -> None:
-    """Draw icons in the page: ten small paths instead of a script of 1.5 MB that holds them all.
-
-    The source is the theme's script of Font Awesome icons (CC BY 4.0).
-    """
-    for icon in html.select("[class*='fa-solid']"):
-        classes = [str(name) for name in icon.get_attribute_list("class")]
-        name = next(name[3:] for name in classes if re.match(r"fa-(?!solid|lg)", name))
-        width, height, path = _shape(name, source)
-        kept = [name for name in classes if name in ("theme-switch", "fa-lg")]
-        size = {"viewBox": f"0 0 {width} {height}", "aria-hidden": "true"}
-        drawing = html.new_tag("svg", attrs={"class": " ".join(["icon", *kept]), **size})
-        if mode := icon.get("data-mode"):
-            drawing["data-mode"] = mode
-        drawing.append(html.new_tag("path", attrs={"d": path, "fill": "currentColor"}))
-        icon.replace_with(drawing)
-
-
-@lru_cache(maxsize=64)
-def _shape(name: str, source: str) -> tuple[str, str, str]:
-    """Find width, height and path of an icon; the solid ones come last in the source."""
-    icon = rf'[{{,]"?{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"\w+","([^"]+)"'
-    found = re.findall(icon, source)
-    if not found:
-        raise FinishError(f"the theme has no icon '{name}'")
-    width, height, path = found[-1]
-    return width, height, path
 
 
 # --- The rest of the site ------------------------------------------------------------------------
@@ -349,7 +297,7 @@ def _shape(name: str, source: str) -> tuple[str, str, str]:
 
 def _write_root(site: Path, address: str) -> None:
     """Write the page at the root: it leads to the front page, by itself or by its link."""
-    front = BeautifulSoup((site / "book" / "index.html").read_text(encoding="utf-8"), "html.parser")
+    front = parse(site / "book" / "index.html")
     previews = "\n".join(str(tag) for tag in front.select("meta[property^='og:']"))
     previews = previews if address else previews.replace("../", "")
     (site / "index.html").write_text(
@@ -362,16 +310,3 @@ def _write_root(site: Path, address: str) -> None:
         "</html>\n",
         encoding="utf-8",
     )
-
-
-def _remove_unused(site: Path) -> None:
-    for path in _matches(site, _UNUSED):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _matches(site: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
-    for pattern in patterns:
-        yield from list(site.glob(pattern))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
+
+from tools.site.pages import Page, below_title, link
 
 FOLDER = "slides"
 _MATHS = """<script>
@@ -43,22 +44,15 @@ _PAGE = """<!doctype html>
 """
 
 
-def offer_slides(site: Path) -> None:
-    """Write the slides of every chapter, and link them below its title."""
-    for page in sorted((site / "book").glob("[0-9][0-9]-*.html")):
-        html = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-        article, title = html.select_one("article.bd-article"), html.select_one("article h1")
-        if article is None or title is None or not article.select_one("h2"):
-            continue
-        (site / FOLDER).mkdir(exist_ok=True)
-        written = write_slides(article, f"../book/{page.name}")
-        (site / FOLDER / page.name).write_text(written, encoding="utf-8")
-        line = html.new_tag("p", attrs={"class": "d-print-none"})
-        link = html.new_tag("a", href=f"../{FOLDER}/{page.name}")
-        link.string = "Slides of this chapter"
-        line.append(link)
-        title.insert_after(line)
-        page.write_text(str(html), encoding="utf-8")
+def offer_slides(html: BeautifulSoup, page: Page) -> None:
+    """Write the slides of a chapter, and link them below its title."""
+    article = html.select_one("article.bd-article")
+    if not page.path.match("book/[0-9][0-9]-*.html") or article is None or not article.h2:
+        return
+    slides = page.site / FOLDER / page.path.name
+    slides.parent.mkdir(exist_ok=True)
+    slides.write_text(write_slides(article, f"../{page.name}"), encoding="utf-8")
+    below_title(html, link(html, f"../{FOLDER}/{slides.name}", "Slides of this chapter"))
 
 
 def write_slides(article: Tag, page: str) -> str:
@@ -74,8 +68,8 @@ def write_slides(article: Tag, page: str) -> str:
     article = copy.copy(article)
     for tag in article.select(".headerlink, .d-print-none, script, .interactive, details.solution"):
         tag.decompose()
-    for link in article.select("p a"):
-        link.unwrap()
+    for within in article.select("p a"):
+        within.unwrap()
     heading = article.select_one("h1")
     title = re.sub(r"^[\d.]+", "", heading.get_text(strip=True)) if heading else ""
     slides = [_slide("h1", title, [f'<p><a href="{page}">the chapter</a></p>'], "title")]
@@ -135,8 +129,8 @@ def _slide(heading: str, title: str, parts: list[str], kind: str = "") -> str:
     html = BeautifulSoup("\n".join(parts), "html.parser")
     for tag in html.select("[id]"):
         del tag["id"]
-    for link in html.select("a[href]"):
-        if not re.match(r"https?:|\.\./book/", str(link["href"])):
-            link.unwrap()
+    for within in html.select("a[href]"):
+        if not re.match(r"https?:|\.\./book/", str(within["href"])):
+            within.unwrap()
     opening = f'<section class="{f"slide {kind}".strip()}">'
     return f"{opening}<{heading}>{title}</{heading}>{html}</section>"

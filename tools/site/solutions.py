@@ -17,14 +17,11 @@ import nbformat
 from nbformat import NotebookNode
 
 from tools import ROOT
-from tools.homework.text import directives
+from tools.homework.text import gates
+from tools.site.pages import SiteError
 
 # Tells of a chapter, and of the first word of an exercise, whether its solution is shown.
 Shown = Callable[[str, str], bool]
-
-
-class SolutionsError(Exception):
-    """It is not clear which solutions are to be shown; the message says what can be asked for."""
 
 
 def read_choice(choice: str, today: date | None = None) -> Shown | None:
@@ -46,7 +43,7 @@ def read_choice(choice: str, today: date | None = None) -> Shown | None:
 
     Raises
     ------
-    SolutionsError
+    SiteError
         If the choice is none of these, or the file cannot be read.
     """
     match choice:
@@ -64,20 +61,20 @@ def read_choice(choice: str, today: date | None = None) -> Shown | None:
 def _read_days(path: Path) -> dict[str, date]:
     known = "choose yes, no, no-derivations, or a CSV file with the columns chapter and opens"
     if not path.is_file():
-        raise SolutionsError(f"SOLUTIONS={path}: {known}")
+        raise SiteError(f"SOLUTIONS={path}: {known}")
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     chapters = {chapter.stem for chapter in (ROOT / "book").glob("[0-9][0-9]-*.md")}
     opens = {}
     for line, row in enumerate(rows, start=2):
         if not {"chapter", "opens"} <= row.keys():
-            raise SolutionsError(f"{path}: no columns chapter and opens; {known}")
+            raise SiteError(f"{path}: no columns chapter and opens; {known}")
         if row["chapter"] not in chapters:
-            raise SolutionsError(f"{path}, line {line}: no chapter {row['chapter']!r}")
+            raise SiteError(f"{path}, line {line}: no chapter {row['chapter']!r}")
         try:
             opens[row["chapter"]] = date.fromisoformat(row["opens"])
         except ValueError as error:
-            raise SolutionsError(f"{path}, line {line}: a day is like 2027-01-31") from error
+            raise SiteError(f"{path}, line {line}: a day is like 2027-01-31") from error
     return opens
 
 
@@ -105,35 +102,24 @@ def _kept(cells: list[NotebookNode], chapter: str, shown: Shown) -> Iterator[Not
     kinds: dict[str, str] = {}
     label, dropping = "", False
     for cell in cells:
-        if cell.cell_type != "markdown":
-            if not dropping:
-                yield cell
-            continue
-        kept: list[str] = []
-        lines, start = cell.source.splitlines(), 0
-        gates = [
-            b for b in directives(cell.source) if b.name.startswith(("exercise-", "solution-"))
-        ]
-        for gate in gates:
-            text = lines[start : gate.lines[0]]
-            if label and label not in kinds:
-                kinds[label] = _first_word(text)
-            kept += [] if dropping else text
-            hides = gate.name == "solution-start" and not shown(chapter, kinds[gate.argument])
-            if not (dropping or hides):
-                kept += lines[slice(*gate.lines)]
-            dropping = hides or (dropping and gate.name != "solution-end")
-            label = gate.options.get("label", "") if gate.name == "exercise-start" else label
-            start = gate.lines[1]
-        if label and label not in kinds:
-            text = lines[start:]
-            kinds[label] = _first_word(text)
-        kept += [] if dropping else lines[start:]
-        if any(line.strip() for line in kept):
+        if cell.cell_type == "code":
+            yield from [] if dropping else [cell]
+        else:
+            lines, kept = cell.source.splitlines(), []
+            for text, gate in gates(cell.source):
+                kinds.setdefault(label, _first_word(text))
+                kept += [] if dropping else [text]
+                if gate is None:
+                    break
+                if gate.name == "exercise-start":
+                    label = gate.options["label"]
+                hides = gate.name == "solution-start" and not shown(chapter, kinds[gate.argument])
+                kept += [] if dropping or hides else lines[slice(*gate.lines)]
+                dropping = hides or (dropping and gate.name != "solution-end")
             cell.source = "\n".join(kept)
-            yield cell
+            yield from [cell] if cell.source.strip() else []
 
 
-def _first_word(lines: list[str]) -> str:
-    found = re.search(r"\w+", "\n".join(lines))
+def _first_word(text: str) -> str:
+    found = re.search(r"\w+", text)
     return found[0] if found else ""

@@ -9,7 +9,6 @@ taken from it.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import tarfile
@@ -17,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import ROOT
+from tools import ROOT, checksum
 
 FOR_THE_SITE = ROOT / "book" / "_static" / "vendor"
 FOR_TESTS = ROOT / "tests" / "site" / "vendor"
@@ -69,7 +68,7 @@ def fetch(asset: Asset, folder: Path) -> Path:
     package = f"{asset.name}@{asset.version}"
     subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True)
     (archive,) = folder.glob("*.tgz")
-    if (found := _sha256(archive)) != asset.sha256:
+    if (found := checksum(archive)) != asset.sha256:
         raise RuntimeError(f"{package}: SHA-256 is {found}, not {asset.sha256}")
     return archive
 
@@ -89,11 +88,7 @@ def unpack(asset: Asset, archive: Path, target: Path) -> None:
 def checksums(folder: Path) -> str:
     """List the checksum of every file below a folder, in the format of `sha256sum`."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")
-    return "".join(f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return "".join(f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
 
 
 def main() -> None:

@@ -7,14 +7,13 @@ From the same files comes the same wheel, to the last byte, whenever and whereve
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
 
-from tools import ROOT
+from tools import ROOT, checksum
 
 SUMS = "SHA256SUMS"
 
@@ -35,11 +34,6 @@ def build_wheel(folder: Path, root: Path = ROOT) -> Path:
     line = f"{checksum(wheel)}  {wheel.name}\n"  # as `sha256sum --check` reads it
     (folder / SUMS).write_text(line, encoding="utf-8")
     return wheel
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> int:
