@@ -30,7 +30,7 @@ def small_chunks():
 @pytest.fixture(scope="module")
 def small_run():
     """Two chunks and a half of the pulp study, on one worker."""
-    return calibrate.calibrate(PULP, replicates=25, seed=1)
+    return calibrate.calibrate(PULP, replicates=25)
 
 
 EXECUTORS = {
@@ -42,7 +42,7 @@ EXECUTORS = {
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_two_workers_count_the_same(small_run, kind):
     with EXECUTORS[kind]() as executor:
-        again = calibrate.calibrate(PULP, replicates=25, seed=1, executor=executor)
+        again = calibrate.calibrate(PULP, replicates=25, executor=executor)
     assert again.equals(small_run)
 
 
@@ -162,7 +162,7 @@ def test_the_table_is_complete_and_precise_enough(table):
 
 def test_command_writes_a_table(tmp_path, capsys, small_run):
     output = tmp_path / "new" / "sizes.csv"
-    arguments = f"--replicates 25 --seed 1 --workers 1 --designs PULP --output {output}"
+    arguments = f"--replicates 25 --designs PULP --output {output}"
     assert calibrate.main(arguments.split()) == 0
     assert pd.read_csv(output)["size"].tolist() == small_run["size"].tolist()
     assert "LRT, exact" in capsys.readouterr().out
@@ -172,21 +172,20 @@ def test_command_writes_a_table(tmp_path, capsys, small_run):
     ("arguments", "message"),
     [
         (["--replicates", "0"], "replicates must be a whole number of at least 1"),
-        (["--workers", "0"], "--workers must be a whole number of at least 1"),
         (["--designs", "latin square"], "no design is called latin square. There are: one-way"),
     ],
 )
 def test_bad_input_is_named(tmp_path, capsys, arguments, message):
     output = tmp_path / "sizes.csv"
-    assert calibrate.main(["--workers", "1", *arguments, "--output", str(output)]) == 2
+    assert calibrate.main([*arguments, "--output", str(output)]) == 2
     assert message in capsys.readouterr().err
     assert not output.exists()
 
 
-@pytest.mark.parametrize("option", ["--designs pulp", "--replicates 25", "--seed 1"])
+@pytest.mark.parametrize("option", ["--designs pulp", "--replicates 25"])
 def test_the_packaged_table_is_not_replaced_by_another_study(capsys, option):
     before = calibrate.TABLE.read_bytes()
-    assert calibrate.main(["--workers", "1", *option.split()]) == 2
+    assert calibrate.main(option.split()) == 2
     assert "test_sizes.csv holds every design" in capsys.readouterr().err
     assert calibrate.TABLE.read_bytes() == before
 

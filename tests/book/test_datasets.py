@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import pandas as pd
 import pytest
 
 from tools.book import datasets as make_datasets
@@ -75,6 +76,6 @@ def test_a_description_that_disagrees_with_r_stops_the_tool(exported, old, new, 
 
 def test_raven_scores_are_restored_from_centred_ones():
     scores = [36, 4, 23, 29]
-    rows = [{"craven": repr(score - 23.1)} for score in scores]
-    make_datasets.restore_raven(rows)
-    assert [row["raven"] for row in rows] == [str(score) for score in scores]
+    table = pd.DataFrame({"craven": [repr(score - 23.1) for score in scores]})
+    make_datasets.restore_raven(table)
+    assert table["raven"].tolist() == [str(score) for score in scores]

@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -354,16 +352,6 @@ def write_table(sizes: pd.DataFrame, file: Path) -> None:
         write_checksums(file.parent)
 
 
-@contextlib.contextmanager
-def workers(number: int) -> Iterator[Executor | None]:
-    """Processes, or None for a single one."""
-    if number == 1:
-        yield None
-        return
-    with ProcessPoolExecutor(number) as executor:
-        yield executor
-
-
 def chosen_studies(texts: Sequence[str] | None) -> list[Study]:
     """The studies whose name contains one of the texts."""
     found = [
@@ -377,69 +365,35 @@ def chosen_studies(texts: Sequence[str] | None) -> list[Study]:
     return found
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the studies on all processors, and write their table."""
     parser = argparse.ArgumentParser(
         prog="calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--replicates", type=int, default=REPLICATES, help=f"responses a design ({REPLICATES})")
     add("--designs", nargs="+", metavar="TEXT", help="only designs whose name contains a TEXT")
-    add("--seed", type=int, default=SEED, help=f"where the random numbers start ({SEED})")
-    add("--workers", type=int, default=os.cpu_count(), help="processes (one for each processor)")
     add("--output", type=Path, default=TABLE, help="where the table goes")
-    return parser.parse_args(arguments)
-
-
-def run(options: argparse.Namespace) -> pd.DataFrame:
-    """The sizes of the chosen designs, one after the other."""
-    studies = chosen_studies(options.designs)
-    tables = []
-    with workers(require_count("--workers", options.workers)) as executor:
-        for study in studies:
-            sizes = calibrate(
-                study,
-                replicates=options.replicates,
-                seed=options.seed,
-                executor=executor,
-            )
-            print(f"{study.name}\n{_lines(sizes)}", flush=True)
-            tables.append(sizes)
-    return pd.concat(tables, ignore_index=True)
-
-
-def _lines(sizes: pd.DataFrame) -> str:
-    rows: Iterable[Any] = sizes.itertuples()
-    return "\n".join(
-        f"  {row.test:24s} {row.size:7.2%} ± {row.mcse:.2%}"
-        + (f"   exactly {row.exact_size:.2%}" if np.isfinite(row.exact_size) else "")
-        + (f"   {row.failed} failed" if row.failed else "")
-        for row in rows
-    )
-
-
-def protect_the_table(options: argparse.Namespace) -> None:
-    """Refuse to put part of a study, or another one, in the place of the packaged table."""
-    whole = (options.designs, options.replicates, options.seed) == (None, REPLICATES, SEED)
-    if options.output == TABLE and not whole:
-        raise mm.DataError(
-            f"{TABLE.name} holds every design, with {REPLICATES} responses from seed {SEED}; "
-            "say with --output where another study goes."
-        )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the studies, and write their table."""
-    options = parse_arguments(arguments)
+    options = parser.parse_args(arguments)
+    part = options.designs or options.replicates != REPLICATES
     try:
-        protect_the_table(options)
-        sizes = run(options)
+        if options.output == TABLE and part:
+            raise mm.DataError(
+                f"{TABLE.name} holds every design, with {REPLICATES} responses; say with --output"
+                " where a part of the study goes."
+            )
+        tables = []
+        with ProcessPoolExecutor() as executor:
+            for study in chosen_studies(options.designs):
+                sizes = calibrate(study, replicates=options.replicates, executor=executor)
+                tables.append(sizes)
+                shown = sizes[["test", "size", "mcse", "exact_size", "failed"]]
+                percent = "{:.2%}".format
+                print(study.name, shown.to_string(index=False, float_format=percent), sep="\n")
     except mm.DataError as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
-    write_table(sizes, options.output)
+    write_table(pd.concat(tables, ignore_index=True), options.output)
     print(f"calibrate: {options.output}")
     return 0
 

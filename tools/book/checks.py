@@ -13,12 +13,12 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
-from tools.book.assertions import idle
-from tools.book.citations import unknown_citations
+from tools.book.assertions import idle, parse
 from tools.book.python_tabs import not_run
 from tools.book.references import unknown_references
-from tools.book.sentences import allowed_on, unheld
+from tools.book.sentences import allowed_on, captions, unheld
 from tools.book.tabs import typed_blocks
+from tools.homework.parts import bound, names
 
 _MACHINE_PATH = re.compile(
     r"(?<![\w.:/])/(?:home|root|Users|tmp|private|var|usr|opt|work|mnt)/|\b[A-Z]:\\|site-packages"
@@ -44,117 +44,65 @@ def drift(source: NotebookNode, executed: NotebookNode) -> list[str]:
     ]
 
 
-def unexecuted_cells(notebook: NotebookNode) -> list[str]:
-    """Find code cells that were not run, or not from top to bottom in a fresh kernel."""
+def faulty_cells(notebook: NotebookNode) -> list[str]:
+    """Find what is wrong with single cells: the code of each, its outputs, or its text."""
     return [
-        f"code cell {expected}: execution count is {cell.execution_count}, not {expected}"
-        for expected, cell in enumerate(_code_cells(notebook), start=1)
-        if cell.execution_count != expected
+        *(
+            f"code cell {number}: {complaint}"
+            for number, cell in enumerate(_code_cells(notebook), start=1)
+            for complaint in _faults_of_code(cell, number)
+        ),
+        *(
+            f"cell {number}: {complaint}"
+            for number, cell in enumerate(notebook.cells, start=1)
+            if cell.cell_type == "markdown"
+            for complaint in _faults_of_text(cell.source)
+        ),
     ]
 
 
-def exempted_cells(notebook: NotebookNode) -> list[str]:
-    """Find marks that keep a cell from being executed or its output from being compared."""
-    return [
-        f"code cell {number}: {mark} exempts it from the checks"
-        for number, cell in enumerate(_code_cells(notebook), start=1)
-        for mark in (
-            *_NBVAL_MARKER.findall(cell.source),
-            *filter(_UNCHECKED_TAG.fullmatch, cell.metadata.get("tags", [])),
-        )
-    ]
+def _faults_of_code(cell: NotebookNode, number: int) -> Iterator[str]:
+    # Run from top to bottom in a fresh kernel, and exempt from nothing.
+    if cell.execution_count != number:
+        yield f"execution count is {cell.execution_count}, not {number}"
+    tags = filter(_UNCHECKED_TAG.fullmatch, cell.metadata.get("tags", []))
+    for mark in (*_NBVAL_MARKER.findall(cell.source), *tags):
+        yield f"{mark} exempts it from the checks"
+    for assertion in idle(cell.source):
+        yield f"`{assertion}` holds whatever the data are: compare something computed"
+    for output in cell.outputs:
+        yield from _faults_of_output(output)
+    caption, alt = captions(cell)
+    has_picture = any(kind.startswith("image/") for o in cell.outputs for kind in o.get("data", {}))
+    if has_picture and not alt.strip():
+        yield "the figure has no alt text (mystnb: image: alt)"
+    if has_picture and not caption.strip():
+        yield "the figure has no caption (mystnb: figure: caption)"
+    if cell.metadata.get("mystnb", {}).get("figure") and not has_picture:
+        yield "a caption, but the cell shows no figure"
 
 
-def unwanted_outputs(notebook: NotebookNode) -> list[str]:
-    """Find errors, anything on stderr, machine paths, memory addresses and bitmaps in outputs."""
-    return [
-        f"code cell {number}: {complaint}"
-        for number, cell in enumerate(_code_cells(notebook), start=1)
-        for output in cell.outputs
-        for complaint in _output_complaints(output)
-    ]
-
-
-def undescribed_figures(notebook: NotebookNode) -> list[str]:
-    """Find figures without alternative text or caption, in code cells and in Markdown."""
-    complaints = []
-    for number, cell in enumerate(_code_cells(notebook), start=1):
-        mystnb = cell.metadata.get("mystnb", {})
-        has_picture = any(_is_picture(output) for output in cell.outputs)
-        if has_picture and not str(mystnb.get("image", {}).get("alt", "")).strip():
-            complaints.append(
-                f"code cell {number}: the figure has no alt text (mystnb: image: alt)"
-            )
-        if has_picture and not str(mystnb.get("figure", {}).get("caption", "")).strip():
-            complaints.append(
-                f"code cell {number}: the figure has no caption (mystnb: figure: caption)"
-            )
-        if mystnb.get("figure") and not has_picture:
-            complaints.append(f"code cell {number}: a caption, but the cell shows no figure")
-    for number, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type == "markdown" and _EMPTY_ALT.search(cell.source):
-            complaints.append(f"cell {number}: an image without alt text")
-    return complaints
-
-
-def unportable_maths(notebook: NotebookNode) -> list[str]:
-    r"""Find TeX macros that MathJax does not know (`\bm`; `\boldsymbol` works everywhere)."""
-    return [
-        rf"cell {number}: \bm is not defined in MathJax, write \boldsymbol"
-        for number, cell in enumerate(notebook.cells, start=1)
-        if cell.cell_type == "markdown" and _UNDEFINED_MACRO.search(cell.source)
-    ]
-
-
-def idle_assertions(notebook: NotebookNode) -> list[str]:
-    """Find assertions that hold whatever the data are, such as a literal beside a literal."""
-    return [
-        f"code cell {number}: `{assertion}` holds whatever the data are: compare something computed"
-        for number, cell in enumerate(_code_cells(notebook), start=1)
-        for assertion in idle(cell.source)
-    ]
+def _faults_of_text(text: str) -> Iterator[str]:
+    if _EMPTY_ALT.search(text):
+        yield "an image without alt text"
+    if _UNDEFINED_MACRO.search(text):
+        yield r"\bm is not defined in MathJax, write \boldsymbol"
 
 
 def names_of_hidden_cells(notebook: NotebookNode) -> list[str]:
     """Find names that a shown cell takes from hidden ones only: a reader cannot run that cell."""
     complaints, hidden, shown = [], set[str](), set[str]()
     for number, cell in enumerate(_code_cells(notebook), start=1):
-        code = _without_magics(cell.source)
+        code = parse(cell.source)
         if _HIDDEN & set(cell.metadata.get("tags", [])):
-            hidden |= _given(code)
+            hidden |= bound(code)
             continue
-        shown |= _given(code)
+        shown |= bound(code)
         complaints += [
             f"code cell {number}: {name} is defined only in a hidden cell, so readers lack it"
-            for name in sorted((_taken(code) & hidden) - shown)
+            for name in sorted((names(code, ast.Load) & hidden) - shown)
         ]
     return complaints
-
-
-def _given(code: str) -> set[str]:
-    """Name all that code gives a value: variables, parameters, imports, functions."""
-    given = set()
-    for node in ast.walk(ast.parse(code)):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
-                given.add(name)
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                given.add(name)
-            case ast.alias(name=name, asname=other):
-                given.add((other or name).split(".")[0])
-    return given
-
-
-def _taken(code: str) -> set[str]:
-    return {
-        node.id
-        for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
-
-
-def _without_magics(code: str) -> str:
-    return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!")))
 
 
 def all_complaints(
@@ -163,15 +111,9 @@ def all_complaints(
     """Run every check on one chapter; its name says which R scripts and exceptions are its own."""
     return [
         *drift(source, executed),
-        *unexecuted_cells(executed),
-        *exempted_cells(executed),
-        *unwanted_outputs(executed),
-        *undescribed_figures(executed),
-        *unportable_maths(executed),
+        *faulty_cells(executed),
         *names_of_hidden_cells(executed),
-        *unknown_citations(executed),
         *unknown_references(executed),
-        *idle_assertions(executed),
         *typed_blocks(page, executed),
         *not_run(executed),
         *unheld(executed, allowed_on(page), with_r=with_r),
@@ -182,11 +124,7 @@ def _code_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
     return (cell for cell in notebook.cells if cell.cell_type == "code")
 
 
-def _is_picture(output: NotebookNode) -> bool:
-    return any(kind.startswith("image/") for kind in output.get("data", {}))
-
-
-def _output_complaints(output: NotebookNode) -> Iterator[str]:
+def _faults_of_output(output: NotebookNode) -> Iterator[str]:
     if output.output_type == "error":
         yield f"raised {output.ename}: {output.evalue}"
     if output.get("name") == "stderr":

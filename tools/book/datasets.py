@@ -11,70 +11,54 @@ this project makes itself, and is left alone.
 
 from __future__ import annotations
 
-import csv
 import gzip
-import hashlib
-import io
 import json
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tools import ROOT
+import pandas as pd
+
+from tools import ROOT, checksum
 
 DATA = ROOT / "mmlib" / "data"
 COMPRESS_ABOVE = 100_000  # bytes
 CHECKSUMS = "SHA256SUMS"
 
-Rows = list[dict[str, str]]
+
+def read_table(folder: Path, exported: str) -> pd.DataFrame:
+    """Return one exported CSV file, every value as text."""
+    (path,) = folder.glob(f"{exported}.csv*")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def read_rows(folder: Path, exported: str) -> Rows:
-    """Return the rows of one exported CSV file, every value as text."""
-    plain, packed = folder / f"{exported}.csv", folder / f"{exported}.csv.gz"
-    content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
-    return list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
-
-
-def restore_raven(rows: Rows) -> None:
+def restore_raven(table: pd.DataFrame) -> None:
     """Undo the centring of the Raven scores of `jspr`: integers, the best being the full 36."""
-    centred = [float(row["craven"]) for row in rows]
-    for row, value in zip(rows, centred, strict=True):
-        row["raven"] = str(round(value - max(centred) + 36))
+    centred = table["craven"].astype(float)
+    table["raven"] = (centred - centred.max() + 36).round().astype(int).astype(str)
 
 
-def expected_levels(rule: list[str] | str, labels: set[str]) -> list[str]:
+def expected_levels(rule: list[str] | str, labels: Iterable[str]) -> list[str]:
     """Return the level order that a description asks for."""
     if isinstance(rule, list):
         return rule
-    return sorted(labels, key=float if rule == "numeric" else None)
+    return sorted(set(labels), key=float if rule == "numeric" else None)
 
 
 def check_against_r(
-    name: str, description: dict[str, Any], rows: Rows, levels: dict[str, Any]
+    name: str, description: dict[str, Any], table: pd.DataFrame, levels: dict[str, Any]
 ) -> None:
     """Stop if a description disagrees with the exported rows or with R's level order."""
-    if len(rows) != description["nrows"]:
-        raise SystemExit(f"{name}: {len(rows)} rows exported, {description['nrows']} described")
+    if len(table) != description["nrows"]:
+        raise SystemExit(f"{name}: {len(table)} rows exported, {description['nrows']} described")
     for column, about in description["columns"].items():
-        ours = (
-            expected_levels(about["levels"], {r[column] for r in rows})
-            if "levels" in about
-            else None
-        )
+        rule = about.get("levels")
+        ours = None if rule is None else expected_levels(rule, table[column])
         theirs = levels[column]["levels"] if column in levels else None
         if ours != theirs:
             raise SystemExit(f"{name}.{column}: levels {ours} described, {theirs} exported")
-
-
-def as_csv(rows: Rows, columns: list[str]) -> bytes:
-    """Return the chosen columns as the bytes of a CSV file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([row[column] for column in columns] for row in rows)
-    return text.getvalue().encode("utf-8")
 
 
 def write_if_changed(path: Path, content: bytes) -> None:
@@ -88,7 +72,7 @@ def write_if_changed(path: Path, content: bytes) -> None:
 def write_checksums(folder: Path) -> None:
     """List the SHA-256 of every data file in the folder, by name."""
     files = sorted(folder.glob("*.csv*"), key=lambda file: file.name.split(".")[0])
-    sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    sums = [f"{checksum(file)}  {file.name}\n" for file in files]
     (folder / CHECKSUMS).write_text("".join(sums), encoding="utf-8")
 
 
@@ -100,15 +84,16 @@ def main(folder: Path) -> None:
         exported = description.get("exported_as")
         if exported is None:
             continue
-        rows = read_rows(folder, exported)
+        table = read_table(folder, exported)
         if exported == "jspr":
-            restore_raven(rows)
-        check_against_r(about.stem, description, rows, exported_levels.get(exported, {}))
-        content = as_csv(rows, list(description["columns"]))
+            restore_raven(table)
+        check_against_r(about.stem, description, table, exported_levels.get(exported, {}))
+        columns = list(description["columns"])
+        content = table.to_csv(columns=columns, index=False, lineterminator="\n").encode("utf-8")
         ending = ".csv.gz" if len(content) > COMPRESS_ABOVE else ".csv"
         target = DATA / (about.stem + ending)
         write_if_changed(target, content)
-        print(f"{target.name:24} {len(rows):6} rows")
+        print(f"{target.name:24} {len(table):6} rows")
     write_checksums(DATA)
 
 

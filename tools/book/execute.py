@@ -20,8 +20,8 @@ import argparse
 import ast
 import re
 import sys
-import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jupytext
@@ -33,7 +33,8 @@ from nbformat.v4 import new_code_cell
 
 from tools import ROOT
 from tools.book.checks import all_complaints
-from tools.book.python_tabs import STORED, blocks, telling, without_comments
+from tools.book.prose import blocks
+from tools.book.python_tabs import STORED, telling, without_comments
 from tools.book.tabs import COMMAND, answers
 
 CHAPTERS = "book/[0-9][0-9]-*.md"
@@ -119,16 +120,15 @@ def accept(path: Path) -> tuple[NotebookNode, list[str]]:
             cell.source = reporting(cell.source)
     _run(path, notebook)
     false = []
-    checked = nbformat.from_dict(source)
-    for number, cell in enumerate(notebook.cells, start=1):
+    checked, judged = nbformat.from_dict(source), nbformat.from_dict(notebook)
+    for at, cell in enumerate(notebook.cells):
         told = _take_reports(cell)
-        false += [f"cell {number}: {line}" for line in told]
-        cell.source = source.cells[number - 1].source
+        false += [f"cell {at + 1}: {line}" for line in told]
+        cell.source = source.cells[at].source
         # What is no longer true holds no number.
-        checked.cells[number - 1].source = without(cell.source, told) if told else cell.source
-    judged = nbformat.from_dict(notebook)
-    for cell, kept in zip(judged.cells, checked.cells, strict=True):
-        cell.source = kept.source
+        kept = without(cell.source, told) if told else cell.source
+        checked.cells[at].source = kept
+        judged.cells[at] = NotebookNode({**cell, "source": kept})
     old_r = false and answers(path.stem)
     if old_r:
         false.append(
@@ -140,12 +140,7 @@ def accept(path: Path) -> tuple[NotebookNode, list[str]]:
 
 def without(code: str, false: list[str]) -> str:
     """Return code without the assertions that were reported as false."""
-    tree = ast.parse(code)
-    for node in ast.walk(tree):
-        for body in (getattr(node, "body", None), getattr(node, "orelse", None)):
-            if isinstance(body, list):
-                body[:] = [inner for inner in body if _report(inner) not in false] or [ast.Pass()]
-    return ast.unparse(tree)
+    return _with_asserts(code, lambda node: ast.Pass() if _report(node) in false else node)
 
 
 def reporting(code: str) -> str:
@@ -157,23 +152,25 @@ def reporting(code: str) -> str:
     except AssertionError:
         print('no longer true: assert x == 1')
     """
-    if "assert" not in code:
-        return code
-    tree = _Reporting().visit(ast.parse(code))
-    return ast.unparse(ast.fix_missing_locations(tree))
+    return _with_asserts(code, _told) if "assert" in code else code
 
 
-class _Reporting(ast.NodeTransformer):
-    def visit_Assert(self, node: ast.Assert) -> ast.Try:
-        report = ast.parse(f"print({_report(node)!r})").body
-        handler = ast.ExceptHandler(type=ast.Name("AssertionError", ast.Load()), body=report)
-        return ast.Try(body=[node], handlers=[handler], orelse=[], finalbody=[])
+def _told(node: ast.Assert) -> ast.Try:
+    report = ast.parse(f"print({_report(node)!r})").body
+    handler = ast.ExceptHandler(type=ast.Name("AssertionError", ast.Load()), body=report)
+    return ast.Try(body=[node], handlers=[handler], orelse=[], finalbody=[])
 
 
-def _report(node: ast.AST) -> str:
-    """Return what is reported when an assertion fails; empty for other statements."""
-    if not isinstance(node, ast.Assert):
-        return ""
+def _with_asserts(code: str, change: Callable[[ast.Assert], ast.AST]) -> str:
+    class Change(ast.NodeTransformer):
+        def visit_Assert(self, node: ast.Assert) -> ast.AST:
+            return change(node)
+
+    return ast.unparse(ast.fix_missing_locations(Change().visit(ast.parse(code))))
+
+
+def _report(node: ast.Assert) -> str:
+    """Return what is reported when an assertion fails."""
     return FALSE + ast.unparse(ast.Assert(test=node.test))
 
 
@@ -202,48 +199,44 @@ def _run(path: Path, notebook: NotebookNode) -> None:
         resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=["--log-level=CRITICAL"],
     )
-    code_cells = 0
+    shown, code_cells = _shown(path), 0
     with client.setup_kernel():
         for position, cell in enumerate(notebook.cells):
             code_cells += cell.cell_type == "code"
-            place = f"{_shown(path)}: code cell {code_cells} ({{!r}})"
-            _run_cell(client, cell, position, code_cells, place)
-        tabs = [_answer(client, code, _shown(path)) for code in blocks(notebook)]
+            first = cell.source.strip().partition("\n")[0]
+            _run_cell(client, position, code_cells, f"{shown}: code cell {code_cells} ({first!r})")
+        tabs = [
+            _answer(client, code, f"{shown}: a tab of Python")
+            for code in blocks(notebook, "python")
+        ]
     if tabs:
         notebook.metadata[STORED] = tabs
 
 
-def _answer(client: NotebookClient, code: str, page: str) -> NotebookNode:
+def _answer(client: NotebookClient, code: str, place: str) -> NotebookNode:
     """Run a block of Python from a tab after the cells of its chapter."""
     cells = client.nb.cells
     cells.append(new_code_cell(telling(code)))
-    _run_cell(client, cells[-1], len(cells) - 1, 0, f"{page}: a tab of Python ({code[:40]!r}…)")
+    _run_cell(client, len(cells) - 1, 0, f"{place} ({code[:40]!r}…)")
     printed = "".join(output.get("text", "") for output in cells.pop().outputs)
     return NotebookNode(code=without_comments(code), answers=printed)
 
 
-def _run_cell(
-    client: NotebookClient, cell: NotebookNode, position: int, number: int, place: str
-) -> None:
+def _run_cell(client: NotebookClient, position: int, number: int, place: str) -> None:
     try:
-        client.execute_cell(cell, position, execution_count=number)
+        client.execute_cell(client.nb.cells[position], position, execution_count=number)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise ChapterError(f"{place.format(_first_line(cell))}: {_reason(error)}") from error
+        raise ChapterError(f"{place}: {_reason(error)}") from error
 
 
 def save(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook in one step, so that an interruption leaves the old file or the new one."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
-    ) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(nbformat.writes(notebook) + "\n")
-            file.close()
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    text, unfinished = nbformat.writes(notebook) + "\n", path.with_suffix(".tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -280,10 +273,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _executed(path: Path, *, whatever: bool) -> tuple[NotebookNode, list[str]]:
     return accept(path) if whatever else (execute(path), [])
-
-
-def _first_line(cell: NotebookNode) -> str:
-    return str(cell.source).strip().splitlines()[0]
 
 
 def _reason(error: Exception) -> str:

@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stdout, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,9 @@ from tools import ROOT
 from tools.book.execute import CHAPTERS, with_stored_outputs
 from tools.book.facts import PAGES, facts
 from tools.book.facts import complaints as page_complaints
-from tools.book.prose import WORDS
-from tools.book.python_tabs import STORED, answered, blocks, telling, without_comments
-from tools.book.sentences import allowed_on, complaints, judge
+from tools.book.prose import WORDS, blocks
+from tools.book.python_tabs import STORED, answered, telling, without_comments
+from tools.book.sentences import allowed_on, captions, complaints, judge
 from tools.book.sources import read_held
 from tools.book.tabs import typed_blocks
 
@@ -105,7 +104,6 @@ def chapter_places(path: Path) -> Iterator[Place]:
     notebook = with_stored_outputs(path)
     held, allowed = read_held(notebook, path.stem), allowed_on(path.stem)
     judged = [judge(cell, at, held, allowed) for at, cell in enumerate(notebook.cells, start=1)]
-    kind = "prose"
     for position, cell in enumerate(notebook.cells, start=1):
         for field, text in _texts(cell):
 
@@ -124,14 +122,8 @@ def chapter_places(path: Path) -> Iterator[Place]:
                     now[at - 1] = judge(altered, at, replace(held, tabs=tabs), allowed)
                 return [*complaints(now, held, allowed), *typed_blocks(path.stem, page)]
 
-            if field != "source":
-                yield from places_in(path.stem, field, text, judge_text)
-                continue
-            for start, end in _parts(text):
-                kind = _kind(text[start:end], kind)
-                for place in places_in(path.stem, kind, text, judge_text):
-                    if start <= place.start < end:
-                        yield replace(place, kind=_closer(place))
+            for place in places_in(path.stem, field, text, judge_text):
+                yield replace(place, kind=_closer(place)) if field == "source" else place
 
 
 def _with_tabs_run(page: NotebookNode) -> NotebookNode:
@@ -140,7 +132,7 @@ def _with_tabs_run(page: NotebookNode) -> NotebookNode:
     A tab that uses more names of its chapter than the usual ones keeps its answers.
     """
     tabs = []
-    for block, tab in zip(blocks(page), page.metadata[STORED], strict=True):
+    for block, tab in zip(blocks(page, "python"), page.metadata[STORED], strict=True):
         code, answers = without_comments(block), tab["answers"]
         if code != tab["code"]:
             with suppress(NameError):
@@ -161,10 +153,8 @@ def _answers(block: str) -> str:
 def _texts(cell: NotebookNode) -> Iterator[tuple[str, str]]:
     if cell.cell_type == "markdown":
         yield "source", cell.source
-        return
-    mystnb = cell.metadata.get("mystnb", {})
-    yield "caption", str(mystnb.get("figure", {}).get("caption", ""))
-    yield "alt text", str(mystnb.get("image", {}).get("alt", ""))
+    else:
+        yield from zip(("caption", "alt text"), captions(cell), strict=True)
 
 
 def _with_text(cell: NotebookNode, field: str, text: str) -> NotebookNode:
@@ -178,17 +168,12 @@ def _with_text(cell: NotebookNode, field: str, text: str) -> NotebookNode:
     return changed
 
 
-def _parts(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a text where an exercise, a solution or a block of code begins or ends."""
-    cuts = [0, *(found.start() for found in re.finditer(r"(?m)^```", text)), len(text)]
-    return pairwise(cuts)
-
-
 def _closer(place: Place) -> str:
-    """Tell where in its part of the text a place is: in a formula, in code, in a table."""
+    """Tell where in its text a place is: in a tab, in a formula, in code, in a table."""
     text, start = place.text, place.start
-    if place.kind.startswith("tab"):
-        return place.kind
+    fence = re.findall(r"(?m)^```(.*)$", text[:start])[-1:]
+    if fence in (["r"], ["python"]):
+        return f"tab ({fence[0].capitalize()})"
     formulas = re.finditer(r"(?s)\$\$.*?\$\$|\$[^$]+\$", text)
     inside = any(found.start() < start < found.end() for found in formulas)
     if inside and "." not in place.number and len(place.number) == 1:
@@ -211,22 +196,6 @@ def _in_formula(before: str, after: str) -> str:
         r"\s*(?:\$|[,.;]?\s|\\)", after
     )
     return "value in a formula" if value else "shape of a formula"
-
-
-def _kind(part: str, before: str) -> str:
-    for opening, kind in (
-        ("```{exercise-start}", "exercise"),
-        ("```{solution-start}", "solution"),
-        ("```{solution-end}", "prose"),
-        ("```{exercise-end}", "prose"),
-        ("```r\n", "tab (R)"),
-        ("```python\n", "tab (Python)"),
-    ):
-        if part.startswith(opening):
-            return kind
-    if part.startswith("```") and before.startswith("tab"):
-        return "prose"
-    return before
 
 
 def page_places() -> Iterator[Place]:
@@ -262,17 +231,16 @@ def main(arguments: list[str] | None = None) -> int:
     places = all_places()
     drawn = rng.sample(places, min(chosen.places, len(places)))
     judged = [(place, bool(place.judge(place.falsified(rng)))) for place in drawn]
-    for (kind, form), (red, total) in sorted(_tally(judged).items()):
-        print(f"{kind:20} {form:16} {red:4} of {total:4} found")
-    stating = [(place, red) for place, red in judged if place.kind not in STRUCTURE]
-    found = sum(red for _, red in stating)
-    print(f"{'all that state something':37} {found:4} of {len(stating):4} found")
+    for name, found, total in tally(judged):
+        print(f"{name:60} {found:4} of {total:4} found")
+    stating = [red for place, red in judged if place.kind not in STRUCTURE]
+    print(f"{'all that state something':60} {sum(stating):4} of {len(stating):4} found")
     if chosen.store:
         store_rates(judged)
     if chosen.green:
         for place, red in judged:
             if not red:
-                print(f"green: {place.page}, {place.kind}: {place.around()} ({why(place)})")
+                print(f"green: {place.page}, {place.kind}: {place.around()}")
     return 0
 
 
@@ -294,21 +262,17 @@ def group(place: Place) -> str:
     }[form(place.number)]
 
 
-def store_rates(judged: list[tuple[Place, bool]]) -> None:
-    """Write how many falsified numbers of each group were found; `how-checked` shows it."""
+def tally(judged: list[tuple[Place, bool]]) -> list[tuple[str, int, int]]:
+    """Count in each group how many falsified numbers were found, and how many there were."""
     total = Counter(group(place) for place, _ in judged)
     found = Counter(group(place) for place, red in judged if red)
-    rows = [f'"{name}",{found[name]},{count}\n' for name, count in sorted(total.items())]
+    return [(name, found[name], count) for name, count in sorted(total.items())]
+
+
+def store_rates(judged: list[tuple[Place, bool]]) -> None:
+    """Write how many falsified numbers of each group were found; `how-checked` shows it."""
+    rows = [f'"{name}",{found},{count}\n' for name, found, count in tally(judged)]
     STORED_RATES.write_text("group,found,places\n" + "".join(rows), encoding="utf-8")
-
-
-def why(place: Place) -> str:
-    """Give the reason why a falsified number was not found."""
-    if place.kind in STRUCTURE:
-        return "the shape of a formula, or of a list, states no number"
-    if place.kind == "tab (Python)":
-        return "the tab runs with it, and gives what its comments say"
-    return "the false number is another number of the page, or in a listed phrase"
 
 
 def form(number: str) -> str:
@@ -318,12 +282,6 @@ def form(number: str) -> str:
     if "." in number:
         return "a decimal"
     return "a digit" if len(number) == 1 else "a whole number"
-
-
-def _tally(judged: list[tuple[Place, bool]]) -> dict[tuple[str, str], tuple[int, int]]:
-    total = Counter((place.kind, form(place.number)) for place, _ in judged)
-    found = Counter((place.kind, form(place.number)) for place, red in judged if red)
-    return {key: (found[key], count) for key, count in total.items()}
 
 
 if __name__ == "__main__":

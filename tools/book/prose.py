@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from markdown_it.token import Token
+from nbformat import NotebookNode
 
 from tools.homework.text import block_of, is_directive, parser
 
@@ -124,6 +125,13 @@ def pieces(markdown: str, kind: str = "prose") -> Iterator[list[Piece]]:
             yield [Piece(token.content, "formula")]
         elif token.type == "inline":
             yield list(_inline(token.children or [], kind))
+
+
+def blocks(notebook: NotebookNode, language: str) -> list[str]:
+    """Return the blocks of code in the texts of a chapter whose fence says a language."""
+    fenced = re.compile(rf"(?ms)^```(?:{language})\n(.*?)^```$")
+    texts = [cell.source + "\n" for cell in notebook.cells if cell.cell_type == "markdown"]
+    return [code for text in texts for code in fenced.findall(text)]
 
 
 def numbers(markdown: str, kind: str = "prose") -> list[Number]:

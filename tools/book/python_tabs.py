@@ -16,10 +16,9 @@ from itertools import pairwise
 
 from nbformat import NotebookNode
 
-from tools.book.prose import Number, plain_numbers
+from tools.book.prose import Number, blocks, plain_numbers
 
 STORED = "tabs"
-_BLOCK = re.compile(r"(?ms)^```python\n(?P<code>.*?)^```$")
 # A table shows its values to so many digits.
 _SHOW = """
 def _show(line, value):
@@ -29,12 +28,6 @@ def _show(line, value):
     with pd.option_context("display.precision", 12, "display.width", 1000):
         print(f"#> {line}", *shown, sep="\\n")
 """
-
-
-def blocks(notebook: NotebookNode) -> list[str]:
-    """Return the blocks of Python in the texts of a chapter."""
-    texts = [cell.source + "\n" for cell in notebook.cells if cell.cell_type == "markdown"]
-    return [found["code"] for text in texts for found in _BLOCK.finditer(text)]
 
 
 def telling(code: str) -> str:
@@ -65,7 +58,7 @@ def not_run(notebook: NotebookNode) -> list[str]:
     stored = [tab["code"] for tab in notebook.metadata.get(STORED, [])]
     return [
         f"tab {number} of Python: it was not run as it stands: run `make execute`"
-        for number, code in enumerate(blocks(notebook), start=1)
+        for number, code in enumerate(blocks(notebook, "python"), start=1)
         if len(stored) < number or without_comments(code) != stored[number - 1]
     ]
 
@@ -74,7 +67,7 @@ def answered(notebook: NotebookNode) -> dict[str, list[Number]]:
     """Return, for each comment, the numbers that its statement gives."""
     found: dict[str, list[Number]] = {}
     tabs = notebook.metadata.get(STORED, [])
-    for code, tab in zip(blocks(notebook), tabs, strict=False):
+    for code, tab in zip(blocks(notebook, "python"), tabs, strict=False):
         answers = _answers(tab["answers"])
         for line, comment in _comments(code):
             found.setdefault(comment, []).extend(answers.get(line, []))

@@ -82,9 +82,10 @@ class Allowed:
 
 @dataclass
 class Judged:
-    """What is wrong with a cell, and which listed phrases it needs."""
+    """What is wrong with a cell, which numbers nothing holds, which listed phrases it needs."""
 
     complaints: list[str] = field(default_factory=list)
+    open: list[Number] = field(default_factory=list)
     needed: Counter[str] = field(default_factory=Counter)
     used: set[Source] = field(default_factory=set)
 
@@ -167,6 +168,7 @@ def judge(cell: NotebookNode, position: int, held: Held, allowed: Allowed) -> Ju
         )
         if complaint and not listed(number, allowed, judged.needed, spoken=not counted):
             judged.complaints.append(complaint)
+            judged.open += [] if counted else [number]
     return judged
 
 
@@ -193,11 +195,16 @@ def _stated(cell: NotebookNode, position: int, section: int) -> Iterator[tuple[i
         for text, part in zip(HEADING.split(cell.source), count(), strict=False):
             yield from ((section if part == 0 else position, number) for number in numbers(text))
         return
-    mystnb = cell.metadata.get("mystnb", {})
-    caption = str(mystnb.get("figure", {}).get("caption", ""))
-    alt = str(mystnb.get("image", {}).get("alt", ""))
+    caption, alt = captions(cell)
     stated = numbers(caption, "caption") + numbers(alt, "alt text")
     yield from ((section, number) for number in stated)
+
+
+def captions(cell: NotebookNode) -> tuple[str, str]:
+    """Return the caption and the alternative text of the figure that a cell draws."""
+    mystnb = cell.metadata.get("mystnb", {})
+    caption, alt = mystnb.get("figure", {}).get("caption"), mystnb.get("image", {}).get("alt")
+    return str(caption or ""), str(alt or "")
 
 
 def listed(number: Number, allowed: Allowed, needed: Counter[str], *, spoken: bool) -> bool:
@@ -443,11 +450,5 @@ def _significant(value: Decimal) -> int:
 def open_numbers(notebook: NotebookNode, allowed: Allowed) -> list[Number]:
     """Return the numbers of a page that no cell and no phrase holds, and that no cell counts."""
     held = read_held(notebook, allowed.page)
-    return [
-        number
-        for position, cell in enumerate(notebook.cells, start=1)
-        for section, number in _stated(cell, position, held.sections[position - 1])
-        if not _counted(number, held.counts)
-        if _complaint(number, held, _scopes(number, held, section, position))
-        if not listed(number, allowed, Counter(), spoken=True)
-    ]
+    cells = enumerate(notebook.cells, start=1)
+    return [number for at, cell in cells for number in judge(cell, at, held, allowed).open]

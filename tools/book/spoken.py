@@ -25,9 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("pages", nargs="*", type=Path, metavar="book/NN-name.md")
     for path in parser.parse_args(arguments).pages or _all_pages():
         page = page_name(path.resolve().relative_to(ROOT).as_posix())
-        listed = list(allowed_on(page).spoken)
-        if listed or needed(path):
-            print(shown(page, needed(path), listed), end="\n\n")
+        listed, found = list(allowed_on(page).spoken), needed(path)
+        if listed or found:
+            print(shown(page, found, listed), end="\n\n")
     return 0
 
 

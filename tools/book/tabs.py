@@ -25,6 +25,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from tools import ROOT
+from tools.book.prose import blocks
 
 TABS = ROOT / "tests" / "oracle" / "tabs"
 R_RUNNER = ROOT / "tests" / "oracle" / "R" / "tabs.R"
@@ -58,15 +59,14 @@ def filled(text: str, stored: list[str]) -> str:
 def typed_blocks(chapter: str, notebook: NotebookNode, folder: Path = TABS) -> list[str]:
     """Find blocks that are not the stored answer, and answers that were not renewed."""
     stored = answers(chapter, folder)
-    texts = [cell.source + "\n" for cell in notebook.cells if cell.cell_type == "markdown"]
-    blocks = [found["code"] for text in texts for found in _BLOCK.finditer(text)]
-    if len(blocks) != len(stored):
+    shown = blocks(notebook, "r|py")
+    if len(shown) != len(stored):
         return [
-            f"{len(blocks)} blocks of R (or py), but {len(stored)} scripts"
+            f"{len(shown)} blocks of R (or py), but {len(stored)} scripts"
             f" tests/oracle/tabs/{chapter}-K.R (or .py)"
         ]
     complaints = []
-    for block, answer, script in zip(blocks, stored, scripts(chapter, folder), strict=True):
+    for block, answer, script in zip(shown, stored, scripts(chapter, folder), strict=True):
         name = script.stem
         if _code(answer) != script.read_text(encoding="utf-8").splitlines():
             complaints.append(f"tab {name}: its script has changed: run `{COMMAND} --run {name}`")
