@@ -98,16 +98,6 @@ def test_a_failure_is_one_line_and_leaves_the_site(tmp_path, monkeypatch, capsys
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_site_is_built_first(tmp_path, monkeypatch, capsys):
-    done = []
-    monkeypatch.setattr(live, "gather", lambda *_: [])
-    monkeypatch.setattr(live, "build_site", lambda address: done.append(f"built {address}"))
-    monkeypatch.setattr(live, "add", lambda *_: done.append("added"))
-    assert live.main(["--site", str(tmp_path), "--address", "a"]) == 0
-    assert done == ["built a", "added"]
-    assert "Run this page" in capsys.readouterr().out
-
-
 def same(one: Path, other: Path) -> bool:
     return one.read_bytes() == other.read_bytes()
 

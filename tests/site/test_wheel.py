@@ -5,7 +5,7 @@ import zipfile
 
 import mmlib as mm
 from tools import ROOT
-from tools.site.wheel import build_wheel, main
+from tools.site.wheel import build_wheel
 
 
 def test_the_wheel_is_the_same_each_time_and_its_checksum_is_beside_it(tmp_path):
@@ -25,8 +25,3 @@ def test_every_module_and_data_set_is_in_the_wheel_and_nothing_else(tmp_path):
     }
     assert files <= names
     assert {name for name in names - files if ".dist-info/" not in name} == set()
-
-
-def test_the_command_says_where_the_wheel_is(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 0
-    assert "mmlib-" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Make the chapters of the built site run and solve in the page (`make live`).
 
-    python -m tools.live.build                   adds to _build/html; builds it where it is missing
+    python -m tools.live.build                   adds to _build/html
     python -m tools.live.build --files FOLDER    Pyodide's files from a folder, not by pip
 
 Everything lies in `live/` in the site: in one folder what never changes, the release of Pyodide
@@ -27,10 +27,9 @@ from tools.homework.chapter import read_book
 from tools.homework.text import HomeworkError
 from tools.live.files import CACHE, LiveError, entry_of, gather, read_lock
 from tools.live.pages import Runtime, prepare
-from tools.site.build import build as build_site
 from tools.site.checks import all_complaints
 from tools.site.downloads import FOLDER as DOWNLOADS
-from tools.site.pages import SiteError, parse
+from tools.site.pages import parse
 from tools.site.wheel import build_wheel
 
 PAGE = Path(__file__).with_name("page")
@@ -127,14 +126,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--site", type=Path, default=ROOT / "_build" / "html", metavar="FOLDER")
     parser.add_argument("--files", type=Path, metavar="FOLDER", help="Pyodide's release, unpacked")
-    parser.add_argument("--address", default="", metavar="URL", help="as for the site")
     chosen = parser.parse_args(arguments)
     try:
-        files = gather(CACHE, chosen.files)
-        if not (chosen.site / "book" / "index.html").is_file():
-            build_site(address=chosen.address)
-        add(chosen.site, files)
-    except (LiveError, HomeworkError, SiteError) as error:
+        add(chosen.site, gather(CACHE, chosen.files))
+    except (LiveError, HomeworkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print("Every chapter has a button now: Run this page. `make serve` shows it.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -52,12 +53,10 @@ def one_page(site: Path, folder: Path) -> str:
         If the site has no table of contents.
     """
     pages = [_Page(path, _slug(path, site)) for path in _in_order(site)]
-    html = BeautifulSoup("", "html.parser")
     articles = [_article(page, pages, folder) for page in pages]
-    solutions = _take_solutions(html, articles)
-    appendix = [solutions] if solutions.select_one(".solution") else []
-    contents = _contents(html, [*articles, *appendix])
-    parts = [str(part) for part in (articles[0], contents, *articles[1:], *appendix)]
+    appendix = _take_solutions(articles)
+    front, *chapters = map(str, articles)
+    parts = [front, _contents([*articles, *appendix]), *chapters, *map(str, appendix)]
     return _PAGE.format(
         book=BOOK,
         style=STYLE.read_text(encoding="utf-8"),
@@ -145,39 +144,32 @@ def _lead_links_within(article: Tag, page: _Page, pages: list[_Page]) -> None:
             link.unwrap()
 
 
-def _take_solutions(html: BeautifulSoup, articles: list[Tag]) -> Tag:
-    """Move the worked solutions to an appendix, and leave a link to each in its place."""
-    appendix = html.new_tag("article", attrs={"class": "chapter", "id": "solutions"})
-    appendix.append(html.new_tag("h1", string="Solutions"))
+def _take_solutions(articles: list[Tag]) -> list[Tag]:
+    """Move the worked solutions to an appendix, if there are any, and leave a link to each."""
+    sections = ""
     for article in articles:
-        solutions = article.select("details.solution")
-        if not solutions:
-            continue
-        title = article.h1.get_text() if article.h1 else ""
-        section = html.new_tag("section", attrs={"id": f"solutions-{article['id']}"})
-        section.append(html.new_tag("h2", string=title))
-        for solution in solutions:
-            link = html.new_tag("a", attrs={"class": "solution-link", "href": f"#{solution['id']}"})
-            link.extend(["Solution: page ", html.new_tag("b")])
-            solution.replace_with(link)
+        moved = ""
+        for solution in article.select("details.solution"):
+            link = f'<a class="solution-link" href="#{solution["id"]}">Solution: page <b></b></a>'
+            solution.replace_with(BeautifulSoup(link, "html.parser"))
             solution.name = "div"
             if solution.summary:
                 solution.summary.name = "p"
-            section.append(solution)
-        appendix.append(section)
-    return appendix
+            moved += str(solution)
+        if moved:
+            title = escape(article.h1.get_text()) if article.h1 else ""
+            sections += f'<section id="solutions-{article["id"]}"><h2>{title}</h2>{moved}</section>'
+    appendix = f'<article class="chapter" id="solutions"><h1>Solutions</h1>{sections}</article>'
+    return list(BeautifulSoup(appendix, "html.parser").select("article")) if sections else []
 
 
-def _contents(html: BeautifulSoup, articles: list[Tag]) -> Tag:
-    """Return the table of contents: chapters and their sections."""
-    contents = html.new_tag("nav", attrs={"class": "contents", "id": "contents"})
-    contents.append(html.new_tag("h1", string="Contents"))
+def _contents(articles: list[Tag]) -> str:
+    """Write the table of contents: chapters and their sections."""
+    lines = ""
     for article in articles[1:]:
         for heading in article.select("h1, h2"):
             section = heading.find_parent(["section", "article"])
-            anchor = str(section["id"]) if section and section.get("id") else str(article["id"])
-            line = html.new_tag("a", attrs={"class": heading.name, "href": f"#{anchor}"})
-            line.append(html.new_tag("span", string=heading.get_text()))
-            line.append(html.new_tag("b"))
-            contents.append(line)
-    return contents
+            anchor = (section and section.get("id")) or article["id"]
+            text = f"<span>{escape(heading.get_text())}</span><b></b>"
+            lines += f'<a class="{heading.name}" href="#{anchor}">{text}</a>'
+    return f'<nav class="contents" id="contents"><h1>Contents</h1>{lines}</nav>'

@@ -1,14 +1,10 @@
 """The wheel of mmlib, with its checksum beside it: what the site offers for download.
 
-    python -m tools.site.wheel FOLDER
-
 From the same files comes the same wheel, to the last byte, whenever and wherever it is built.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
@@ -34,14 +30,3 @@ def build_wheel(folder: Path, root: Path = ROOT) -> Path:
     line = f"{checksum(wheel)}  {wheel.name}\n"  # as `sha256sum --check` reads it
     (folder / SUMS).write_text(line, encoding="utf-8")
     return wheel
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Build the wheel and say where it lies; return the exit status."""
-    folder = (sys.argv[1:] if arguments is None else arguments) or ["dist"]
-    print(f"The wheel is {os.path.relpath(build_wheel(Path(folder[0])))}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
