@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray, IntArray
-from mmlib.design.checks import did_you_mean
-from mmlib.design.columns import as_floats, kind_of
+from mmlib.design.checks import as_numbers, did_you_mean
+from mmlib.design.columns import kind_of
 from mmlib.design.labels import label_of, levels_of
 from mmlib.design.residual import KINDS, Batch, Residual
 from mmlib.errors import DataError, FormulaError, RankError
@@ -156,9 +156,7 @@ def _times(column: pd.Series, kind: str) -> tuple[FloatArray, tuple[str, ...]]:
             f"column {name!r} is of type {column.dtype}, no time that can be counted; convert it "
             "to numbers, such as days since the start."
         )
-    times = as_floats(column)
-    if not np.isfinite(times).all():
-        raise DataError(f"column {name!r} has infinite values; drop these rows.")
+    times = as_numbers(f"column {name!r}", column)
     if kind == "ar1" and (times != np.round(times)).any():
         raise DataError(
             f"ar1({name} | …) counts steps between whole numbers, but {name!r} has others; write "

@@ -80,7 +80,7 @@ def residual_slopes(residual: Residual, phi: FloatArray) -> list[FloatArray]:
     """∂(DCD) in the entries of φ, shape (k, U, m, m) for each batch."""
     found = []
     by_level, by_visit, correlations = residual.split(phi)
-    for batch, sds, C in residual.parts(phi):
+    for batch, sds, C in residual.by_batch(phi):
         whole = sds[:, :, None] * sds[:, None]
         slopes = []
         for codes, values in ((batch.strata, by_level), (batch.times, by_visit)):

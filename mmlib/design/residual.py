@@ -161,9 +161,9 @@ class Residual(Frozen):
 
     def covariances(self, phi: FloatArray) -> list[FloatArray]:
         """D C D of each pattern, shape (U, m, m) for each batch."""
-        return [sds[:, :, None] * sds[:, None] * C for _, sds, C in self.parts(phi)]
+        return [sds[:, :, None] * sds[:, None] * C for _, sds, C in self.by_batch(phi)]
 
-    def parts(self, phi: FloatArray) -> Iterator[tuple[Batch, FloatArray, FloatArray]]:
+    def by_batch(self, phi: FloatArray) -> Iterator[tuple[Batch, FloatArray, FloatArray]]:
         """Each batch with the standard deviations, (U, m), and correlations, (U, m, m)."""
         for batch in self.batches:
             yield batch, self._sds(batch, phi), self._correlations(batch, phi)
@@ -194,7 +194,7 @@ class Residual(Frozen):
         in_level, in_visit = np.zeros(len(by_level)), np.zeros(len(by_visit))
         in_correlation, K = np.zeros(len(correlations)), len(self.visits)
         in_pairs = np.zeros(K * K)
-        for (batch, sds, C), slope in zip(self.parts(phi), slopes, strict=True):
+        for (batch, sds, C), slope in zip(self.by_batch(phi), slopes, strict=True):
             in_sd = 2 * np.einsum("uab,ub->ua", slope * C, sds)
             strata, visit = batch.strata, batch.times.astype(int)
             share = in_sd * (sds / by_level[strata])

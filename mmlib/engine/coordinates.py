@@ -76,14 +76,14 @@ class StructuredCoordinates:
         basis: dict[RandomTerm, FloatArray] = {}
         for grouping in blocks.groupings:
             basis |= grouping.by_term(grouping.basis)
-        self._parts = [_OfTerm(term, basis[term], design) for term in self._terms]
-        self._ends = np.cumsum([part.size for part in self._parts], dtype=int)
+        self._of_terms = [_OfTerm(term, basis[term], design) for term in self._terms]
+        self._ends = np.cumsum([each.size for each in self._of_terms], dtype=int)
         n_phi = self._residual.size if self._residual else 0
-        self.size = int(sum(part.size for part in self._parts)) + n_phi
+        self.size = int(sum(each.size for each in self._of_terms)) + n_phi
         self.columns = [
             offset + column
-            for offset, part in zip([0, *self._ends], self._parts, strict=False)
-            for column in part.columns
+            for offset, each in zip([0, *self._ends], self._of_terms, strict=False)
+            for column in each.columns
         ]
 
     def evaluate(self, x: FloatArray) -> tuple[float, FloatArray, float]:
@@ -99,7 +99,7 @@ class StructuredCoordinates:
     def _at(self, x: FloatArray, sigma: float | None = None) -> tuple[Evaluation, FloatArray]:
         """The objective, and its gradient by the chain rule."""
         *own, rest = np.split(x, self._ends)
-        found = [part.at(each) for part, each in zip(self._parts, own, strict=True)]
+        found = [of_term.at(each) for of_term, each in zip(self._of_terms, own, strict=True)]
         phi, jacobian = self._residual.from_smooth(rest) if self._residual else (rest, np.eye(0))
         templates = {term: T for term, (T, _) in zip(self._terms, found, strict=True)}
         at = self._objective.at(templates, phi, sigma)
@@ -117,14 +117,14 @@ class StructuredCoordinates:
         """Where the objective may have another valley."""
         del at_zero  # valleys of correlations are elsewhere
         correlated = any(term.part.structure.has_rho for term in self._terms)
-        residual = self._residual is not None and bool(self._residual.kind) and bool(self._parts)
+        residual = self._residual is not None and bool(self._residual.kind) and bool(self._of_terms)
         starts = list(
             product(STARTS if correlated else STARTS[:1], RESIDUAL_STARTS[: 1 + residual])
         )
         return np.array([self._from(*each) for each in starts[1:]]).reshape(-1, self.size)
 
     def _from(self, rho: float, share: float) -> FloatArray:
-        x = [part.start(rho) for part in self._parts]
+        x = [each.start(rho) for each in self._of_terms]
         if (residual := self._residual) is not None:
             phi = residual.start(self._objective.blocks.response)
             phi[sum(residual.n_ratios) :] *= share
@@ -134,14 +134,14 @@ class StructuredCoordinates:
     def to_theta(self, x: FloatArray) -> FloatArray:
         """θ."""
         *own, rest = np.split(x, self._ends)
-        theta = [part.to_theta(each) for part, each in zip(self._parts, own, strict=True)]
+        theta = [of_term.to_theta(each) for of_term, each in zip(self._of_terms, own, strict=True)]
         phi = self._residual.from_smooth(rest)[0] if self._residual else rest
         return np.concatenate([*theta, phi])
 
     def from_theta(self, theta: FloatArray) -> FloatArray:
         """The variables at a θ."""
         *own, phi = np.split(theta, self._ends)
-        x = [part.from_theta(each) for part, each in zip(self._parts, own, strict=True)]
+        x = [of_term.from_theta(each) for of_term, each in zip(self._of_terms, own, strict=True)]
         rest = self._residual.to_smooth(phi) if self._residual else phi
         return np.concatenate([*x, rest])
 
