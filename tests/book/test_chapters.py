@@ -13,6 +13,8 @@ from tools.book.execute import CHAPTERS, read_chapter
 from tools.book.facts import contents
 
 SOURCES = sorted(ROOT.glob(CHAPTERS))
+COLUMN = 85  # characters of code that a page shows without scrolling
+FOLDED = {"remove-cell", "remove-input", "hide-input", "solution", "check"}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -21,6 +23,17 @@ def test_chapter(source: Path):
     assert executed.is_file(), f"{executed.name} is missing: run `make execute`"
     notebook = nbformat.read(executed, as_version=4)
     assert all_complaints(read_chapter(source), notebook, source.stem) == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_code_fits_the_column(source: Path):
+    shown = [
+        cell.source
+        for cell in read_chapter(source).cells
+        if cell.cell_type == "code" and not FOLDED & set(cell.metadata.get("tags", []))
+    ]
+    lines = [line for code in shown for line in code.splitlines()]
+    assert [line for line in lines if len(line) > COLUMN] == []
 
 
 def test_every_notebook_has_a_source():
