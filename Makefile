@@ -130,7 +130,7 @@ newest: ## Try the newest version of everything, Sphinx too (PYTHON=python3.14);
 TRY = set -e; rm -rf .venv-$@; $(FIND_PYTHON); \
 	uv venv --quiet --no-project --python "$$python" .venv-$@; \
 	uv pip install --python .venv-$@ $(1) --editable '.[book,test,pdf,homework,dask,build]'; \
-	failed=0; .venv-$@/bin/python -m pytest tests mmlib $(ARGS) \
+	failed=0; .venv-$@/bin/python -m pytest tests mmlib --all $(ARGS) \
 	  --ignore=tests/book --ignore=tests/site --ignore=tests/homework || failed=1; \
 	.venv-$@/bin/python -m tools.site.build --output .venv-$@/site; exit $$failed
 

@@ -319,6 +319,7 @@ def test_the_order_of_the_rows_does_not_matter(seed, name):
     np.testing.assert_allclose(found.fitted.sort_index(), wanted.fitted, atol=1e-4)
 
 
+@pytest.mark.landing
 @few_examples
 @given(seed=seeds, name=st.sampled_from(["vector", "nested", "crossed vectors", "everything"]))
 def test_the_labels_of_the_levels_do_not_matter(seed, name):
@@ -334,6 +335,7 @@ def test_the_labels_of_the_levels_do_not_matter(seed, name):
     np.testing.assert_allclose(found.fitted, wanted.fitted, atol=1e-4)
 
 
+@pytest.mark.landing
 @few_examples
 @given(seed=seeds, terms=st.permutations(["(1 + x | g)", "(1 | h)", "(0 + z | g)", "(1 | f)", "x"]))
 def test_the_order_of_the_terms_does_not_matter(seed, terms):
@@ -402,6 +404,7 @@ NESTED_RANDOM = [
 ]
 
 
+@pytest.mark.landing
 @few_examples
 @given(seed=seeds)
 def test_a_larger_model_never_fits_worse(seed):

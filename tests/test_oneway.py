@@ -246,6 +246,7 @@ def test_williams_tukey_limits_meet_the_two_exact_intervals(pulp):
         )
 
 
+@pytest.mark.landing
 def test_coverage_is_at_least_the_level():
     """2,000 simulated layouts; the exact intervals cover at 90 %, Williams-Tukey a little more."""
     rng = np.random.default_rng(20261123)

@@ -127,6 +127,7 @@ def test_accepting_lists_what_is_no_longer_true(tmp_path, capsys):
     assert notebook.cells[1].source.startswith("assert x == 2.25\nassert x == 1.75, 'why'")
 
 
+@pytest.mark.landing
 def test_whoever_changes_a_datum_is_told_every_statement_that_is_false(tmp_path, capsys):
     """A teacher's day: the data change, the run refuses, and with ACCEPT it goes through."""
     pulp = mm.load_dataset("pulp")

@@ -101,6 +101,7 @@ def test_red(passed, case):
     assert not passed[case]
 
 
+@pytest.mark.landing
 def test_a_chapter_is_green_until_a_datum_of_the_library_changes(tmp_path):
     notebook = execute(SAMPLE)
     assert nbval(notebook, tmp_path) == [True] * 5

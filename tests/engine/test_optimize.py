@@ -278,6 +278,7 @@ def test_curved_valleys_near_the_boundary_are_followed_to_the_end(seed, n, name,
     np.testing.assert_allclose(log.objective, other.objective, atol=1e-7)
 
 
+@pytest.mark.landing
 def test_the_lower_of_two_valleys_is_found_where_one_is_at_zero():
     """In an unbalanced layout the likelihood may be higher at zero than where the search ends."""
     sizes = [2, 2, 3, 4, 12, 17]

@@ -164,6 +164,7 @@ def test_replicates_are_statistics_of_refits(sleep_fit):
     assert result.names == ("[0]", "[1]", "[2]", "[3]")
 
 
+@pytest.mark.landing
 def test_standard_errors_of_balanced_designs_are_the_known_ones(pulp_pair):
     fit = pulp_pair[1].refit(reml=True)
     result = bootstrap(fit, lambda refit: refit.fixef(), nsim=4000, rng=2)

@@ -241,6 +241,7 @@ def test_variances_that_data_cannot_tell_apart_are_named():
 # --- what must not change it -----------------------------------------------------------------
 
 
+@pytest.mark.landing
 @given(seeds)
 def test_row_order_does_not_matter(seed):
     data = random_design(seed)
@@ -251,6 +252,7 @@ def test_row_order_does_not_matter(seed):
     )
 
 
+@pytest.mark.landing
 @given(seeds)
 def test_the_basis_of_x_does_not_matter(seed):
     data = random_design(seed)
@@ -263,6 +265,7 @@ def test_the_basis_of_x_does_not_matter(seed):
     )
 
 
+@pytest.mark.landing
 @given(seeds, st.floats(-1e3, 1e3), st.floats(0.01, 100))
 def test_units_of_the_response_do_not_matter(seed, shift, factor):
     data = random_design(seed)

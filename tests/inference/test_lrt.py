@@ -223,6 +223,7 @@ def test_different_data_are_refused(change, message):
 # --- the statistic -----------------------------------------------------------------------------
 
 
+@pytest.mark.landing
 @given(seeds, st.sampled_from(["1", "x", "t", "x + t"]))
 def test_a_larger_model_never_fits_worse(seed, fixed):
     data = random_design(seed)

@@ -86,6 +86,7 @@ def test_any_executor_gives_the_same_numbers(penicillin_pair, sleep_fit, monkeyp
     np.testing.assert_array_equal(again.replicates, replicates)
 
 
+@pytest.mark.landing
 def test_a_dask_cluster_gives_the_same_numbers(penicillin_pair, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(refits, "NUMBERS_AT_ONCE", 2000)

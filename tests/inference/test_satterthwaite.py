@@ -172,6 +172,7 @@ def test_boundary_of_a_correlation():
 # --- what must not change it -------------------------------------------------------------------
 
 
+@pytest.mark.landing
 @given(seeds)
 def test_row_order_does_not_matter(seed):
     data = random_design(seed)
@@ -182,6 +183,7 @@ def test_row_order_does_not_matter(seed):
     )
 
 
+@pytest.mark.landing
 @given(seeds)
 def test_the_basis_of_x_does_not_matter(seed):
     """The same two combinations, in treatment and in sum contrasts."""
@@ -204,6 +206,7 @@ def order(fit, L):
     return L[:, np.argsort(places)]
 
 
+@pytest.mark.landing
 @given(seeds)
 def test_units_of_the_response_do_not_matter(seed):
     data = random_design(seed)

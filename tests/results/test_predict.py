@@ -212,6 +212,7 @@ def test_a_row_may_have_a_new_level_of_one_grouping_only(fit):
     np.testing.assert_allclose(left_out["predicted"], prediction["predicted"], rtol=1e-10)
 
 
+@pytest.mark.landing
 def test_a_prediction_interval_holds_new_observations_of_new_levels():
     """Draw responses and, from the same model, an observation of a new level, at a fixed θ."""
     data = simulated()

@@ -18,7 +18,12 @@ from tools.site.pages import SiteError
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory, worker_id) -> Path | SiteError:
-    """Build the site as `make book` does, once for all; return its folder or the failure."""
+    """Build the site as `make book` does, once for all; return its folder or the failure.
+
+    Whoever has just built it says where, in `BUILT_SITE`.
+    """
+    if ready := os.environ.get("BUILT_SITE"):
+        return Path(ready)
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     output, failure = shared / "shared-site", shared / "shared-site.failed"
