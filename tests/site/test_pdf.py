@@ -14,8 +14,6 @@ from tools.site.one_page import one_page
 from tools.site.pages import SiteError
 from tools.site.pdf import main, make_pdf, page_numbers
 
-pytestmark = pytest.mark.browser
-
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"></svg>'
 CHAPTER = """
 <h1>1. One</h1><p>See <a href="02-two.html#there">there</a>, <a href="../genindex.html">not</a>,
@@ -91,6 +89,7 @@ def _printer():
         pytest.skip(MISSING)
 
 
+@pytest.mark.browser
 @pytest.mark.usefixtures("_printer")
 @pytest.mark.parametrize("body", ["<p class='math'>\\(\\frac{1}\\)</p>", "<img src='missing.svg'>"])
 def test_what_cannot_be_printed_is_an_error(small_site, tmp_path, body):
@@ -114,6 +113,7 @@ def top_of_outline(reader: PdfReader) -> list[tuple[str, int]]:
     ]
 
 
+@pytest.mark.browser
 @pytest.mark.usefixtures("_printer")
 def test_the_whole_book_is_printed(site, tmp_path, monkeypatch):
     pages = []

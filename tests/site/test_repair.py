@@ -46,7 +46,6 @@ def test_controls_are_named_by_what_they_show(site):
     assert html.dialog["aria-label"] == "Search"
 
 
-@pytest.mark.site
 def test_the_sidebar_is_a_landmark(site):
     html = finished(site, "<div id='pst-primary-sidebar'></div>")
     assert html.div["role"] == "region"
