@@ -21,6 +21,7 @@ window.MathJax = {options: {enableMenu: false, processHtmlClass: "math"}};
 </script>
 <script defer src="../_static/vendor/mathjax/tex-chtml-full.js"></script>
 """
+_NO_SLIDE = ".headerlink, .d-print-none, .reading-time, script, .interactive, details.solution"
 _LEFT_OUT = {"Exercises", "Summary", "Quiz"}
 _SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-ZΑ-Ω\\(“*])")
 _SHORT = 3  # sentences with which a section begins
@@ -66,7 +67,7 @@ def write_slides(article: Tag, page: str) -> str:
         The address of its page, to which the first slide leads.
     """
     article = copy.copy(article)
-    for tag in article.select(".headerlink, .d-print-none, script, .interactive, details.solution"):
+    for tag in article.select(_NO_SLIDE):
         tag.decompose()
     for within in article.select("p a"):
         within.unwrap()
