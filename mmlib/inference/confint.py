@@ -1,4 +1,4 @@
-"""Confidence intervals of the parameters of a fit, by profile, by Wald or by bootstrap.
+"""Confidence intervals of parameters, by profile, by Wald or by bootstrap; of R² by bootstrap.
 
 The parameters are named ``sd_<column>|<group>``, ``cor_<column>.<column>|<group>``, ``sigma``, and
 by the names of the fixed effects.
@@ -7,18 +7,18 @@ by the names of the fixed effects.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 
-from mmlib.design.checks import check_level, did_you_mean, names_in, require_choice
+from mmlib.design.checks import check_level, names_in, require_choice, require_names
 from mmlib.errors import DataError
 from mmlib.inference.anova import Ddf, coef_table
 from mmlib.inference.bootstrap import BootstrapResult, bootstrap
-from mmlib.inference.held import parameters
+from mmlib.inference.parameters import parameters
 from mmlib.inference.profile import profile
 from mmlib.inference.replicate import Progress
 from mmlib.inference.wald import wald_of_variances
@@ -53,7 +53,10 @@ def confint(
     """What `LMMResult.confint` gives."""
     check_level(level)
     require_choice("method", method, ("profile", "wald", "boot"))
-    _require_own_options(method, ddf, boot)
+    if ddf is not None and method != "wald":
+        _refuse(["ddf"], f"method='wald', not to {method!r}: leave it out.")
+    if method != "boot":
+        _refuse(boot, f"method='boot', not to {method!r}: leave it out.")
     if method == "profile":
         return profile(fit).confint(level=level, parameters=parameters)
     if method == "wald":
@@ -61,23 +64,34 @@ def confint(
     return _boot(fit, level, parameters, **boot)
 
 
-def _require_own_options(method: str, ddf: str | None, boot: BootOptions) -> None:
-    if ddf is not None and method != "wald":
-        raise DataError(f"ddf= belongs to method='wald', not to {method!r}: leave it out.")
-    if boot and method != "boot":
-        names = ", ".join(f"{name}=" for name in boot)
-        raise DataError(f"{names} belongs to method='boot', not to {method!r}: leave it out.")
+def with_interval(
+    fit: Fit,
+    statistic: Callable[[Fit], pd.Series],
+    level: float | None,
+    **boot: Unpack[BootOptions],
+) -> pd.Series | pd.DataFrame:
+    """The statistic of a fit; with a `level` also its parametric-bootstrap interval."""
+    estimate = statistic(fit)
+    if level is None:
+        _refuse(boot, "an interval: pass level= too, or leave it out.")
+        return estimate
+    check_level(level)
+    options: dict[str, Any] = dict(boot)
+    kind = options.pop("kind", "percentile")
+    limits = bootstrap(fit, statistic, **options).confint(kind, level=level)
+    return limits.assign(estimate=estimate)[["estimate", "lower", "upper"]]
+
+
+def _refuse(options: Iterable[str], belong: str) -> None:
+    """Refuse options that belong to something else."""
+    if names := ", ".join(f"{name}=" for name in options):
+        raise DataError(f"{names} belongs to {belong}")
 
 
 def _chosen(names: str | Iterable[str] | None, known: Sequence[str]) -> list[str]:
     """The parameters asked for, each of which must be known."""
     chosen = list(known) if names is None else names_in(names)
-    for name in chosen:
-        if name not in known:
-            raise DataError(
-                f"there is no interval of this kind for {name!r}.{did_you_mean(str(name), known)} "
-                f"There is one for {', '.join(known) or 'no parameter'}."
-            )
+    require_names("parameters", chosen, known, "parameter with an interval of this kind")
     return chosen
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from scipy.special import chdtr
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import check_level, did_you_mean, require_count
+from mmlib.design.checks import check_level, require_count
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
-from mmlib.inference.held import HeldObjective, parameters
 from mmlib.inference.profile import Profile, profile
+from mmlib.inference.profile_objective import ProfileObjective
 from mmlib.results.estimates import Fit
 
 
@@ -82,25 +82,19 @@ def joint_profile(
     profiled = fit if isinstance(fit, Profile) else profile(fit)
     if first == second:
         raise DataError(f"two different parameters are needed, not {first!r} twice.")
-    known = {parameter.name: parameter for parameter in parameters(profiled.fit)}
-    for name in (first, second):
-        if name not in known:
-            raise DataError(
-                f"there is no parameter {name!r}.{did_you_mean(name, known)} "
-                f"The parameters are {', '.join(known)}."
-            )
-    held = HeldObjective(profiled.fit, [known[first], known[second]])
+    one, other = (profiled._curve(name).parameter for name in (first, second))
+    held = ProfileObjective(profiled.fit, [one, other])
     # The shadow of the joint region on either axis is the interval of one parameter at this level.
     shadow = float(chdtr(1, joint_quantile(level)))
     ends = profiled.confint(level=shadow, parameters=[first, second]).to_numpy()
     x, y = (np.linspace(low, high, n) for low, high in ends)
     with single_threaded():
         rise = _on_grid(held, x, y) - profiled.fit.objective
-    estimate = known[first].estimate, known[second].estimate
-    return JointProfile((first, second), x, y, np.maximum(rise, 0.0), estimate)
+    estimates = one.estimate, other.estimate
+    return JointProfile((first, second), x, y, np.maximum(rise, 0.0), estimates)
 
 
-def _on_grid(held: HeldObjective, x: FloatArray, y: FloatArray) -> FloatArray:
+def _on_grid(held: ProfileObjective, x: FloatArray, y: FloatArray) -> FloatArray:
     """The objective at each pair of values, a row for each of `y`."""
     values, start = np.empty((len(y), len(x))), None
     for i, second in enumerate(y):

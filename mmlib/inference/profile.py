@@ -8,7 +8,7 @@ and an interval is where |ζ| stays below the square root of the χ²₁ quantil
 root, not by interpolation. (Bates et al. 2015, section 5.1; the boundary counts as an end where ζ
 does not reach the quantile.)
 
-What is minimised, with the parameter held, is in `mmlib.inference.held`.
+What is minimised, with the parameter held, is in `mmlib.inference.profile_objective`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from mmlib.design.checks import (
 )
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
-from mmlib.inference.held import HeldObjective, Parameter, parameters
+from mmlib.inference.parameters import Parameter, parameters
+from mmlib.inference.profile_objective import ProfileObjective
 from mmlib.results.estimates import Fit
 
 ROOT_TOLERANCE = 1e-8
@@ -190,13 +191,13 @@ class _Curve:
     """The profile of one parameter: ζ at any value, and where it reaches a height."""
 
     def __init__(self, fit: Fit, parameter: Parameter) -> None:
-        self._fit, self._parameter = fit, parameter
+        self._fit, self.parameter = fit, parameter
         self.estimate = parameter.estimate
         self.lowest, self.highest = parameter.limits
 
     @cached_property
-    def _held(self) -> HeldObjective:
-        return HeldObjective(self._fit, [self._parameter])
+    def _held(self) -> ProfileObjective:
+        return ProfileObjective(self._fit, [self.parameter])
 
     @cached_property
     def _known(self) -> dict[float, tuple[float, FloatArray]]:
@@ -243,7 +244,7 @@ class _Curve:
 
     def _typical_step(self) -> float:
         """How far the parameter moves while the likelihood falls noticeably."""
-        fit, kind, place = self._fit, self._parameter.kind, self._parameter.place
+        fit, kind, place = self._fit, self.parameter.kind, self.parameter.place
         if kind == "fixed":
             return float(np.sqrt(fit.vcov().to_numpy()[place[0], place[0]]))
         if kind == "cor":

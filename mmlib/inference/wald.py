@@ -20,8 +20,8 @@ from mmlib.design.checks import normal_quantile
 from mmlib.engine.coordinates import coordinates_of
 from mmlib.engine.objective import Objective
 from mmlib.engine.threads import single_threaded
-from mmlib.inference.held import Parameter, variance_parameters
 from mmlib.inference.information import slopes_of
+from mmlib.inference.parameters import Parameter, variance_parameters
 from mmlib.inference.satterthwaite import spread
 from mmlib.results.estimates import SINGULAR_TOLERANCE, Fit
 

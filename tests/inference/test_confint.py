@@ -140,7 +140,10 @@ def test_no_parameters_have_no_intervals(pulp_fit, method):
         ({"ddf": "satterthwaite"}, "ddf= belongs to method='wald'"),
         ({"method": "wald", "ddf": "kenward"}, "ddf must be 'kenward-roger'"),
         ({"method": "wald", "nsim": 10, "rng": 1}, "nsim=, rng= belongs to method='boot'"),
-        ({"method": "wald", "parameters": "sd"}, "no interval of this kind for 'sd'"),
+        (
+            {"method": "wald", "parameters": "sd"},
+            "'sd', which is no parameter with an interval of this kind",
+        ),
         ({"method": "boot", "parameters": ["sigm"]}, "Did you mean 'sigma'"),
         ({"method": "profile", "parameters": ["sigm"]}, "Did you mean 'sigma'"),
         ({"method": "boot", "kind": "bca"}, "kind must be 'percentile', 'basic' or 'normal'"),

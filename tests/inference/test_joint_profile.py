@@ -7,9 +7,10 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 import mmlib as mm
-from mmlib.inference.held import HeldObjective, parameters
 from mmlib.inference.joint_profile import joint_profile, joint_quantile
+from mmlib.inference.parameters import parameters
 from mmlib.inference.profile import profile
+from mmlib.inference.profile_objective import ProfileObjective
 from tests.helpers.structures import simulated
 
 SD, SIGMA = "sd_Intercept|operator", "sigma"
@@ -50,7 +51,7 @@ def test_a_linear_model_has_a_closed_form():
 def test_its_lowest_point_along_a_line_is_the_profile(sleep, pair):
     """At a held first parameter, the best second one gives the profile of the first."""
     first, second = (sleep.parameters[k] for k in pair)
-    held = HeldObjective(sleep.fit, [parameters(sleep.fit)[k] for k in pair])
+    held = ProfileObjective(sleep.fit, [parameters(sleep.fit)[k] for k in pair])
     estimate = sleep.estimates[second]
     ends = sleep.confint(level=0.999, parameters=[second]).to_numpy()[0]
     for value in sleep.confint(level=0.9, parameters=[first]).to_numpy()[0]:
@@ -83,7 +84,7 @@ def test_two_correlations_with_a_shared_variable():
 def test_nothing_lower_is_found_from_other_starts():
     fit = mm.lmm("y ~ x + (1 + x + z | g)", simulated(n=300), reml=False)
     joint = joint_profile(fit, "sd_z|g", "x", n=5)
-    held = HeldObjective(fit, [p for p in parameters(fit) if p.name in joint.parameters])
+    held = ProfileObjective(fit, [p for p in parameters(fit) if p.name in joint.parameters])
     rng = np.random.default_rng(4)
     for i, j in np.ndindex(joint.rise.shape):
         for _ in range(3):

@@ -6,7 +6,7 @@ from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
 import mmlib as mm
-from mmlib.inference.held import variance_parameters
+from mmlib.inference.parameters import variance_parameters
 from tests.engine.test_structured import MODELS, small_data
 from tests.helpers.covariances import data_of
 from tests.helpers.dense import Dense

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import mmlib as mm
-from mmlib.inference.held import HeldObjective, parameters
+from mmlib.inference.parameters import parameters
 from mmlib.inference.profile import profile
+from mmlib.inference.profile_objective import ProfileObjective
 from tests.helpers.structures import simulated
 
 WIDE = "y ~ x + (1 + x + z | g) + (1 | h)"
@@ -27,7 +28,7 @@ def hold(fit, names):
     known = {parameter.name: parameter for parameter in parameters(fit)}
     chosen = [known[name] for name in names]
     values = [0.9 * parameter.estimate for parameter in chosen]
-    return HeldObjective(fit, chosen), chosen, values
+    return ProfileObjective(fit, chosen), chosen, values
 
 
 def test_parameters_are_those_of_the_tables(fit):
@@ -80,7 +81,7 @@ def test_a_walk_along_a_profile_misses_nothing_that_a_fresh_start_finds(seed):
     for parameter in parameters(fit)[:6]:
         low, high = walked.confint(parameters=[parameter.name]).to_numpy()[0]
         for value in np.linspace(low, high, 5):
-            fresh = HeldObjective(fit, [parameter]).minimum([value])
+            fresh = ProfileObjective(fit, [parameter]).minimum([value])
             rise = walked.zeta(parameter.name, float(value)) ** 2
             assert rise <= fresh.value - fit.objective + 1e-6
 
