@@ -42,7 +42,7 @@ from mmlib.inference.joint_tests import JointTests
 from mmlib.inference.kenward_roger import KenwardRogerTest, adjusted_vcov, kenward_roger
 from mmlib.inference.linear_functions import LinearFunctions
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
-from mmlib.inference.means import emmeans, emtrends
+from mmlib.inference.marginal_means import emmeans, emtrends
 from mmlib.inference.power import PowerResult, power
 from mmlib.inference.profile import Profile, profile
 from mmlib.inference.pvalues import HypothesisTest

@@ -20,8 +20,9 @@ from mmlib.engine.parts import BlocksOfParts, slim_blocks
 from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, DataWarning, warn
-from mmlib.inference.anova import Ddf, coef_table
+from mmlib.inference.coef_table import coef_table
 from mmlib.inference.confint import BootOptions, confint, with_interval
+from mmlib.inference.ddf import Ddf
 from mmlib.inference.robust import Robust
 from mmlib.inference.robust import vcov as robust_vcov
 from mmlib.results.coefficients import coefficients

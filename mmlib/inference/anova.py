@@ -6,29 +6,24 @@ doi:10.18637/jss.v082.i13; types of hypotheses after SAS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
 
-from mmlib.arrays import FloatArray
-from mmlib.design.checks import check_level, require_choice, require_fit
+from mmlib.design.checks import require_choice, require_fit
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.compare import Comparison, compare
-from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
-from mmlib.inference.pvalues import HypothesisTest, t_quantile, two_sided_t, wald_f
-from mmlib.inference.robust import Robust, robust_covariance
-from mmlib.inference.satterthwaite import satterthwaite
+from mmlib.inference.ddf import CHOICES, Ddf, f_test
+from mmlib.inference.pvalues import HypothesisTest
 from mmlib.inference.term_hypotheses import term_hypotheses
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.estimates import Fit
 from mmlib.results.summary import DDF
-
-Ddf = Literal["kenward-roger", "satterthwaite"]
 
 _TYPES = {1: "I", 2: "II", 3: "III"}
 _METHODS: dict[str | None, str] = dict(DDF) | {None: "without denominator degrees of freedom"}
@@ -156,15 +151,16 @@ def anova(
             raise DataError("ddf= and type= are for the terms of one fit; leave them out.")
         return compare(fit, *others)
     require_fit(fit)
-    require_choice("ddf", ddf, tuple(_METHODS))
+    require_choice("ddf", ddf, CHOICES)
     require_choice("type", type, tuple(_TYPES))
     matrices = term_hypotheses(fit.design, type=type)
     if not matrices:
         raise DataError(
             "the fixed part has no term besides the intercept: there is nothing to test."
         )
-    test = _tester(ddf)
-    tests = {name: test(fit, L) for name, L in matrices.items()}
+    tests = {name: f_test(fit, L, ddf=ddf) for name, L in matrices.items()}
+    if ddf is None:  # as in lme4, no reference distribution at all
+        tests = {k: replace(test, df=test.df[:1], pvalue=np.nan) for k, test in tests.items()}
     notes = tuple(dict.fromkeys(note for each in tests.values() for note in each.notes))
     tested = fit if fit.reml or ddf != "kenward-roger" else fit.refit(reml=True)
     return AnovaTable(
@@ -172,85 +168,4 @@ def anova(
         tests=tests,
         sigma2=tested.sigma**2,
         notes=notes,
-    )
-
-
-def coef_table(
-    fit: Fit,
-    *,
-    ddf: Ddf | None,
-    level: float | None = None,
-    robust: Robust | None = None,
-    cluster: str | None = None,
-) -> pd.DataFrame:
-    """What `LMMResult.coef_table` gives."""
-    require_choice("ddf", ddf, tuple(_METHODS))
-    if level is not None:
-        check_level(level)
-    if robust is not None:
-        table = _robust_table(fit, ddf, robust, cluster)
-    elif cluster is not None:
-        raise DataError("cluster= belongs to robust=: coef_table(robust='CR2', cluster=...).")
-    else:
-        table = _model_table(fit, ddf)
-    if level is None:
-        return table
-    dfs = table["df"].to_numpy() if "df" in table else np.inf
-    reach = t_quantile((1 + level) / 2, dfs) * table["Std. Error"]
-    return table.assign(lower=table["Estimate"] - reach, upper=table["Estimate"] + reach)
-
-
-def _model_table(fit: Fit, ddf: Ddf | None) -> pd.DataFrame:
-    """Estimates with the model's own standard errors."""
-    if ddf == "kenward-roger" and not fit.reml:
-        raise DataError(
-            "the estimates are by maximum likelihood, but Kenward and Roger's standard errors are "
-            "for REML: use fit.refit(reml=True).coef_table(ddf='kenward-roger')."
-        )
-    covariance = adjusted_vcov(fit) if ddf == "kenward-roger" else fit.vcov()
-    dfs = None
-    if ddf is not None:
-        dfs = np.array([_tester(ddf)(fit, row).df[1] for row in np.eye(fit.design.p)])
-    return _t_table(fit, np.sqrt(np.diag(covariance)), dfs)
-
-
-def _robust_table(fit: Fit, ddf: Ddf | None, robust: Robust, cluster: str | None) -> pd.DataFrame:
-    """Estimates with cluster-robust standard errors and their own degrees of freedom."""
-    if ddf is not None:
-        raise DataError(
-            "robust= has degrees of freedom of its own (Pustejovsky and Tipton): leave ddf= out."
-        )
-    known = robust_covariance(fit, robust, cluster)
-    dfs = np.array([known.df(row) for row in np.eye(fit.design.p)])
-    return _t_table(fit, np.sqrt(np.diag(known.vcov)), dfs)
-
-
-def _t_table(fit: Fit, se: FloatArray, dfs: FloatArray | None) -> pd.DataFrame:
-    columns = {"Estimate": fit.beta, "Std. Error": se}
-    if dfs is not None:
-        columns["df"] = dfs
-    columns["t value"] = fit.beta / se
-    if dfs is not None:
-        columns["Pr(>|t|)"] = two_sided_t(np.abs(columns["t value"]), dfs)
-    table = pd.DataFrame(columns, index=list(fit.design.fixed_names))
-    return table.reindex(fit.design.all_names) if fit.design.aliased else table
-
-
-def _tester(ddf: str | None) -> Callable[[Fit, FloatArray], HypothesisTest]:
-    if ddf == "kenward-roger":
-        return kenward_roger
-    if ddf == "satterthwaite":
-        return satterthwaite
-    return _wald
-
-
-def _wald(fit: Fit, L: FloatArray) -> HypothesisTest:
-    """Wald's F, without a reference distribution."""
-    return HypothesisTest(
-        method="Wald F",
-        hypothesis="Lβ = 0",
-        statistic_name="F",
-        statistic=wald_f(L, L @ fit.beta, fit.vcov().to_numpy()),
-        df=(len(L),),
-        pvalue=float("nan"),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,17 +22,13 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
 from mmlib.inference.pvalues import HypothesisTest, chi2_tail, f_tail, simulated_pvalue
-from mmlib.inference.refits import ROUNDING, Refitter, refitted
-from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw, normals
+from mmlib.inference.refits import ROUNDING, Refitter, likelihood_ratios, refitted
+from mmlib.inference.replicate import Draws, Progress, draw, earlier, finished, normals
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to
 
-WORSE = 1e-6
-"""A larger model whose objective is higher by this much has missed its minimum."""
-
 Statistic = Callable[[Fit], Any]
-Result = TypeVar("Result")
 
 
 # ---- tests ----------------------------------------------------------------------------------
@@ -189,11 +185,11 @@ def parametric_bootstrap(
         rng=rng,
         executor=executor,
         progress=progress,
-        resume=_earlier(resume, BootstrapTest),
+        resume=None if resume is None else earlier(resume, BootstrapTest).draws,
         origin=_origin(small, large),
     )
     tie = ROUNDING * (1 + abs(small.objective))
-    return _checked(_test(classical, draws, tie), draws)
+    return finished(_test(classical, draws, tie), draws)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,14 +206,7 @@ class _LikelihoodRatio:
 
     def __call__(self, seed: np.random.SeedSequence, part: range) -> FloatArray:
         responses = draw_responses(self.truth.design, self.truth.truth, seed, part)
-        high, low = self.large(responses), self.small.criterion(self.small(responses))
-        size_of_low = 1 + np.abs(low)
-        worse = self.large.criterion(high) > low + WORSE * size_of_low
-        self.large.again(responses, high, np.flatnonzero(worse))
-        statistics = low - self.large.criterion(high)
-        statistics[statistics < -WORSE * size_of_low] = np.nan
-        statistics[statistics < ROUNDING * size_of_low] = 0.0
-        return statistics
+        return likelihood_ratios(self.small, self.large, responses, self.large(responses))
 
 
 def _test(classical: LikelihoodRatioTest, draws: Draws, tie: float) -> BootstrapTest | None:
@@ -278,32 +267,6 @@ def origin(what: str, designs: Iterable[Design], *arrays: FloatArray) -> str:
 
 def _origin(*fits: Fit) -> str:
     return origin(f"reml={[fit.reml for fit in fits]}", [fit.design for fit in fits])
-
-
-def _earlier(resume: object, kind: type[BootstrapTest] | type[BootstrapResult]) -> Draws | None:
-    if resume is None:
-        return None
-    if not isinstance(resume, kind):
-        raise DataError(
-            f"resume must be an earlier result of the same call, not {type(resume).__name__}; "
-            "that of a BootstrapError is its .result."
-        )
-    return resume.draws
-
-
-def _checked(result: Result | None, draws: Draws, first_error: str = "") -> Result:
-    """The result, unless the run failed or no replicate succeeded."""
-    if draws.error is not None:
-        raise BootstrapError(
-            f"the run failed after {draws.drawn} of {draws.nsim} replicates "
-            f"({type(draws.error).__name__}: {draws.error}). What was drawn is in the .result of "
-            "this error: once the cause is mended, pass it as resume= to draw the others.",
-            result,
-        ) from draws.error
-    if result is None:
-        reason = f" The first message was: {first_error}" if first_error else ""
-        raise BootstrapError(f"all {draws.drawn} replicates failed.{reason}")
-    return result
 
 
 # ---- any statistic --------------------------------------------------------------------------
@@ -472,11 +435,13 @@ def bootstrap(
     nsim = require_count("nsim", nsim)
     require_fit(fit)
     names, observed = _observed_statistic(fit, statistic)
-    earlier = _earlier(resume, BootstrapResult)
-    if resume is not None and not (
-        resume.names == names and np.allclose(resume.observed, observed, rtol=1e-6, atol=1e-12)
-    ):
-        raise DataError("resume= is the result of another fit or statistic: start anew without it.")
+    if resume is not None:
+        before = earlier(resume, BootstrapResult)
+        same = before.names == names
+        if not (same and np.allclose(before.observed, observed, rtol=1e-6, atol=1e-12)):
+            raise DataError(
+                "resume= is the result of another fit or statistic: start anew without it."
+            )
     with single_threaded():
         task = _StatisticOfRefits(fit, Refitter(fit), statistic, names)
     draws = draw(
@@ -486,7 +451,7 @@ def bootstrap(
         rng=rng,
         executor=executor,
         progress=progress,
-        resume=earlier,
+        resume=None if resume is None else resume.draws,
         origin=_origin(fit),
     )
     values = [values for values, _ in draws.in_order()]
@@ -500,7 +465,7 @@ def bootstrap(
         result = BootstrapResult(
             names, observed, replicates, len(everything), n_failed, first_error, draws
         )
-    return _checked(result, draws, first_error)
+    return finished(result, draws, first_error=first_error)
 
 
 @dataclass(frozen=True, eq=False)

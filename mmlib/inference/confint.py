@@ -16,8 +16,9 @@ import pandas as pd
 
 from mmlib.design.checks import check_level, names_in, require_choice, require_names
 from mmlib.errors import DataError
-from mmlib.inference.anova import Ddf, coef_table
 from mmlib.inference.bootstrap import BootstrapResult, bootstrap
+from mmlib.inference.coef_table import coef_table
+from mmlib.inference.ddf import Ddf
 from mmlib.inference.parameters import parameters
 from mmlib.inference.profile import profile
 from mmlib.inference.replicate import Progress

@@ -19,16 +19,13 @@ from scipy.linalg import null_space
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import names_in, require_choice, require_names
-from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies
-from mmlib.inference import kenward_roger, satterthwaite
 from mmlib.inference.adjust import ADJUSTMENTS, Adjusted, adjusted
-from mmlib.inference.anova import Ddf
 from mmlib.inference.contrasts import FAMILIES, coefficients, text_of
-from mmlib.inference.information import in_basis
+from mmlib.inference.ddf import Ddf, errors_of, f_test
 from mmlib.inference.joint_tests import JointTests
-from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
+from mmlib.inference.pvalues import HypothesisTest
 from mmlib.inference.response_scale import ResponseScale
 from mmlib.results.display import Shown, Summary, Table, decimals_for, fixed_point
 from mmlib.results.estimates import Fit
@@ -48,7 +45,7 @@ DEPENDENT = 1e-9
 RESULTS = ("contrast", "mean", "estimate", "se", "df", "lower", "upper", "t", "pvalue")
 """Columns of the tables, whose names no factor can have."""
 
-METHODS = {
+_METHODS = {
     "kenward-roger": "Degrees of freedom by Kenward and Roger",
     "satterthwaite": "Degrees of freedom by Satterthwaite",
     None: "Normal quantiles, as if the variances were known",
@@ -174,8 +171,7 @@ class LinearFunctions(Shown, Frozen):
         known = np.asarray(np.isfinite(rows).all(axis=1))
         known[known] = ~self._strays(self.L[known]).any(axis=1)
         rows = rows[known]
-        df, notes = self._each_df(rows)
-        covariance = rows @ self._vcov @ rows.T
+        covariance, df, notes = errors_of(self.fit, rows, self.ddf)
         se = np.sqrt(np.diag(covariance))
         size = np.where(se > 0, se, 1.0)
         m = len(self.L)
@@ -185,20 +181,6 @@ class LinearFunctions(Shown, Frozen):
         for column, values in zip(full, (rows @ self.fit.beta, se, df), strict=True):
             column[known] = values
         return _Estimates(full[0] + self.shift, full[1], full[2], correlation, notes)
-
-    @property
-    def _vcov(self) -> FloatArray:
-        adjusted_one = self.ddf == "kenward-roger"
-        table = kenward_roger.adjusted_vcov(self.fit) if adjusted_one else self.fit.vcov()
-        return table.to_numpy()
-
-    def _each_df(self, rows: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
-        if self.ddf is None:
-            return np.full(len(rows), np.inf), ()
-        method = kenward_roger if self.ddf == "kenward-roger" else satterthwaite
-        known = method.spread(self.fit)
-        with single_threaded():
-            return known.df(in_basis(self.fit, rows)), known.notes
 
     def _strays(self, L: FloatArray) -> BoolArray:
         """For each row its coefficients of left-out columns, in excess of what X says of them."""
@@ -472,7 +454,7 @@ class LinearFunctions(Shown, Frozen):
             what = f"all {len(rows)} {self.kind}s are equal"
         L, shift, whole = self._estimable_part(L, shift)
         notes = () if whole else ("Only the part that can be estimated is tested.",)
-        test = self._tester(L[:, self.fit.design.kept], -shift)
+        test = f_test(self.fit, L[:, self.fit.design.kept], rhs=-shift, ddf=self.ddf)
         return replace(test, hypothesis=what, notes=(*notes, *test.notes))
 
     def _estimable_part(
@@ -493,26 +475,11 @@ class LinearFunctions(Shown, Frozen):
             )
         return L[chosen], shift[chosen], whole
 
-    def _tester(self, L: FloatArray, rhs: FloatArray) -> HypothesisTest:
-        if self.ddf == "kenward-roger":
-            return kenward_roger.kenward_roger(self.fit, L, rhs=rhs)
-        if self.ddf == "satterthwaite":
-            return satterthwaite.satterthwaite(self.fit, L, rhs=rhs)
-        F = wald_f(L, L @ self.fit.beta - rhs, self._vcov)
-        return HypothesisTest(
-            method="Wald F test",
-            hypothesis="",
-            statistic_name="F",
-            statistic=F,
-            df=(len(L), np.inf),
-            pvalue=float(f_tail(len(L), np.inf, F)),
-        )
-
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the estimates."""
         family = self._adjusted
-        lines = [*self.told, f"{METHODS[self.ddf]}; intervals of {100 * self.level:g}%."]
+        lines = [*self.told, f"{_METHODS[self.ddf]}; intervals of {100 * self.level:g}%."]
         several = any(len(rows) > 1 for _, rows in self.families())
         if self.adjust != "none" and several:  # one comparison is adjusted for nothing
             lines.append(f"p-values and limits are adjusted {_ADJUSTED[self.adjust]}.")

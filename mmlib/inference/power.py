@@ -26,7 +26,7 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.power_study import Effect, Hypothesized, Study, at_point, grid_of
 from mmlib.inference.power_tests import PValue
-from mmlib.inference.replicate import BootstrapError, Draws, Progress, draw
+from mmlib.inference.replicate import Draws, Progress, draw, earlier, finished
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Beta, Correlations, Sds, truth_of
@@ -235,7 +235,7 @@ def power(
     truth = truth_of(study.design, study.truth, **given)  # type: ignore[arg-type]
     truth = dataclasses.replace(truth, beta=study.with_effect(truth.beta, effect))
     grid = grid_of(study.design, along)
-    seeds, earlier = _seeds(grid, rng, resume)
+    seeds, before = _seeds(grid, rng, resume)
     pvalues, boundary, exact, draws = [], [], [], []
     for number, point in enumerate(grid):
         here, at = at_point(study, truth, point)
@@ -249,7 +249,7 @@ def power(
             rng=np.random.default_rng(seeds[number]),
             executor=executor,
             progress=progress,
-            resume=earlier.get(number),
+            resume=before.get(number),
             origin=here.origin(at),
         )
         outcomes = np.concatenate([np.zeros((0, 2)), *drawn.in_order()])
@@ -270,15 +270,7 @@ def power(
         draws=tuple(draws),
         seeds=tuple(seeds),
     )
-    error = draws[-1].error
-    if error is not None:
-        raise BootstrapError(
-            f"the run failed after {draws[-1].drawn} of {nsim} replicates of point "
-            f"{len(draws)} ({type(error).__name__}: {error}). What was drawn is in the .result of "
-            "this error; pass it as resume= to draw the others.",
-            result,
-        ) from error
-    return result
+    return finished(result, draws[-1], where=f" of point {len(draws)}")
 
 
 def _checked_alpha(alpha: float) -> float:
@@ -295,8 +287,7 @@ def _seeds(
     """A seed for each point of the grid, and what was drawn there before."""
     if resume is None:
         return as_generator(rng).integers(2**63, size=len(grid)).tolist(), {}
-    if not isinstance(resume, PowerResult):
-        raise DataError(f"resume must be an earlier result of power, not {resume!r:.60}.")
+    earlier(resume, PowerResult)
     points = [tuple(point.values()) for point in grid]
     same = (resume.names, list(resume.points)) == (tuple(grid[0]), points[: len(resume.points)])
     if not same or len(resume.seeds) != len(grid):

@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import betainc, fdtri, gammaln
 
-from mmlib.arrays import FloatArray, lower
 from mmlib.design.design import Design
-from mmlib.engine.blocks import Blocks
+from mmlib.design.directions import random_theta
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger import adjusted_vcov, kenward_roger
 from mmlib.inference.power_tests import at_theta
+from mmlib.inference.pvalues import wald_f
 from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Truth
 
@@ -32,8 +32,8 @@ def exact_power(design: Design, truth: Truth, tested: Hypothesis, alpha: float) 
 
     That they do not is seen at two points, drawn once and for all.
     """
-    blocks, rng = Blocks(design), np.random.default_rng(0)
-    points = [_somewhere(blocks, rng) for _ in range(2 if len(truth.theta) else 1)]
+    rng, n_points = np.random.default_rng(0), 2 if len(truth.theta) else 1
+    points = [random_theta(design.terms, design.residual, rng) for _ in range(n_points)]
     dfs = {_classical_df(at_theta(design, theta, reml=True), tested) for theta in points}
     df = dfs.pop()
     if df is None or dfs:
@@ -41,8 +41,8 @@ def exact_power(design: Design, truth: Truth, tested: Hypothesis, alpha: float) 
     fit = at_theta(design, truth.theta, reml=True)
     Phi = fit.vcov().to_numpy() * (truth.sigma / fit.sigma) ** 2
     distance = tested.L @ truth.beta - tested.rhs
-    ncp = float(distance @ np.linalg.solve(tested.L @ Phi @ tested.L.T, distance))
-    return noncentral_f_power(len(tested.L), df, ncp, alpha)
+    h = len(tested.L)
+    return noncentral_f_power(h, df, h * wald_f(tested.L, distance, Phi), alpha)
 
 
 def _classical_df(fit: Fit, tested: Hypothesis) -> int | None:
@@ -55,19 +55,6 @@ def _classical_df(fit: Fit, tested: Hypothesis) -> int | None:
         return None
     whole = np.isfinite(df) and df > 1 - SAME and abs(df - round(df)) <= SAME * df
     return round(df) if whole else None
-
-
-def _somewhere(blocks: Blocks, rng: np.random.Generator) -> FloatArray:
-    """A θ without zeros, the random effects being about as large as the residual."""
-    templates = []
-    for grouping in blocks.groupings:
-        template = np.zeros((grouping.width, grouping.width))
-        for span in grouping.spans.values():
-            size = span.stop - span.start
-            scaled = np.eye(size) + 0.5 * np.tril(rng.uniform(size=(size, size)))
-            template[span, span] = lower(grouping.basis[span, span] @ scaled)
-        templates.append(template)
-    return blocks.gather(templates)
 
 
 def noncentral_f_power(df1: int, df2: float, ncp: float, alpha: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -20,14 +21,13 @@ from mmlib.design.planned import Selection, everything
 from mmlib.errors import DataError
 from mmlib.inference import kenward_roger_many
 from mmlib.inference.bootstrap import origin
+from mmlib.inference.ddf import Ddf, f_test
 from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
-from mmlib.inference.kenward_roger import kenward_roger
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
 from mmlib.inference.lrt import lrt
 from mmlib.inference.power_exact import exact_power
 from mmlib.inference.power_tests import (
     Bootstrap,
-    FTest,
     LikelihoodRatio,
     ManyFTests,
     OfFits,
@@ -40,7 +40,6 @@ from mmlib.inference.power_tests import (
     fitted,
 )
 from mmlib.inference.refits import Refitter
-from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Truth, truth_of
 
@@ -192,25 +191,22 @@ class Study:
 
     def _test_of_fits(self, model: Fit, truth: Truth) -> PValues:
         """A test that needs the fits themselves; made once here, so that an error shows at once."""
-        singly = OfFits(model, self.p_of_fit())
+        singly = OfFits(model, self.function or self._f_test())
         singly.of(model.refit(draw_one(self.design, truth)))
         if self.method != "kenward-roger" or not kenward_roger_many.suits(model.blocks):
             return singly
         assert self.tested is not None
         return ManyFTests(ManyKenwardRoger(model.blocks, self.tested), singly)
 
+    def _f_test(self) -> PValue:
+        assert self.tested is not None
+        ddf: Ddf = "kenward-roger" if self.method == "kenward-roger" else "satterthwaite"
+        return partial(f_test, L=self.tested.L, rhs=self.tested.rhs, ddf=ddf)
+
     def _restrictions(self, small: Fit, large: Fit) -> int:
         if self.tested is not None:
             return len(self.tested.L)
         return int(lrt(small, fitted(large.design, small.design.y, reml=small.reml)).df[0])
-
-    def p_of_fit(self) -> PValue:
-        """The p-value as a function of a fit."""
-        if self.function is not None:
-            return self.function
-        assert self.tested is not None
-        method = kenward_roger if self.method == "kenward-roger" else satterthwaite
-        return FTest(method, self.tested)
 
     def exact_power(self, truth: Truth, alpha: float) -> float:
         """Power of the classical F test of the hypothesis, NaN where there is none."""

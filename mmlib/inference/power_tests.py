@@ -21,10 +21,9 @@ from mmlib.engine.spectral import SpectralModel
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, MMError
 from mmlib.inference.bootstrap import draw_responses, parametric_bootstrap
-from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.kenward_roger_many import ManyKenwardRoger
 from mmlib.inference.pvalues import HypothesisTest, chi2_tail, simulated_pvalue
-from mmlib.inference.refits import Refitter, refitted
+from mmlib.inference.refits import Refitter, likelihood_ratios, refitted
 from mmlib.results.estimates import SINGULAR_TOLERANCE, Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to
 
@@ -72,18 +71,6 @@ class Replicates:
         pvalues = np.asarray(self.test(responses, fits, (seed, part)), dtype=float)
         pvalues[~np.isfinite(fits.objective)] = np.nan
         return np.column_stack([pvalues, on_boundary(self.blocks, fits.theta)])
-
-
-@dataclass(frozen=True, eq=False)
-class FTest:
-    """An F test whose hypothesis has been read."""
-
-    method: Callable[..., HypothesisTest]
-    tested: Hypothesis
-
-    def __call__(self, fit: Fit) -> float:
-        """The p-value."""
-        return self.method(fit, self.tested).pvalue
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +138,7 @@ class LikelihoodRatio:
     def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
         """The p-values, shape (B,)."""
         del numbers
-        low = self.small.criterion(self.small(responses))
-        statistics = low - self.large.criterion(fits)
-        return chi2_tail(self.df, np.maximum(statistics, 0.0))
+        return chi2_tail(self.df, likelihood_ratios(self.small, self.large, responses, fits))
 
 
 @dataclass(frozen=True, eq=False)

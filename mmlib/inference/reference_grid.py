@@ -1,4 +1,4 @@
-"""The reference grid: all combinations of the factors' levels, and averages of predictions over it.
+"""The reference grid: all combinations of the factors' levels, covariates at a value.
 
 Searle, Speed & Milliken (1980), Population marginal means in the linear model, The American
 Statistician 34, 216–221; Lenth, emmeans: Estimated Marginal Means (R package).
@@ -6,11 +6,11 @@ Statistician 34, 216–221; Lenth, emmeans: Estimated Marginal Means (R package)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,16 +22,7 @@ from mmlib.design.formula import parse_with_formulaic
 from mmlib.design.matrix import factors_of
 from mmlib.errors import DataError
 
-Weights = Literal["equal", "proportional", "outer", "cells", "flat"]
-WEIGHTS = ("equal", "proportional", "outer", "cells", "flat")
-
 MAX_CELLS = 10**6
-EDGE = 1e-3
-"""Nearer to the edge of the data than this share of their range, a slope looks inwards only."""
-
-N_STEPS = 10
-
-Matrix = Callable[[pd.DataFrame], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +76,6 @@ class ReferenceGrid:
             )
         return cls(design, values, frozenset(factors), frozenset(at or {}))
 
-    # ---- averages --------------------------------------------------------------------------------
-
     def labels(self, wanted: Sequence[str]) -> pd.DataFrame:
         """The combinations of values of some variables, the first one varying fastest."""
         sizes = [len(self.points[name]) for name in wanted]
@@ -95,62 +84,6 @@ class ReferenceGrid:
             {name: self.points[name][places[:, k]] for k, name in enumerate(wanted)},
             index=range(len(places)),
         )
-
-    def average(self, wanted: Sequence[str], weights: Weights) -> FloatArray:
-        """The mean of the rows of X in the grid, for each combination of values of `wanted`.
-
-        Returns
-        -------
-        ndarray, shape (combinations, columns of X with the aliased ones)
-            NaN where no cell counts.
-        """
-        return self._averaged(self._matrix(self.frame), wanted, weights)
-
-    def slope(self, variable: str, wanted: Sequence[str], weights: Weights) -> FloatArray:
-        """The same mean of the derivatives of the rows of X in a covariate."""
-        frame = self.frame
-        _, low, high = self.design.facts.covariates[variable]
-        slopes = np.zeros_like(self._matrix(frame))
-        for value in self.points[variable]:
-            here = frame[variable] == value
-            cells = frame[here]
-
-            def moved(step: float, cells: pd.DataFrame = cells, value: float = value) -> FloatArray:
-                return self._matrix(cells.assign(**{variable: value + step}))
-
-            slopes[here.to_numpy()] = derivative(moved, value, low, high)
-        return self._averaged(slopes, wanted, weights)
-
-    def _averaged(self, rows: FloatArray, wanted: Sequence[str], weights: Weights) -> FloatArray:
-        row_of = self._combination_of(wanted)
-        share = np.where(self._occurs, self._cell_weights(wanted, weights), 0.0)
-        total = np.bincount(row_of, weights=share)
-        sums = np.zeros((len(total), rows.shape[1]))
-        np.add.at(sums, row_of, share[:, None] * rows)
-        with np.errstate(invalid="ignore"):
-            return sums / total[:, None]
-
-    def _cell_weights(self, wanted: Sequence[str], weights: Weights) -> FloatArray:
-        counts = self._counts
-        if weights == "equal":
-            return np.ones(len(counts))
-        if weights == "flat":
-            return np.asarray(counts > 0, dtype=float)
-        if weights == "cells":
-            return counts
-        others = [name for name in self.points if name not in wanted]
-        if weights == "proportional":
-            return self._totals(others)
-        shares = [self._totals([name]) for name in others if name in self.factors]
-        return np.prod(shares, axis=0) if shares else np.ones(len(counts))
-
-    def _totals(self, names: Sequence[str]) -> FloatArray:
-        """For each cell the rows of the data that agree with it in `names`."""
-        place = self._combination_of(names)
-        totals: FloatArray = np.bincount(place, weights=self._counts).astype(float)
-        return totals[place]
-
-    # ---- cells -----------------------------------------------------------------------------------
 
     @cached_property
     def _places(self) -> IntArray:
@@ -167,10 +100,7 @@ class ReferenceGrid:
             columns[name] = column
         return pd.DataFrame(columns, index=range(len(self._places)))
 
-    def _matrix(self, cells: pd.DataFrame) -> FloatArray:
-        return self.design.every_column(cells)
-
-    def _combination_of(self, names: Iterable[str]) -> IntArray:
+    def combination_of(self, names: Iterable[str]) -> IntArray:
         """For each cell the position of its values of `names` among their combinations."""
         place = np.zeros(len(self._places), dtype=np.intp)
         stride = 1
@@ -181,7 +111,7 @@ class ReferenceGrid:
         return place
 
     @cached_property
-    def _counts(self) -> FloatArray:
+    def counts(self) -> FloatArray:
         """For each cell the rows of the data with its levels, whatever their covariates."""
         names = [name for name in self.points if name in self.factors]
         facts = self.design.facts
@@ -195,10 +125,10 @@ class ReferenceGrid:
             place += stride * code
             stride *= len(self.points[name])
         total = np.bincount(place[inside], weights=counts[inside], minlength=stride)
-        return np.asarray(total[self._combination_of(names)], dtype=float)
+        return np.asarray(total[self.combination_of(names)], dtype=float)
 
     @cached_property
-    def _occurs(self) -> np.ndarray:
+    def occurs(self) -> np.ndarray:
         """Whether a cell can be: a level of a nested factor only with that which it belongs to."""
         occurs = np.ones(len(self._places), dtype=bool)
         order = list(self.points)
@@ -240,37 +170,6 @@ class ReferenceGrid:
             and len(self.points[name]) > 1
             and any(name in term and term & set(wanted) for term in terms)
         ]
-
-
-def derivative(f: Callable[[float], FloatArray], at: float, low: float, high: float) -> FloatArray:
-    """The derivative at step 0 of what f(step) gives, by differences extrapolated to step 0.
-
-    Steps are halved and the differences extrapolated (Richardson; Ridders 1982): a polynomial has
-    no error but rounding, and a spline none once a step is shorter than the way to the next knot.
-    The extrapolation that changes least is taken. Within the data no step leaves them; at their
-    edges the differences are one-sided.
-    """
-    span = (high - low) or max(1.0, abs(at))
-    room = min(at - low, high - at) if low <= at <= high else span
-    start = f(0.0)
-    if room > EDGE * span:
-        first, power = min(room, span / 4), 4.0
-    else:
-        first, power = span / 4 * (1 if at - low < high - at else -1), 2.0
-    sizes = np.abs([start, f(first)]).max(axis=(0, 1), initial=0.0)
-    scale = np.where(sizes > 0, sizes, 1.0)
-    best, least, previous = start, np.inf, [start]
-    for k in range(N_STEPS):
-        step = first / 2**k
-        ends = (f(step) - f(-step)) / (2 * step) if power == 4 else (f(step) - start) / step
-        row = [ends]
-        for j in range(1, k + 1):
-            row.append(row[-1] + (row[-1] - previous[j - 1]) / (power**j - 1))
-            change = np.abs([row[j] - row[j - 1], row[j] - previous[j - 1]]).max(axis=(0, 1))
-            if (error := float((change / scale).max(initial=0.0))) < least:
-                best, least = row[j], error
-        previous = row
-    return best
 
 
 def _names_in_term(design: Design, codes: Iterable[str]) -> set[str]:

@@ -21,6 +21,9 @@ from mmlib.results.estimates import Fit
 ROUNDING = 1e-9
 """Differences of objectives below this share of their size may be due to the search alone."""
 
+WORSE = 1e-6
+"""A larger model whose objective is higher by more than this share has missed its minimum."""
+
 NUMBERS_AT_ONCE = 2 * 10**6
 """Simulated numbers in a chunk, at most (if one response has not more)."""
 
@@ -87,6 +90,19 @@ class Refitter:
                 fits.converged[row] = found.converged
             elif not fits.converged[row]:
                 fits.objective[row] = np.nan
+
+
+def likelihood_ratios(
+    small: Refitter, large: Refitter, responses: FloatArray, fits: ManyFits
+) -> FloatArray:
+    """The statistics of many responses, given the larger model's refits; NaN without a minimum."""
+    low = small.criterion(small(responses))
+    size = 1 + np.abs(low)
+    large.again(responses, fits, np.flatnonzero(large.criterion(fits) > low + WORSE * size))
+    statistics = low - large.criterion(fits)
+    statistics[statistics < -WORSE * size] = np.nan
+    statistics[statistics < ROUNDING * size] = 0.0
+    return statistics
 
 
 def refitted(fit: Fit, y: FloatArray, fits: ManyFits, row: int) -> Fit:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -26,6 +26,7 @@ from mmlib.frozen import Frozen
 
 Progress = bool | Callable[[int, int], object] | None
 Report = Callable[[int], object]
+Result = TypeVar("Result")
 Outcomes = Generator[tuple[range, Any], None, None]
 
 PATIENCE = 1.0
@@ -155,6 +156,45 @@ def draw(
         finally:
             done.close()
     return Draws(seed, nsim, parts, origin, _explained(error, task))
+
+
+def earlier(resume: object, kind: type[Result]) -> Result:
+    """Check that what is to be resumed is an earlier result.
+
+    Raises
+    ------
+    DataError
+        If it is anything else.
+    """
+    if not isinstance(resume, kind):
+        raise DataError(
+            f"resume must be an earlier result of the same call, not {type(resume).__name__}; "
+            "that of a BootstrapError is its .result."
+        )
+    return resume
+
+
+def finished(
+    result: Result | None, draws: Draws, *, where: str = "", first_error: str = ""
+) -> Result:
+    """The result of a run.
+
+    Raises
+    ------
+    BootstrapError
+        If the run failed, or no replicate succeeded.
+    """
+    if draws.error is not None:
+        raise BootstrapError(
+            f"the run failed after {draws.drawn} of {draws.nsim} replicates{where} "
+            f"({type(draws.error).__name__}: {draws.error}). What was drawn is in the .result of "
+            "this error: once the cause is mended, pass it as resume= to draw the others.",
+            result,
+        ) from draws.error
+    if result is None:
+        reason = f" The first message was: {first_error}" if first_error else ""
+        raise BootstrapError(f"all {draws.drawn} replicates failed.{reason}")
+    return result
 
 
 def warn_interrupted(drawn: int, nsim: int) -> None:

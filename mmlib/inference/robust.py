@@ -30,7 +30,7 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.clusters import rows_by, variance_among
 from mmlib.inference.hypothesis import hypothesis_matrix
-from mmlib.inference.pvalues import HypothesisTest, f_tail
+from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
 from mmlib.results.estimates import Fit
 
 Robust = Literal["CR0", "CR1", "CR1p", "CR2", "CR3"]
@@ -264,8 +264,8 @@ def wald_test(
             f"once ({eta:.1f} degrees of freedom): test fewer, or use a parametric bootstrap."
         )
     distance = rows @ fit.beta - hypothesis.rhs
-    wald = float(distance @ np.linalg.solve(rows @ known.vcov @ rows.T, distance))
-    statistic, df = (eta - q + 1) / (eta * q) * wald, eta - q + 1
+    df = eta - q + 1
+    statistic = df / eta * wald_f(rows, distance, known.vcov)
     return HypothesisTest(
         method=f"Cluster-robust F test ({robust}, HTZ)",
         hypothesis=hypothesis.description,

@@ -1,30 +1,39 @@
 """Estimated marginal means and slopes: averages over the reference grid.
 
-A mean averages predictions, a slope their derivatives; both are `LinearFunctions`.
+A mean averages predictions, a slope their derivatives; both are `LinearFunctions`, whose rows are
+averages of rows of X.
 
 Searle, Speed & Milliken (1980), The American Statistician 34, 216–221; Lenth, emmeans (R package).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 
+from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_numbers, check_level, did_you_mean, require_choice, require_fit
 from mmlib.design.names import split_names, unquoted
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
-from mmlib.inference.anova import Ddf
 from mmlib.inference.contrasts import text_of
+from mmlib.inference.ddf import CHOICES, Ddf
 from mmlib.inference.information import once_per_fit
-from mmlib.inference.linear_functions import METHODS, RESULTS, LinearFunctions
-from mmlib.inference.reference_grid import WEIGHTS, ReferenceGrid, Weights
+from mmlib.inference.linear_functions import RESULTS, LinearFunctions
+from mmlib.inference.reference_grid import ReferenceGrid
 from mmlib.inference.response_scale import response_scale
 from mmlib.results.estimates import Fit
 
+Weights = Literal["equal", "proportional", "outer", "cells", "flat"]
+
+EDGE = 1e-3
+"""Nearer to the edge of the data than this share of their range, a slope looks inwards only."""
+
+N_STEPS = 10
 REFITTED = "The fit is by maximum likelihood; this is of its refit by REML."
 
 
@@ -111,7 +120,7 @@ def emmeans(
     """
     asked = _Question.of(fit, specs, by, at, weights, ddf, level)
     design, grid = asked.fit.design, asked.grid
-    L = grid.average(asked.wanted, weights)
+    L = _averaged(grid, design.every_column(grid.frame), asked.wanted, weights)
     shift = _offset(asked.fit, offset)
     scale = response_scale(design.formula.response) if back else None
     what = design.formula.response if scale is None else scale.response
@@ -187,7 +196,7 @@ def emtrends(
             f"{did_you_mean(str(variable), covariates)} Its covariates are "
             f"{', '.join(covariates) or 'none'}."
         )
-    L = grid.slope(variable, asked.wanted, weights)
+    L = _averaged(grid, _slopes(grid, variable), asked.wanted, weights)
     response = asked.fit.design.formula.response
     return asked.functions(
         L=L,
@@ -223,8 +232,8 @@ class _Question:
         first: str = "specs",
     ) -> _Question:
         require_fit(fit)
-        require_choice("weights", weights, WEIGHTS)
-        require_choice("ddf", ddf, (*METHODS, "default"))
+        require_choice("weights", weights, get_args(Weights))
+        require_choice("ddf", ddf, (*CHOICES, "default"))
         check_level(level)
         if not fit.design.p:
             raise DataError("the fit has no fixed effects, so there are no means to estimate.")
@@ -340,3 +349,90 @@ def _offset(fit: Fit, offset: float | None) -> float:
 @once_per_fit
 def _by_reml(fit: Fit) -> Fit:
     return fit.refit(reml=True)
+
+
+# ---- averages ------------------------------------------------------------------------------------
+
+
+def _averaged(
+    grid: ReferenceGrid, rows: FloatArray, wanted: Sequence[str], weights: Weights
+) -> FloatArray:
+    """The mean of rows, one for each cell of the grid, for each combination of values of `wanted`.
+
+    NaN where no cell counts.
+    """
+    row_of = grid.combination_of(wanted)
+    share = np.where(grid.occurs, _cell_weights(grid, wanted, weights), 0.0)
+    total = np.bincount(row_of, weights=share)
+    sums = np.zeros((len(total), rows.shape[1]))
+    np.add.at(sums, row_of, share[:, None] * rows)
+    with np.errstate(invalid="ignore"):
+        return sums / total[:, None]
+
+
+def _cell_weights(grid: ReferenceGrid, wanted: Sequence[str], weights: Weights) -> FloatArray:
+    counts = grid.counts
+    if weights == "equal":
+        return np.ones(len(counts))
+    if weights == "flat":
+        return np.asarray(counts > 0, dtype=float)
+    if weights == "cells":
+        return counts
+    others = [name for name in grid.points if name not in wanted]
+    if weights == "proportional":
+        return _totals(grid, others)
+    shares = [_totals(grid, [name]) for name in others if name in grid.factors]
+    return np.prod(shares, axis=0) if shares else np.ones(len(counts))
+
+
+def _totals(grid: ReferenceGrid, names: Sequence[str]) -> FloatArray:
+    """For each cell the rows of the data that agree with it in `names`."""
+    place = grid.combination_of(names)
+    totals: FloatArray = np.bincount(place, weights=grid.counts).astype(float)
+    return totals[place]
+
+
+def _slopes(grid: ReferenceGrid, variable: str) -> FloatArray:
+    """The derivatives of the rows of X in a covariate, a row for each cell of the grid."""
+    matrix, (_, low, high) = grid.design.every_column, grid.design.facts.covariates[variable]
+    slopes = np.zeros_like(matrix(grid.frame))
+    for value in grid.points[variable]:
+        here = grid.frame[variable] == value
+        cells = grid.frame[here]
+
+        def moved(step: float, cells: pd.DataFrame = cells, value: float = value) -> FloatArray:
+            return matrix(cells.assign(**{variable: value + step}))
+
+        slopes[here.to_numpy()] = _derivative(moved, value, low, high)
+    return slopes
+
+
+def _derivative(f: Callable[[float], FloatArray], at: float, low: float, high: float) -> FloatArray:
+    """The derivative at step 0 of what f(step) gives, by differences extrapolated to step 0.
+
+    Steps are halved and the differences extrapolated (Richardson; Ridders 1982): a polynomial has
+    no error but rounding, and a spline none once a step is shorter than the way to the next knot.
+    The extrapolation that changes least is taken. Within the data no step leaves them; at their
+    edges the differences are one-sided.
+    """
+    span = (high - low) or max(1.0, abs(at))
+    room = min(at - low, high - at) if low <= at <= high else span
+    start = f(0.0)
+    if room > EDGE * span:
+        first, power = min(room, span / 4), 4.0
+    else:
+        first, power = span / 4 * (1 if at - low < high - at else -1), 2.0
+    sizes = np.abs([start, f(first)]).max(axis=(0, 1), initial=0.0)
+    scale = np.where(sizes > 0, sizes, 1.0)
+    best, least, previous = start, np.inf, [start]
+    for k in range(N_STEPS):
+        step = first / 2**k
+        ends = (f(step) - f(-step)) / (2 * step) if power == 4 else (f(step) - start) / step
+        row = [ends]
+        for j in range(1, k + 1):
+            row.append(row[-1] + (row[-1] - previous[j - 1]) / (power**j - 1))
+            change = np.abs([row[j] - row[j - 1], row[j] - previous[j - 1]]).max(axis=(0, 1))
+            if (error := float((change / scale).max(initial=0.0))) < least:
+                best, least = row[j], error
+        previous = row
+    return best
