@@ -44,6 +44,14 @@ def lower_triangle(size: int) -> tuple[IntArray, IntArray]:
     return row, column
 
 
+def unit_patterns(rows: IntArray, columns: IntArray, size: int) -> FloatArray:
+    """Symmetric matrices of zeros with a one in each of these places, shape (k, size, size)."""
+    E = np.zeros((len(rows), size, size))
+    E[np.arange(len(rows)), rows, columns] = 1.0
+    E[np.arange(len(rows)), columns, rows] = 1.0
+    return E
+
+
 def lower(template: FloatArray) -> FloatArray:
     """The lower-triangular template with a non-negative diagonal that has the same covariance."""
     triangle = np.asarray(np.linalg.qr(template.T, mode="r"))

@@ -19,6 +19,7 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.compare import Comparison, compare
 from mmlib.inference.ddf import CHOICES, Ddf, f_test
+from mmlib.inference.kenward_roger import by_reml
 from mmlib.inference.pvalues import HypothesisTest
 from mmlib.inference.term_hypotheses import term_hypotheses
 from mmlib.results.display import Shown, Summary, Table
@@ -162,7 +163,7 @@ def anova(
     if ddf is None:  # as in lme4, no reference distribution at all
         tests = {k: replace(test, df=test.df[:1], pvalue=np.nan) for k, test in tests.items()}
     notes = tuple(dict.fromkeys(note for each in tests.values() for note in each.notes))
-    tested = fit if fit.reml or ddf != "kenward-roger" else fit.refit(reml=True)
+    tested = fit if fit.reml or ddf != "kenward-roger" else by_reml(fit)
     return AnovaTable(
         title=f"Analysis of variance of type {_TYPES[type]}, {_METHODS[ddf]}",
         tests=tests,

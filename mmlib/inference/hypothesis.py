@@ -266,15 +266,26 @@ def _with_aliases(text: str, names: Sequence[str]) -> str:
 
 
 def _require_independent(L: FloatArray, rhs: FloatArray, names: Sequence[str]) -> None:
-    lengths = np.linalg.norm(L, axis=1)
-    left = np.abs(np.diag(np.linalg.qr(L.T, mode="r")))
-    left = np.append(left, np.zeros(len(L) - len(left)))
-    dependent = np.flatnonzero(left <= DEPENDENT * lengths)
-    if len(dependent):
-        row = int(dependent[0])
+    dependent = set(range(len(L))) - set(independent_rows(L))
+    if dependent:
+        row = min(dependent)
         equation = _describe(L[[row]], rhs[[row]], names)
-        what = "follows from or contradicts those before it" if lengths[row] else "is empty"
+        what = "follows from or contradicts those before it" if L[row].any() else "is empty"
         raise RankError(f"row {row + 1} of L ({equation}) {what}; leave it out.")
+
+
+def independent_rows(L: FloatArray) -> list[int]:
+    """The rows that do not depend on those before them."""
+    basis = np.zeros((0, L.shape[1]))
+    chosen = []
+    for place, row in enumerate(L):
+        left = row - (row @ basis.T) @ basis
+        left -= (left @ basis.T) @ basis
+        length = float(np.linalg.norm(left))
+        if length > DEPENDENT * max(float(np.linalg.norm(row)), DEPENDENT):
+            basis = np.vstack([basis, left / length])
+            chosen.append(place)
+    return chosen
 
 
 def _describe(L: FloatArray, rhs: FloatArray, names: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, lower
+from mmlib.arrays import FloatArray, lower, unit_patterns
 from mmlib.engine.elimination import Round
 from mmlib.engine.factor import Eliminated, mirror_upper
 from mmlib.engine.grouping import Grouping
@@ -427,11 +427,3 @@ def _outer(one: FloatArray, two: FloatArray) -> FloatArray:
 def patterns(grouping: Grouping) -> FloatArray:
     """The E_r of a grouping, in the order of its entries of θ, shape (k, S, S)."""
     return unit_patterns(grouping.theta_rows, grouping.theta_columns, grouping.width)
-
-
-def unit_patterns(rows: IntArray, columns: IntArray, width: int) -> FloatArray:
-    """Symmetric matrices of zeros with a one in each of these places, shape (k, S, S)."""
-    E = np.zeros((len(rows), width, width))
-    E[np.arange(len(rows)), rows, columns] = 1.0
-    E[np.arange(len(rows)), columns, rows] = 1.0
-    return E

@@ -158,10 +158,16 @@ class Adjustment(Spread):
 
 
 @once_per_fit
+def by_reml(fit: Fit) -> Fit:
+    """The refit by REML of a fit by maximum likelihood."""
+    return fit.refit(reml=True)
+
+
+@once_per_fit
 def spread(fit: Fit) -> Adjustment:
     """Φ with its expected information; of a fit by maximum likelihood, that of its refit."""
     if not fit.reml:
-        refitted = spread(fit.refit(reml=True))
+        refitted = spread(by_reml(fit))
         return replace(refitted, notes=(REFITTED, *refitted.notes))
     known = expected(fit)
     slopes, twice = with_scale(fit, known.Phi, known.vcov_slopes, *known.traces())

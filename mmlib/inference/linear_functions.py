@@ -24,6 +24,7 @@ from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.adjust import ADJUSTMENTS, Adjusted, adjusted
 from mmlib.inference.contrasts import FAMILIES, coefficients, text_of
 from mmlib.inference.ddf import Ddf, errors_of, f_test
+from mmlib.inference.hypothesis import independent_rows
 from mmlib.inference.joint_tests import JointTests
 from mmlib.inference.pvalues import HypothesisTest
 from mmlib.inference.response_scale import ResponseScale
@@ -38,9 +39,6 @@ Adjust = Literal["none", "tukey", "mvt", "dunnett", "holm", "bonferroni", "bh"]
 
 ESTIMABLE = 1e-8
 """A function is estimable when it is so up to this share of its largest coefficient."""
-
-DEPENDENT = 1e-9
-"""A row depends on those before it when less than this share of it is left after them."""
 
 RESULTS = ("contrast", "mean", "estimate", "se", "df", "lower", "upper", "t", "pvalue")
 """Columns of the tables, whose names no factor can have."""
@@ -467,7 +465,7 @@ class LinearFunctions(Shown, Frozen):
         if self._strays(L).any():
             combinations = null_space(self.fit.design.excess(L).T).T
             L, shift = combinations @ L, combinations @ shift
-        chosen = _independent(L[:, self.fit.design.kept])
+        chosen = independent_rows(L[:, self.fit.design.kept])
         if not len(chosen):
             raise RankError(
                 "none of these differences can be estimated from the data, so there is nothing to "
@@ -567,20 +565,6 @@ def _combined(C: FloatArray, L: FloatArray) -> FloatArray:
     product = C @ np.where(undefined[:, None], 0.0, L)
     product[(C[:, undefined] != 0).any(axis=1)] = np.nan
     return product
-
-
-def _independent(L: FloatArray) -> list[int]:
-    """The rows that do not depend on those before them."""
-    basis: Any = np.zeros((0, L.shape[1]))
-    chosen = []
-    for place, row in enumerate(L):
-        left = row - (row @ basis.T) @ basis
-        left -= (left @ basis.T) @ basis
-        length = float(np.linalg.norm(left))
-        if length > DEPENDENT * max(float(np.linalg.norm(row)), DEPENDENT):
-            basis = np.vstack([basis, left / length])
-            chosen.append(place)
-    return chosen
 
 
 def _is_number(text: str) -> bool:

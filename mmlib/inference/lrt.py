@@ -6,16 +6,16 @@ Self & Liang (1987), Journal of the American Statistical Association 82, 605–6
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, lower_triangle, random_matrix
+from mmlib.arrays import FloatArray, lower_triangle, unit_patterns
 from mmlib.design.checks import require_fit
 from mmlib.design.design import Design
-from mmlib.design.terms import RandomTerm, n_entries
+from mmlib.design.directions import Probes
+from mmlib.design.terms import n_entries
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.inference.nested import extra_covariances
@@ -203,9 +203,8 @@ def _in_common_coordinates(small: Design, large: Design) -> tuple[_Parts, _Parts
     """One QR decomposition for the means and one for the covariances: only R matters for spans."""
     X_s, X_l, shift = _coordinates([small.X, large.X, _offset(small) - _offset(large)])
     n_patterns = 2 + sum(n_entries(term) for design in (small, large) for term in design.terms)
-    n_probes = 4 + math.isqrt(2 * n_patterns)  # twice as many products as patterns, and more
-    probes = np.random.default_rng(0).standard_normal((2, small.n, n_probes))
-    patterns_s, patterns_l = _coordinates([_patterns(small, *probes), _patterns(large, *probes)])
+    probes = Probes(small.row_weights, n_patterns)
+    patterns_s, patterns_l = _coordinates([_patterns(each, probes) for each in (small, large)])
     return (
         _Parts(X_s, shift, patterns_s, tuple(term.width for term in small.terms)),
         _Parts(X_l, shift, patterns_l, tuple(term.width for term in large.terms)),
@@ -256,26 +255,22 @@ def _offset(design: Design) -> FloatArray:
     return np.zeros((design.n, 1)) if design.offset is None else design.offset[:, None]
 
 
-def _patterns(design: Design, left: FloatArray, right: FloatArray) -> FloatArray:
+def _patterns(design: Design, probes: Probes) -> FloatArray:
     """Each pattern that Var(y) is made of, between random vectors: one column for each.
 
     First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
     orthonormal columns of the term. Their linear relations are those of the patterns.
     """
-    residual = (left.T @ (right / design.row_weights[:, None])).reshape(-1, 1)
-    terms = [_term_patterns(term, left, right) for term in design.terms]
-    return np.hstack([residual / np.linalg.norm(residual), *terms])
+    found = [probes.of_independent()]
+    for term in design.terms:
+        orthonormal = term.with_rows(term.codes, np.linalg.qr(term.model_matrix)[0])
+        found.append(probes.of_term(orthonormal, _units(term.width)))
+    # One scale for all of a term, so that a rank stays a rank.
+    return np.hstack([each.T / np.linalg.norm(each) for each in found])
 
 
-def _term_patterns(term: RandomTerm, left: FloatArray, right: FloatArray) -> FloatArray:
-    values = np.linalg.qr(term.model_matrix)[0]
-    Zt = random_matrix(term.codes, values, term.n_levels).T
-    shape = (term.n_levels, term.width, -1)
-    products = np.tensordot((Zt @ left).reshape(shape), (Zt @ right).reshape(shape), axes=(0, 0))
-    products = products.transpose(0, 2, 1, 3).reshape(term.width, term.width, -1)
-    rows, columns = lower_triangle(term.width)
-    patterns = products[rows, columns] + products[columns, rows] * (rows != columns)[:, None]
-    return patterns.T / np.linalg.norm(patterns)  # one scale for all, so that a rank stays a rank
+def _units(width: int) -> FloatArray:
+    return unit_patterns(*lower_triangle(width), width)
 
 
 def _basis(columns: FloatArray) -> FloatArray:
@@ -303,10 +298,9 @@ def _boundary_constraints(inner: _Parts, outer: _Parts) -> int:
         return SEVERAL  # the terms of the large model overlap: there is no one way to write it
     lacking, start = 0, 1
     for width in outer.widths:
-        rows, columns = lower_triangle(width)
-        covariance = np.zeros((width, width))
-        covariance[rows, columns] = covariance[columns, rows] = entries[start : start + len(rows)]
-        start += len(rows)
+        E = _units(width)
+        covariance = np.tensordot(entries[start : start + len(E)], E, axes=1)
+        start += len(E)
         lacking += width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
     return lacking
 

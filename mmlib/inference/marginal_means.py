@@ -22,7 +22,7 @@ from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
 from mmlib.inference.contrasts import text_of
 from mmlib.inference.ddf import CHOICES, Ddf
-from mmlib.inference.information import once_per_fit
+from mmlib.inference.kenward_roger import by_reml
 from mmlib.inference.linear_functions import RESULTS, LinearFunctions
 from mmlib.inference.reference_grid import ReferenceGrid
 from mmlib.inference.response_scale import response_scale
@@ -246,7 +246,7 @@ class _Question:
         if both := [name for name in families if name in names]:
             raise DataError(f"by names {both[0]!r}, which is in specs too; it can be in one only.")
         return cls(
-            _by_reml(fit) if refit else fit,
+            by_reml(fit) if refit else fit,
             grid,
             [*names, *families],
             tuple(families),
@@ -344,11 +344,6 @@ def _offset(fit: Fit, offset: float | None) -> float:
     if number.shape != () or np.isnan(number):
         raise DataError(f"offset must be one number, not {offset!r:.60}.")
     return float(number)
-
-
-@once_per_fit
-def _by_reml(fit: Fit) -> Fit:
-    return fit.refit(reml=True)
 
 
 # ---- averages ------------------------------------------------------------------------------------

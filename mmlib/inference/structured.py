@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle
+from mmlib.arrays import FloatArray, IntArray, lower_triangle, unit_patterns
 from mmlib.design.directions import residual_slopes, term_slopes
 from mmlib.design.residual import Residual
 from mmlib.design.terms import RandomTerm, theta_by_term
@@ -30,7 +30,7 @@ from mmlib.engine.coordinates import StructuredCoordinates
 from mmlib.engine.objective import Objective
 from mmlib.errors import RankError
 from mmlib.inference.clusters import independent, of_term_among, rows_by, variance_among
-from mmlib.inference.information import Information, slopes_of, unit_patterns, vcov_over_variance
+from mmlib.inference.information import Information, slopes_of, vcov_over_variance
 from mmlib.results.estimates import Fit
 
 STEP = 1e-3

@@ -259,3 +259,11 @@ def test_more_bad_input(sleep_fit):
     earlier = mm.power(sleep_fit, "Days", nsim=5, rng=1, along={"n_subjects": [8]})
     with pytest.raises(mm.DataError, match="another grid"):
         mm.power(sleep_fit, "Days", nsim=5, rng=1, resume=earlier)
+
+
+def test_a_fit_whose_residuals_have_structure_has_a_power():
+    children = mm.load_dataset("orthodont")
+    fit = mm.lmm("distance ~ age * Sex", children, residual="car1(age | Subject)")
+    result = mm.power(fit, "age", nsim=3, rng=1)
+    assert np.isfinite(result.pvalues[0]).all()
+    assert np.isnan(result.exact[0])  # its degrees of freedom depend on the correlation
