@@ -103,10 +103,11 @@ class StructuredInformation:
     def increase(self, W: FloatArray) -> FloatArray:
         """Φ_A − Φ, given the covariance of the directions and, unless σ is known, the scale."""
         k = len(self.vcov_slopes)
-        increase, bent = self._straight(W[:k, :k]), _bent(self._fit, W)
-        if self._fit.is_singular or not any(change.any() for change in bent):
-            return increase
-        return increase - self._contract(bent) / 2
+        increase = self._straight(W[:k, :k])
+        bent = [] if self._fit.is_singular else _bent(self._fit, W)
+        if any(change.any() for change in bent):
+            increase -= self._contract(bent) / 2
+        return increase
 
     def _straight(self, W: FloatArray) -> FloatArray:
         """2Φ{Σ W_rs(Q_rs − P_rΦP_s)}Φ."""
