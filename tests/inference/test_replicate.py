@@ -242,17 +242,20 @@ def test_an_executor_that_dies_leaves_what_was_drawn(pulp_pair, monkeypatch):
 
 def test_an_executor_that_is_shut_down_midway_leaves_what_was_drawn(pulp_pair, monkeypatch):
     monkeypatch.setattr(refits, "NUMBERS_AT_ONCE", 200)
-    pool, closed, calls = ThreadPoolExecutor(1), threading.Event(), []
+    pool, calls = ThreadPoolExecutor(1), []
+    begun, closed = threading.Event(), threading.Event()
     plain = module.responses_to
 
     def responses_to(*args):
         calls.append(1)
         if len(calls) > 2:  # the third chunk waits for the end
+            begun.set()
             closed.wait(30)
         return plain(*args)
 
     def close(done: int, _: int) -> None:
         if done == 20:
+            assert begun.wait(30)
             pool.shutdown(wait=False, cancel_futures=True)
             closed.set()
 
