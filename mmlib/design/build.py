@@ -12,10 +12,8 @@ from mmlib.arrays import FloatArray
 from mmlib.design.build_residual import build_residual, residual_columns
 from mmlib.design.checks import (
     as_numbers,
-    as_positive,
     as_response,
-    complete_rows,
-    numbers_of,
+    complete_columns,
     require_columns,
     require_frame,
     require_positive,
@@ -24,7 +22,7 @@ from mmlib.design.columns import kind_of, usable_columns
 from mmlib.design.design import Design
 from mmlib.design.formula import (
     MixedFormula,
-    columns_used,
+    coded_columns,
     only_column,
     parse_formula,
     parse_with_formulaic,
@@ -90,7 +88,7 @@ def build_design(
     coded = _coded_columns(formula, data)
     grouping = {name for part in formula.random for name in part.factors}
     grouping |= residual_columns(dispersion, residual)
-    frame, row_weights, row_offset = _complete(data, coded | grouping, weights, offset)
+    frame, row_weights, row_offset = complete_columns(data, coded | grouping, weights, offset)
     frame = usable_columns(frame, coded - {only_column(response)})
 
     y = _response(response, frame, formula.response)
@@ -134,30 +132,11 @@ def build_design(
 
 def _coded_columns(formula: MixedFormula, data: pd.DataFrame) -> set[str]:
     """The columns that the expressions of a formula compute with."""
-    texts = (f"0 + {formula.response}", formula.fixed, *(part.expr for part in formula.random))
     try:
-        return set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
+        return coded_columns(formula)
     except NaturalSpline as error:
         require_columns(data, [unquoted(error.column)])
         raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
-
-
-def _complete(
-    data: pd.DataFrame, names: set[str], weights: Any, offset: Any
-) -> tuple[pd.DataFrame, FloatArray | None, FloatArray | None]:
-    """The columns in the rows that miss nothing, with weights and offset there."""
-    require_columns(data, sorted(names))
-    weights = as_positive(numbers_of("weights", weights, data))
-    offset = numbers_of("offset", offset, data)
-    frame = data[[name for name in data.columns if name in names]]
-    rows = complete_rows(frame, weights=weights, offset=offset)
-    if len(rows) == len(data):
-        return frame, weights, offset
-    return (
-        frame.iloc[rows],
-        None if weights is None else weights[rows],
-        None if offset is None else offset[rows],
-    )
 
 
 def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:

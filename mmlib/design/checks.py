@@ -13,6 +13,7 @@ import pandas as pd
 from formulaic.transforms import TRANSFORMS
 from scipy.special import ndtri
 
+from mmlib.arrays import FloatArray
 from mmlib.design.columns import as_floats, kind_of
 from mmlib.design.frames import converted_frame
 from mmlib.errors import DataError
@@ -154,6 +155,24 @@ def as_positive(weights: np.ndarray | None) -> np.ndarray | None:
     if weights is not None and (weights < 1 / MAX_VALUE).any():
         raise DataError(f"weights has values below {1 / MAX_VALUE:g}, too small; change the unit.")
     return weights
+
+
+def complete_columns(
+    data: pd.DataFrame, names: set[str], weights: Any, offset: Any
+) -> tuple[pd.DataFrame, FloatArray | None, FloatArray | None]:
+    """The columns in the rows that miss nothing, with weights and offset there."""
+    require_columns(data, sorted(names))
+    weights = as_positive(numbers_of("weights", weights, data))
+    offset = numbers_of("offset", offset, data)
+    frame = data[[name for name in data.columns if name in names]]
+    rows = complete_rows(frame, weights=weights, offset=offset)
+    if len(rows) == len(data):
+        return frame, weights, offset
+    return (
+        frame.iloc[rows],
+        None if weights is None else weights[rows],
+        None if offset is None else offset[rows],
+    )
 
 
 def complete_rows(frame: pd.DataFrame, **arguments: np.ndarray | None) -> np.ndarray:

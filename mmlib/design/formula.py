@@ -210,6 +210,12 @@ def parse_with_formulaic(expression: str) -> Any:
         ) from None
 
 
+def coded_columns(formula: MixedFormula) -> set[str]:
+    """Names that the expressions of a formula compute with, those of groupings left out."""
+    texts = (f"0 + {formula.response}", formula.fixed, *(part.expr for part in formula.random))
+    return set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
+
+
 def columns_used(expression: Any) -> set[str]:
     """Names that a parsed expression takes from the data."""
     return set().union(*(code.columns for _, code in factors_of(expression)))

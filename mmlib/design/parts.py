@@ -19,10 +19,7 @@ import pandas as pd
 
 from mmlib.arrays import FloatArray, IntArray, weigh
 from mmlib.design.checks import (
-    as_positive,
-    complete_rows,
-    numbers_of,
-    require_columns,
+    complete_columns,
     require_frame,
     require_positive,
 )
@@ -30,7 +27,7 @@ from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
 from mmlib.design.design import Design
 from mmlib.design.formula import (
     MixedFormula,
-    columns_used,
+    coded_columns,
     only_column,
     parse_formula,
     parse_with_formulaic,
@@ -220,24 +217,16 @@ class Reader:
 
     def columns(self) -> tuple[set[str], set[str]]:
         """The columns of expressions, and those of groupings."""
-        texts = [f"0 + {self.formula.response}", self.formula.fixed]
-        texts += [part.expr for part in self.formula.random]
-        coded = set().union(*(columns_used(parse_with_formulaic(text)) for text in texts))
-        return coded, {name for part in self.formula.random for name in part.factors}
+        grouping = {name for part in self.formula.random for name in part.factors}
+        return coded_columns(self.formula), grouping
 
     def usable(
         self, part: pd.DataFrame
     ) -> tuple[pd.DataFrame, FloatArray | None, FloatArray | None]:
         """The columns of the model in complete rows, weights and offset."""
         coded, grouping = self.columns()
-        require_columns(part, sorted(coded | grouping))
-        weights = as_positive(numbers_of("weights", self.weights, part))
-        offset = numbers_of("offset", self.offset, part)
-        frame = part[[name for name in part.columns if name in coded | grouping]]
-        rows = complete_rows(frame, weights=weights, offset=offset)
-        frame = usable_columns(frame.iloc[rows], coded)
-        weights = None if weights is None else weights[rows]
-        return frame, weights, None if offset is None else offset[rows]
+        frame, weights, offset = complete_columns(part, coded | grouping, self.weights, self.offset)
+        return usable_columns(frame, coded), weights, offset
 
     def __call__(self, part: pd.DataFrame) -> Rows:
         """The arrays of a part."""
@@ -370,8 +359,7 @@ def design_of_parts(
         As `build_design`; and if a function of the formula remembers the data, such as ``scale``,
         or weights or offset are no column.
     """
-    if not isinstance(formula, MixedFormula):
-        formula = parse_formula(formula)
+    formula = parse_formula(formula)
     for name, given in (("weights", weights), ("offset", offset)):
         if given is not None and not isinstance(given, str):
             raise DataError(f"{name} must name a column where the data come in parts.")
@@ -436,8 +424,7 @@ def refuse_structure(
     DataError
         If there are any; the message names it.
     """
-    if not isinstance(formula, MixedFormula):
-        formula = parse_formula(formula)
+    formula = parse_formula(formula)
     found = [str(part) for part in formula.random if part.structure != US]
     found += [f"dispersion={dispersion!r}"] * (dispersion is not None)
     found += [f"residual={residual!r}"] * (residual is not None)

@@ -106,6 +106,14 @@ def gather_groupings(
     return sorted(groupings, key=lambda grouping: -grouping.n_effects)
 
 
+def term_triangles(groupings: Sequence[Grouping]) -> dict[RandomTerm, FloatArray]:
+    """R of the (weighted) columns of each term, over the root of the number of rows."""
+    triangles: dict[RandomTerm, FloatArray] = {}
+    for grouping in groupings:
+        triangles |= grouping.by_term(grouping.inverse_basis)
+    return triangles
+
+
 def _scaling(term: RandomTerm, weigh: Callable[[FloatArray], FloatArray]) -> FloatArray:
     """The (weighted) columns of a term in orthogonal ones of mean square 1: the change of basis.
 

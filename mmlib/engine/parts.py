@@ -18,10 +18,9 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, IntArray, weigh
 from mmlib.design.parts import DesignOfParts, NoRows, Parts, Reader, Settled, no_rows
 from mmlib.design.slim import slim_design
-from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks, refuse_exact_fit
 from mmlib.engine.elimination import Meeting, meet
-from mmlib.engine.grouping import Grouping, level_products
+from mmlib.engine.grouping import Grouping, level_products, term_triangles
 from mmlib.frozen import close
 
 
@@ -307,8 +306,6 @@ def slim_blocks(blocks: Blocks, quantiles: FloatArray) -> RowlessBlocks:
     quantiles : ndarray
         Of the scaled residuals.
     """
-    triangles: dict[RandomTerm, FloatArray] = {}
-    for grouping in blocks.groupings:
-        triangles |= grouping.by_term(grouping.inverse_basis)
+    triangles = term_triangles(blocks.groupings)
     design = slim_design(blocks.design, triangles, blocks.weigh.log_det, quantiles)
     return RowlessBlocks(design, CrossProducts.of(blocks), blocks.theta)

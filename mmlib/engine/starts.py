@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmlib.arrays import FloatArray
+from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
 
 FEW = 6.0
@@ -22,6 +23,7 @@ UNEVEN = 0.8
 LARGE, ALMOST_NONE = 30.0, 0.05
 """Relative standard deviations of a start, in scaled columns."""
 
+PAIR = 2
 ALMOST_ONE = 0.9
 """Correlation of a start."""
 
@@ -80,17 +82,18 @@ def _almost_one(blocks: Blocks) -> list[FloatArray]:
 
     The sign of a correlation is a valley that starts without correlations may not reach.
     """
-    widest = max(span.stop - span.start for g in blocks.groupings for span in g.spans.values())
+    widest = max(term.width for grouping in blocks.groupings for term in grouping.terms)
+    if widest == 1:
+        return []
     starts = []
-    for against in range(-1, {1: -1, 2: 1}.get(widest, widest)):
+    for against in range(-1, widest if widest > PAIR else 1):  # of two, either is against the other
         templates = []
         for grouping in blocks.groupings:
-            template = np.zeros((grouping.width, grouping.width))
-            for span in grouping.spans.values():
-                width = span.stop - span.start
-                signs = np.where(np.arange(width) == against, -1.0, 1.0)
-                R = ALMOST_ONE * np.outer(signs, signs) + (1 - ALMOST_ONE) * np.eye(width)
-                template[span, span] = LARGE * np.linalg.cholesky(R)
-            templates.append(template)
+            by_term: dict[RandomTerm, FloatArray] = {}
+            for term in grouping.terms:
+                signs = np.where(np.arange(term.width) == against, -1.0, 1.0)
+                R = ALMOST_ONE * np.outer(signs, signs) + (1 - ALMOST_ONE) * np.eye(term.width)
+                by_term[term] = np.asarray(LARGE * np.linalg.cholesky(R))
+            templates.append(grouping.assemble(by_term))
         starts.append(blocks.gather(templates))
     return starts

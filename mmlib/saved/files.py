@@ -86,7 +86,7 @@ def save(fit: LMMResult, path: Path) -> None:
         "version": VERSION,
         "formula": str(fit.design.formula),
         "reml": bool(fit.reml),
-        "optimum": {name: _plain(getattr(optimum, name)) for name in OF_OPTIMUM},
+        "optimum": {name: write(getattr(optimum, name), name, arrays) for name in OF_OPTIMUM},
     }
     if fit.design.has_rows:
         header |= _rows(fit.design, arrays)
@@ -98,10 +98,6 @@ def save(fit: LMMResult, path: Path) -> None:
             np.savez_compressed(file, **arrays)
     else:
         np.savez_compressed(path, **arrays)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _rows(design: Design, arrays: Arrays) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from mmlib.design.parts import DesignOfParts
 from mmlib.design.slim import SlimDesign, SlimResidual, slim_terms
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.elimination import Meeting
+from mmlib.engine.grouping import term_triangles
 from mmlib.engine.parts import CrossProducts, RowlessBlocks
 from mmlib.errors import DataError
 from mmlib.frozen import read_only
@@ -51,9 +52,7 @@ def rowless(fit: LMMResult) -> dict[str, Any]:
     """
     design, blocks = fit.design, fit.blocks
     names = (*PLAIN, *OF_SLIM) if isinstance(design, SlimDesign) else PLAIN
-    triangles: dict[RandomTerm, np.ndarray] = {}
-    for grouping in blocks.groupings:
-        triangles |= grouping.by_term(grouping.inverse_basis)
+    triangles = term_triangles(blocks.groupings)
     return {
         "design": {name.lstrip("_"): vars(design)[name] for name in names},
         "facts": vars(design.facts) if isinstance(design, SlimDesign) else None,
