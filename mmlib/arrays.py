@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,3 +59,38 @@ def lower(template: FloatArray) -> FloatArray:
     result = triangle.T * np.where(np.diag(triangle) < 0, -1.0, 1.0)
     result[np.abs(result) <= ROUNDING * np.linalg.norm(result, axis=1, keepdims=True)] = 0.0
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class Meeting:
+    """Where levels of two groupings meet, and the cross-products of their columns there.
+
+    Attributes
+    ----------
+    level, other : ndarray of int, shape (k,)
+        Sorted by `level`.
+    blocks : ndarray, shape (k, S, T)
+    """
+
+    level: IntArray
+    other: IntArray
+    blocks: FloatArray
+
+
+Coded = tuple[IntArray, int]
+"""The level of each row, and how many there are."""
+
+
+def meet(one: Coded, left: FloatArray, other: Coded, right: FloatArray) -> Meeting:
+    """Sum ``left[i]ᵀ right[i]`` over the rows in which two levels meet, for all that do."""
+    shape = (one[1], other[1])
+    width, breadth = left.shape[1], right.shape[1]
+    for s, t in np.ndindex(width, breadth):
+        rows = (left[:, s] * right[:, t], (one[0], other[0]))
+        sums = sparse.coo_array(rows, shape=shape).tocsr()  # which keeps zeros: one pattern
+        if s == t == 0:
+            blocks = np.empty((sums.nnz, width, breadth))
+            level = np.repeat(np.arange(shape[0]), np.diff(sums.indptr))
+            columns = sums.indices.astype(np.intp)
+        blocks[:, s, t] = sums.data
+    return Meeting(level, columns, blocks)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, lower_triangle, weigh
+from mmlib.arrays import FloatArray, lower_triangle, meet, weigh
 from mmlib.design.design import Design
 from mmlib.design.directions import Probes, directions, random_theta
 from mmlib.design.terms import RandomTerm, check_identifiable, n_entries, n_theta
@@ -129,26 +129,23 @@ def _gram(
     """Inner products of the matrices of all terms, and last of the residual's, the identity."""
     ends = np.cumsum([0, *sizes])
     gram = np.zeros((ends[-1] + 1, ends[-1] + 1))
-    gram[-1, -1] = n = len(columns[0])
+    gram[-1, -1] = len(columns[0])
     for a, (one, X) in enumerate(zip(terms, columns, strict=True)):
         span = slice(ends[a], ends[a + 1])
         row, column = lower_triangle(one.width)
         gram[span, -1] = gram[-1, span] = (X.T @ X)[row, column] * np.where(row == column, 1, 2)
         for b, (other, Z) in enumerate(zip(terms[a:], columns[a:], strict=True), start=a):
-            inner = _inner(one, X, other, Z, n)
+            inner = _inner(one, X, other, Z)
             gram[span, ends[b] : ends[b + 1]] = inner
             gram[ends[b] : ends[b + 1], span] = inner.T
     return gram
 
 
-def _inner(one: RandomTerm, X: FloatArray, other: RandomTerm, Z: FloatArray, n: int) -> FloatArray:
+def _inner(one: RandomTerm, X: FloatArray, other: RandomTerm, Z: FloatArray) -> FloatArray:
     """⟨M_ij, M_kl⟩ = Σ over cells of (x_i·z_k)(x_j·z_l) + (x_i·z_l)(x_j·z_k), as entries count."""
-    cells = one.codes * other.n_levels + other.codes
-    order = np.argsort(cells, kind="stable")
-    starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
-    products = (X[order][:, :, None] * Z[order][:, None, :]).reshape(n, -1)
-    sums = np.add.reduceat(products, starts, axis=0)
+    cells = meet((one.codes, one.n_levels), X, (other.codes, other.n_levels), Z).blocks
     s, t = X.shape[1], Z.shape[1]
+    sums = cells.reshape(-1, s * t)
     both = (sums.T @ sums).reshape(s, t, s, t)  # [i, k, j, l]
     i, j = lower_triangle(s)
     k, m = lower_triangle(t)

@@ -26,11 +26,11 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, lower, random_matrix, weigh
+from mmlib.arrays import FloatArray, IntArray, lower, meet, random_matrix, weigh
 from mmlib.design.design import Design
 from mmlib.design.terms import n_entries
 from mmlib.engine.crossblock import CrossBlock
-from mmlib.engine.elimination import Plan, meet
+from mmlib.engine.elimination import Plan
 from mmlib.engine.grouping import gather_groupings, level_products
 from mmlib.engine.moments import MomentEquations
 from mmlib.engine.reflections import MAX_NUMBERS, Columns

@@ -9,15 +9,15 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import blas
 
-from mmlib.arrays import FloatArray, IntArray
-from mmlib.engine.elimination import Meeting, Plan, pairs_within
+from mmlib.arrays import FloatArray, IntArray, Meeting
+from mmlib.engine.elimination import Plan, pairs_within
 from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import threads_for
 
 MAX_PAIRS = 10**8
 """Above this many stored products, the Schur complement is left to dense BLAS."""
 
-PAIRS_AT_ONCE = 10**6
+PAIRS_AT_ONCE = 10**5
 
 
 class CrossBlock:

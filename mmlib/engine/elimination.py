@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
-from mmlib.arrays import FloatArray, IntArray
+from mmlib.arrays import FloatArray, IntArray, Meeting
 from mmlib.engine.grouping import Grouping
 from mmlib.errors import DataError
 
@@ -59,41 +58,6 @@ def free_memory() -> float:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):
         return np.inf
-
-
-@dataclass(frozen=True, eq=False)
-class Meeting:
-    """Where levels of two groupings meet, and the cross-products of their columns there.
-
-    Attributes
-    ----------
-    level, other : ndarray of int, shape (k,)
-        Sorted by `level`.
-    blocks : ndarray, shape (k, S, T)
-    """
-
-    level: IntArray
-    other: IntArray
-    blocks: FloatArray
-
-
-Coded = tuple[IntArray, int]
-"""The level of each row, and how many there are."""
-
-
-def meet(one: Coded, left: FloatArray, other: Coded, right: FloatArray) -> Meeting:
-    """Sum ``left[i]ᵀ right[i]`` over the rows in which two levels meet, for all that do."""
-    shape = (one[1], other[1])
-    width, breadth = left.shape[1], right.shape[1]
-    for s, t in np.ndindex(width, breadth):
-        rows = (left[:, s] * right[:, t], (one[0], other[0]))
-        sums = sparse.coo_array(rows, shape=shape).tocsr()  # which keeps zeros: one pattern
-        if s == t == 0:
-            blocks = np.empty((sums.nnz, width, breadth))
-            level = np.repeat(np.arange(shape[0]), np.diff(sums.indptr))
-            columns = sums.indices.astype(np.intp)
-        blocks[:, s, t] = sums.data
-    return Meeting(level, columns, blocks)
 
 
 def pairs_within(counts: IntArray) -> tuple[IntArray, IntArray]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 from mmlib.arrays import FloatArray
 from mmlib.design.terms import templates
@@ -102,7 +102,7 @@ class Solution(NamedTuple):
     scores : list of ndarray, shape (n, S)
         For the first grouping and each round A_j(−b, −β̃, 1), of which its modes are W_j times.
     tail : ndarray
-        (u, β̃) of the tail, b = B u.
+        (−u, −β̃, 1) of the tail, b = B u.
     """
 
     negative: FloatArray
@@ -220,11 +220,13 @@ class Factor:
     def solution(self) -> Solution:
         """The solution of the penalized least-squares problem, from the last row of L."""
         blocks, plan, q = self.blocks, self.plan, self.plan.q_tail
-        tail = _solve_lower_transposed(self.L[:-1, :-1], self.L[-1, :-1])
+        last = np.zeros(len(self.L))
+        last[-1] = self.L[-1, -1]
+        tail = blas.dtrsv(self.L, last, lower=1, trans=1)
         negative = np.empty(plan.q + blocks.p + 1)
-        negative[plan.q :] = np.append(-tail[q:], 1.0)
+        negative[plan.q :] = tail[q:]
         b = self._times_rows(tail[:q, None].copy(), transposed=True)
-        negative[plan.q - q : plan.q] = -b[:, 0]
+        negative[plan.q - q : plan.q] = b[:, 0]
         scores: list[FloatArray] = []
         for each, gone in reversed(self.rounds):
             score = gone.B @ negative[plan.q :]
@@ -288,10 +290,11 @@ class Factor:
         K = self.plan.tail(flat)
         if size == 0:
             return []
-        leading = np.array(self.L[:size, :size], order="F")
+        K[...] = self.L.T
+        K[:size, size:], K[size:, size:] = 0.0, np.eye(len(K) - size)
         with threads_for(size):
-            inverse, _ = lapack.dpotri(leading, lower=1, overwrite_c=1)
-        K[:size, :size] = inverse.T
+            lapack.dpotri(K.T, lower=1, overwrite_c=1)  # in place, K.T being in Fortran's order
+        K[size:, size:] = 0.0
         mirror_upper(K)
         half = self._columns_times(K, transposed=True)
         slopes = []
@@ -332,8 +335,7 @@ class Factor:
         negative, scores, tail = self.solution
         if self.reduced is not None:
             size = plan.q_tail + (blocks.p if reml else 0)
-            residual = np.append(-tail, 1.0) * np.sqrt(rss_weight)
-            return self._slopes_by_reflections(self.reduced, size, residual)
+            return self._slopes_by_reflections(self.reduced, size, tail * np.sqrt(rss_weight))
         slopes = [np.zeros((g.width, g.width)) for g in blocks.groupings]
         known = self.covariances(beta_estimated=reml)
         W_bars = [
@@ -351,7 +353,7 @@ class Factor:
         for (g, _, span), slope in zip(plan.tail_spans, known.tail_slopes, strict=True):
             width = blocks.groupings[g].width
             pull, push = pulled[span].reshape(-1, width), tail[span].reshape(-1, width)
-            slopes[g] += slope - 2 * rss_weight * pull.T @ push
+            slopes[g] += slope + 2 * rss_weight * pull.T @ push
         return slopes
 
     def _slopes_by_reflections(
@@ -455,11 +457,3 @@ def mirror_upper(matrix: FloatArray, width: int = 128) -> FloatArray:
         corner = matrix[panel, panel]
         matrix[panel, panel] = np.triu(corner) + np.triu(corner, 1).T
     return matrix
-
-
-def _solve_lower_transposed(L: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve Lᵀx = right."""
-    if not len(right):
-        return right
-    solution, _ = lapack.dtrtrs(L, right, lower=1, trans=1)
-    return solution

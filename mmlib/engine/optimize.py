@@ -43,6 +43,9 @@ NEAR = 1e-4
 UNLIKELY = 8.0
 """A column is tried at zero unless the objective should rise by more than this."""
 
+SETTLED = 1e-6
+"""A Newton step of this size, relative to θ, is the last: what is left is of its square."""
+
 MAX_HESSIANS = 3
 DISTINCT = 1e-6
 """Minima whose values differ by more than this share are two."""
@@ -332,7 +335,8 @@ class _Search:
         for _ in range(MAX_HESSIANS):
             for _ in range(4):
                 step = model.newton_step(point.gradient)
-                if largest(step) <= 1e-9 * (1 + largest(point.x)):
+                if largest(step) <= SETTLED * (1 + largest(point.x)):
+                    point = replace(point, x=point.x + step)  # which would change no digit
                     break
                 trial = self.at(point.x + step)
                 if trial.value > point.value + self.tolerance(point):

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, weigh
+from mmlib.arrays import FloatArray, IntArray, Meeting, meet, weigh
 from mmlib.design.parts import DesignOfParts, NoRows, Parts, Reader, Settled, no_rows
 from mmlib.design.slim import slim_design
 from mmlib.engine.blocks import Blocks, refuse_exact_fit
-from mmlib.engine.elimination import Meeting, meet
 from mmlib.engine.grouping import Grouping, level_products, term_triangles
 from mmlib.frozen import close
 

@@ -17,13 +17,13 @@ from formulaic.materializers.types import (
 )
 from formulaic.parser.types import Factor
 
+from mmlib.arrays import Meeting
 from mmlib.design.facts import Facts
 from mmlib.design.formula import MixedFormula, RandomPart, parse_formula, parse_with_formulaic
 from mmlib.design.names import shown
 from mmlib.design.parts import DesignOfParts
 from mmlib.design.slim import SlimDesign, SlimResidual, slim_terms
 from mmlib.design.terms import RandomTerm
-from mmlib.engine.elimination import Meeting
 from mmlib.engine.grouping import term_triangles
 from mmlib.engine.parts import CrossProducts, RowlessBlocks
 from mmlib.errors import DataError

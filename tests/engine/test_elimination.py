@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 import mmlib as mm
+from mmlib.arrays import meet
 from mmlib.engine import elimination
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.elimination import Plan, meet, pairs_within
+from mmlib.engine.elimination import Plan, pairs_within
 from mmlib.engine.factor import factorize
 from mmlib.errors import DataError
 from mmlib.inference.information import Information
