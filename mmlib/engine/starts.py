@@ -1,7 +1,7 @@
 """Where a search starts a second time: designs whose likelihood may have several valleys.
 
 Two valleys need a few levels that tell much of a variance, against others that tell little: level
-sizes, or weights, far apart. Of the random designs of `tools.book.search_study`, every one with two
+sizes, or weights, far apart. Of the random designs of `benchmarks.search_study`, every one with two
 valleys had a random effect for which the effective number of levels, (Σa)²/Σa² with a the sum of
 squares of its column in a level, was below 4; in a balanced design it is the number of levels.
 """

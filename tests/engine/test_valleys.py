@@ -16,7 +16,7 @@ from mmlib.engine.optimize import minimize_objective, search_from
 from mmlib.engine.spectral import SpectralModel
 from mmlib.engine.starts import further_starts, uneven
 from tests.helpers.structures import simulated
-from tools.book import search_study
+from benchmarks import search_study
 
 FOLDER = Path(__file__).parent.parent / "oracle" / "valleys"
 

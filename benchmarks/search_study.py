@@ -1,7 +1,7 @@
 """How often a search ends in a valley that is not the lowest: random designs, counted by kind.
 
-    python -m tools.book.search_study                  # 6000 designs, about twenty minutes
-    python -m tools.book.search_study 300 --first 5000 # another 300
+    python -m benchmarks.search_study                  # 6000 designs, about twenty minutes
+    python -m benchmarks.search_study 300 --first 5000 # another 300
 
 Designs are small, their level sizes and weights far apart, their variances anything from none to
 many times the errors'. With one variance the fit is held against a fine scan of the half-line, with
