@@ -102,7 +102,7 @@ bench: setup ## Time mmlib beside other packages (ARGS="--quick", ARGS=--help te
 	$(RUN) -m benchmarks.run $(ARGS)
 
 calibrate: setup ## Simulate the size of every test for the book (20 minutes of one processor)
-	$(RUN) -m tools.book.calibrate $(ARGS)
+	$(RUN) -m tools.book.calibrate
 
 homework: setup ## Write homework notebooks (STUDENTS=list.csv SALT=words: own data for each student)
 	$(RUN) -m tools.homework.build $(if $(STUDENTS),--students "$(STUDENTS)" --salt "$(SALT)" $(if $(COLUMN),--column "$(COLUMN)"))

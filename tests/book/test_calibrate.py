@@ -2,7 +2,7 @@
 
 import hashlib
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -33,15 +33,8 @@ def small_run():
     return calibrate.calibrate(PULP, replicates=25)
 
 
-EXECUTORS = {
-    "threads": lambda: ThreadPoolExecutor(2),
-    "processes": lambda: ProcessPoolExecutor(2, multiprocessing.get_context("spawn")),
-}
-
-
-@pytest.mark.parametrize("kind", EXECUTORS)
-def test_two_workers_count_the_same(small_run, kind):
-    with EXECUTORS[kind]() as executor:
+def test_two_workers_count_the_same(small_run):
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
         again = calibrate.calibrate(PULP, replicates=25, executor=executor)
     assert again.equals(small_run)
 
@@ -157,44 +150,8 @@ def test_the_table_is_complete_and_precise_enough(table):
     assert {row.test for row in table.itertuples()} == set(table["test"].cat.categories)
 
 
-# ---- the command ----------------------------------------------------------------------------
-
-
-def test_command_writes_a_table(tmp_path, capsys, small_run):
-    output = tmp_path / "new" / "sizes.csv"
-    arguments = f"--replicates 25 --designs PULP --output {output}"
-    assert calibrate.main(arguments.split()) == 0
-    assert pd.read_csv(output)["size"].tolist() == small_run["size"].tolist()
-    assert "LRT, exact" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--replicates", "0"], "replicates must be a whole number of at least 1"),
-        (["--designs", "latin square"], "no design is called latin square. There are: one-way"),
-    ],
-)
-def test_bad_input_is_named(tmp_path, capsys, arguments, message):
-    output = tmp_path / "sizes.csv"
-    assert calibrate.main([*arguments, "--output", str(output)]) == 2
-    assert message in capsys.readouterr().err
-    assert not output.exists()
-
-
-@pytest.mark.parametrize("option", ["--designs pulp", "--replicates 25"])
-def test_the_packaged_table_is_not_replaced_by_another_study(capsys, option):
-    before = calibrate.TABLE.read_bytes()
-    assert calibrate.main(option.split()) == 2
-    assert "test_sizes.csv holds every design" in capsys.readouterr().err
-    assert calibrate.TABLE.read_bytes() == before
-
-
-def test_a_new_packaged_table_gets_its_checksum(tmp_path, monkeypatch):
-    table = pd.DataFrame({"size": [0.05]})
-    monkeypatch.setattr(calibrate, "TABLE", tmp_path / "test_sizes.csv")
-    calibrate.write_table(table, tmp_path / "elsewhere" / "sizes.csv")
-    assert not list(tmp_path.rglob("SHA256SUMS"))
-    calibrate.write_table(table, calibrate.TABLE)
-    digest = hashlib.sha256(calibrate.TABLE.read_bytes()).hexdigest()
+def test_a_new_table_gets_its_checksum(tmp_path):
+    file = tmp_path / "test_sizes.csv"
+    calibrate.write_table(pd.DataFrame({"size": [0.05]}), file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert (tmp_path / "SHA256SUMS").read_text() == f"{digest}  test_sizes.csv\n"

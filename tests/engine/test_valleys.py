@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import mmlib as mm
+from benchmarks import search_study
 from mmlib.design.terms import templates
 from mmlib.engine.batch import BatchModel
 from mmlib.engine.blocks import Blocks
@@ -16,7 +17,6 @@ from mmlib.engine.optimize import minimize_objective, search_from
 from mmlib.engine.spectral import SpectralModel
 from mmlib.engine.starts import further_starts, uneven
 from tests.helpers.structures import simulated
-from benchmarks import search_study
 
 FOLDER = Path(__file__).parent.parent / "oracle" / "valleys"
 

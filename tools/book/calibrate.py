@@ -1,7 +1,6 @@
 """How often tests at 5 % reject a true null hypothesis: the table of the chapter on calibration.
 
-    make calibrate                                     # every design, on all processors
-    make calibrate ARGS="--replicates 500 --designs pulp --output sizes.csv"
+    make calibrate
 
 For each design, responses are drawn from its null hypothesis, and every test is done on each by
 the functions that a user calls. That takes 20 minutes of one processor. The numbers depend on the
@@ -10,11 +9,9 @@ seed alone, not on the number of workers.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -29,7 +26,6 @@ from tqdm import tqdm
 
 import mmlib as mm
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import require_count
 from mmlib.design.terms import templates
 from mmlib.engine.spectral import SpectralModel, suits
 from mmlib.engine.threads import single_threaded
@@ -305,13 +301,7 @@ def calibrate(
     DataFrame
         A row for each test, columns `COLUMNS`. A test that gives no p-value has failed, and counts
         as not rejecting. ``exact_size`` is known where the statistic is a function of an F ratio.
-
-    Raises
-    ------
-    DataError
-        If `replicates` is not a positive whole number.
     """
-    replicates = require_count("replicates", replicates)
     sizes = [min(CHUNK, replicates - done) for done in range(0, replicates, CHUNK)]
     entropy = np.random.default_rng([seed, *study.name.encode()]).integers(
         2**32, size=4, dtype=np.uint32
@@ -344,59 +334,25 @@ def _exact_size(study: Study, test: str) -> float:
 # ---- the table of the book ------------------------------------------------------------------
 
 
-def write_table(sizes: pd.DataFrame, file: Path) -> None:
-    """Write the sizes as CSV; where the packaged table is replaced, renew its checksum."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+def write_table(sizes: pd.DataFrame, file: Path = TABLE) -> None:
+    """Write the sizes as CSV, and the checksums of the data beside it."""
     sizes.round(6).to_csv(file, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
-    if file == TABLE:
-        write_checksums(file.parent)
+    write_checksums(file.parent)
 
 
-def chosen_studies(texts: Sequence[str] | None) -> list[Study]:
-    """The studies whose name contains one of the texts."""
-    found = [
-        study
-        for study in STUDIES
-        if texts is None or any(text.casefold() in study.name.casefold() for text in texts)
-    ]
-    if not found:
-        names = "; ".join(study.name for study in STUDIES)
-        raise mm.DataError(f"no design is called {' or '.join(texts or ())}. There are: {names}.")
-    return found
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> None:
     """Run the studies on all processors, and write their table."""
-    parser = argparse.ArgumentParser(
-        prog="calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--replicates", type=int, default=REPLICATES, help=f"responses a design ({REPLICATES})")
-    add("--designs", nargs="+", metavar="TEXT", help="only designs whose name contains a TEXT")
-    add("--output", type=Path, default=TABLE, help="where the table goes")
-    options = parser.parse_args(arguments)
-    part = options.designs or options.replicates != REPLICATES
-    try:
-        if options.output == TABLE and part:
-            raise mm.DataError(
-                f"{TABLE.name} holds every design, with {REPLICATES} responses; say with --output"
-                " where a part of the study goes."
-            )
-        tables = []
-        with ProcessPoolExecutor() as executor:
-            for study in chosen_studies(options.designs):
-                sizes = calibrate(study, replicates=options.replicates, executor=executor)
-                tables.append(sizes)
-                shown = sizes[["test", "size", "mcse", "exact_size", "failed"]]
-                percent = "{:.2%}".format
-                print(study.name, shown.to_string(index=False, float_format=percent), sep="\n")
-    except mm.DataError as error:
-        print(f"calibrate: {error}", file=sys.stderr)
-        return 2
-    write_table(pd.concat(tables, ignore_index=True), options.output)
-    print(f"calibrate: {options.output}")
-    return 0
+    tables = []
+    with ProcessPoolExecutor() as executor:
+        for study in STUDIES:
+            sizes = calibrate(study, executor=executor)
+            tables.append(sizes)
+            shown = sizes[["test", "size", "mcse", "exact_size", "failed"]]
+            percent = "{:.2%}".format
+            print(study.name, shown.to_string(index=False, float_format=percent), sep="\n")
+    write_table(pd.concat(tables, ignore_index=True))
+    print(f"calibrate: {TABLE}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
