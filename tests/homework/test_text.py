@@ -81,7 +81,8 @@ def test_markdown_and_maths_stay_as_they_are():
     ("myst", "reason"),
     [
         ("{doc}`nowhere`", "refers to nothing"),
-        ("{cite}`nobody`", "refers to nothing"),
+        ("{cite}`x1961`", "refers to nothing in the book: did you mean x1960?"),
+        ("{numref}`so <fig-b>`", "refers to nothing in the book: did you mean fig-a?"),
         ("{kbd}`x`", "role {kbd} has no plain form"),
         ("```{figure} x.png\n```", "directive {figure} has no plain form"),
         (":::{note}\nx\n:::", "line 1: colon_fence"),

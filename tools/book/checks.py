@@ -15,7 +15,6 @@ from nbformat import NotebookNode
 
 from tools.book.assertions import idle, parse
 from tools.book.python_tabs import not_run
-from tools.book.references import unknown_references
 from tools.book.sentences import allowed_on, captions, unheld
 from tools.book.tabs import typed_blocks
 from tools.homework.parts import bound, names
@@ -113,7 +112,6 @@ def all_complaints(
         *drift(source, executed),
         *faulty_cells(executed),
         *names_of_hidden_cells(executed),
-        *unknown_references(executed),
         *typed_blocks(page, executed),
         *not_run(executed),
         *unheld(executed, allowed_on(page), with_r=with_r),

@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from typing import ClassVar
 
@@ -67,11 +68,13 @@ class References:
         try:
             match role:
                 case "doc":
-                    return f"*{text or self.titles[target.removeprefix('/')]}*"
+                    title = self.titles[target.removeprefix("/")]
+                    return f"*{text or title}*"
                 case "term":
                     return text or target
                 case "numref" | "ref" | "eq" | "prf:ref":
-                    return text or self.labels[target]
+                    label = self.labels[target]
+                    return text or label
                 case "cite" | "cite:p":
                     keys = target.split(",")
                     return f"({'; '.join(', '.join(self.citations[k.strip()]) for k in keys)})"
@@ -81,8 +84,12 @@ class References:
                 case "func" | "meth" | "class" | "attr" | "mod":
                     name = target.split(".")[-1] if target.startswith("~") else target
                     return f"`{text or name}{'()' if role in ('func', 'meth') else ''}`"
-        except KeyError:
-            raise HomeworkError(f"{{{role}}}`{content}` refers to nothing in the book") from None
+        except KeyError as error:
+            known = [*self.titles, *self.labels, *self.citations]
+            near = get_close_matches(error.args[0], known, n=1)
+            meant = f": did you mean {near[0]}?" if near else ""
+            lost = f"{{{role}}}`{content}` refers to nothing in the book{meant}"
+            raise HomeworkError(lost) from None
         raise HomeworkError(f"the role {{{role}}} has no plain form in tools/homework/text.py")
 
 
