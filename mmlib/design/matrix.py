@@ -127,7 +127,9 @@ def _refuse_one_level(spec: Any, text: str) -> None:
             )
 
 
-def independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray:
+def independent_columns(
+    X: FloatArray, weights: FloatArray | None = None, *, tolerance: float = ALIAS_TOLERANCE
+) -> np.ndarray:
     """Mark the columns that do not depend on those before them, as R's ``lm`` does."""
     if weights is not None:
         X = X * np.sqrt(weights)[:, None]
@@ -136,7 +138,7 @@ def independent_columns(X: FloatArray, weights: FloatArray | None) -> np.ndarray
     while True:
         columns = np.flatnonzero(kept)[: X.shape[0]]
         left = np.abs(np.diag(np.linalg.qr(X[:, columns], mode="r")))
-        dependent = columns[left <= ALIAS_TOLERANCE * norms[columns]]
+        dependent = columns[left <= tolerance * norms[columns]]
         if not len(dependent):
             kept[np.flatnonzero(kept)[X.shape[0] :]] = False
             return kept

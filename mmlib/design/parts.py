@@ -383,7 +383,7 @@ def design_of_parts(
     terms.sort(key=lambda term: -term.n_levels)
     reader = Reader(formula, weights, offset, tuple(terms), spec, np.ones(len(names), dtype=bool))
     R, *triangles = parts.sum(_Triangles(reader), _Triangles.join)
-    kept = independent_columns(R, None)
+    kept = independent_columns(R)
     R = _triangle(R[:, kept])
     terms = [_scaled(term, T, seen.n) for term, T in zip(terms, triangles, strict=True)]
     for term in terms:

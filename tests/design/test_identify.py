@@ -6,11 +6,9 @@ import pytest
 from scipy.linalg import block_diag
 
 import mmlib as mm
-from mmlib.arrays import lower_triangle
-from mmlib.design.identify import _gram, _orthonormal
 from tests.helpers import oracle
 from tests.helpers.dense import random_columns
-from tests.helpers.structures import STRUCTURES, simulated
+from tests.helpers.structures import simulated
 
 
 @pytest.fixture(scope="module")
@@ -104,28 +102,6 @@ def test_a_product_in_two_bars_is_coded_as_a_whole():
     design = mm.build_design("y ~ x * f + (x * f || g)", simulated(200))
     assert [term.columns[0] for term in design.terms] == list(design.fixed_names)
     np.testing.assert_array_equal(np.hstack([term.model_matrix for term in design.terms]), design.X)
-
-
-@pytest.mark.parametrize("name", [n for n, s in STRUCTURES.items() if s.design().terms])
-def test_inner_products_are_those_of_dense_matrices(name):
-    terms = STRUCTURES[name].design().terms
-    columns = [_orthonormal(term.model_matrix) for term in terms]
-    matrices = []
-    for term, values in zip(terms, columns, strict=True):
-        Z = np.stack([random_columns_of(term, values[:, k]) for k in range(term.width)])
-        for i, j in zip(*lower_triangle(term.width), strict=True):
-            M = Z[i] @ Z[j].T
-            matrices.append(M if i == j else M + M.T)
-    matrices.append(np.eye(len(columns[0])))
-    flat = np.array(matrices).reshape(len(matrices), -1)
-    sizes = [term.width * (term.width + 1) // 2 for term in terms]
-    np.testing.assert_allclose(_gram(terms, columns, sizes), flat @ flat.T, atol=1e-10)
-
-
-def random_columns_of(term, values):
-    Z = np.zeros((len(values), term.n_levels))
-    Z[np.arange(len(values)), term.codes] = values
-    return Z
 
 
 @pytest.mark.parametrize("origin", [0, 1e3, 1e5])
