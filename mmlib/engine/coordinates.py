@@ -16,7 +16,6 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, lower, lower_triangle
 from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm
-from mmlib.engine.factor import Factor
 from mmlib.engine.objective import Evaluation, Objective
 from mmlib.engine.starts import further_starts, uneven
 
@@ -48,8 +47,13 @@ class PlainCoordinates:
 
     def evaluate(self, x: FloatArray) -> tuple[float, FloatArray, float]:
         """The objective, its gradient, and its rounding."""
-        at = self._objective.at_scaled([g.template(x) for g in self._blocks.groupings])
-        return at.value, self._blocks.gather(at.scaled_slopes), at.rounding
+        at, gradient = self.at(x)
+        return at.value, gradient, at.rounding
+
+    def at(self, x: FloatArray, sigma: float | None = None) -> tuple[Evaluation, FloatArray]:
+        """The objective, profiled over σ or at one, and its gradient."""
+        at = self._objective.at_scaled([g.template(x) for g in self._blocks.groupings], sigma)
+        return at, self._blocks.gather(at.scaled_slopes)
 
     def start(self) -> FloatArray:
         """The moment estimates; with σ known, as there may be none, effects as large as errors."""
@@ -88,16 +92,11 @@ class StructuredCoordinates:
 
     def evaluate(self, x: FloatArray) -> tuple[float, FloatArray, float]:
         """The objective, its gradient, and its rounding."""
-        at, gradient = self._at(x)
+        at, gradient = self.at(x)
         return at.value, gradient, at.rounding
 
-    def unprofiled(self, x: FloatArray, sigma: float) -> tuple[FloatArray, float, Factor]:
-        """Gradient of the objective at a σ, its slope in log σ, and the factor."""
-        at, gradient = self._at(x, sigma)
-        return gradient, at.in_log_sigma, at.factor
-
-    def _at(self, x: FloatArray, sigma: float | None = None) -> tuple[Evaluation, FloatArray]:
-        """The objective, and its gradient by the chain rule."""
+    def at(self, x: FloatArray, sigma: float | None = None) -> tuple[Evaluation, FloatArray]:
+        """The objective, profiled over σ or at one, and its gradient by the chain rule."""
         *own, rest = np.split(x, self._ends)
         found = [of_term.at(each) for of_term, each in zip(self._of_terms, own, strict=True)]
         phi, jacobian = self._residual.from_smooth(rest) if self._residual else (rest, np.eye(0))

@@ -128,9 +128,9 @@ class Objective:
         scaled = [g.to_scaled(g.assemble(templates)) for g in blocks.groupings]
         return Evaluation(self, Factor(blocks, scaled), phi, sigma)
 
-    def at_scaled(self, templates: list[FloatArray]) -> Evaluation:
+    def at_scaled(self, templates: list[FloatArray], sigma: float | None = None) -> Evaluation:
         """The objective at templates of groupings for scaled columns."""
-        return Evaluation(self, Factor(self.blocks, templates))
+        return Evaluation(self, Factor(self.blocks, templates), sigma=sigma)
 
     def checked(self, theta: ArrayLike) -> FloatArray:
         """θ as an array of the right length.

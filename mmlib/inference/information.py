@@ -5,8 +5,8 @@ Relative to σ², the variances and covariances of the random effects enter Var(
     Var(y) = σ²V,   V = I + Σ_r ρ_r G_r,   G_r = Z (I ⊗ E_r) Zᵀ,
 
 with one ρ_r, and one symmetric pattern E_r of zeros and ones, for each entry of θ. With
-P = V⁻¹ − V⁻¹X(XᵀV⁻¹X)⁻¹XᵀV⁻¹ everything follows from ZᵀV⁻¹X, ZᵀPy and the traces of PG_r and
-PG_rPG_s. As parameter of scale we take the direction V itself: since V⁻¹V = I, it costs nothing.
+P = V⁻¹ − V⁻¹X(XᵀV⁻¹X)⁻¹XᵀV⁻¹ everything follows from ZᵀV⁻¹X and the traces of PG_r and PG_rPG_s.
+As parameter of scale we take the direction V itself: since V⁻¹V = I, it costs nothing.
 
 It is eliminated as the engine does, round after round, and nothing is larger than there. What is
 linear in the G_r needs K, the covariance of the errors, only where levels meet. The rest follows as
@@ -27,7 +27,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, lower, unit_patterns
+from mmlib.arrays import FloatArray, IntArray, unit_patterns
 from mmlib.engine.elimination import Round
 from mmlib.engine.factor import Eliminated, mirror_upper
 from mmlib.engine.grouping import Grouping
@@ -125,7 +125,7 @@ def slopes_of(
 
     shifts = np.diag(steps)
     rows = [(4 * central(shift / 2) - central(shift)) / 3 for shift in shifts]
-    return np.array(rows).reshape(len(x), -1 if rows else 0)
+    return np.array(rows).reshape(len(x), function(x).size)
 
 
 def in_basis(fit: Fit, L: FloatArray) -> FloatArray:
@@ -151,64 +151,73 @@ class Information:
 
     Attributes
     ----------
-    groupings, templates : list of Grouping, list of ndarray
-        The groupings that the ρ_r belong to, and their λ: ρ_r are entries of λλᵀ.
+    groupings : list of Grouping
+        Those that the ρ_r belong to.
     Phi : ndarray, shape (p, p)
         Φ = (XᵀV⁻¹X)⁻¹, so that vcov(β̂) = σ²Φ.
     vcov_slopes : ndarray, shape (k, p, p)
         ∂Φ/∂ρ_r = ΦXᵀV⁻¹G_rV⁻¹XΦ.
+    slope_products : ndarray, shape (k, k, p, p)
+        ΦXᵀV⁻¹G_r P G_sV⁻¹XΦ and its transpose, averaged.
     """
 
     def __init__(self, fit: Fit) -> None:
-        self.factor = fit.optimum.factor
-        self.blocks = self.factor.blocks
-        self.groupings = self.blocks.groupings
-        self.templates = [lower(template) for template in self.factor.templates]
-        self.patterns = [patterns(grouping) for grouping in self.groupings]
+        self._factor = fit.optimum.factor
+        self._blocks = self._factor.blocks
+        self._plan, self._p = self._blocks.plan, self._blocks.p
+        self.groupings = self._blocks.groupings
+        self._patterns = [patterns(grouping) for grouping in self.groupings]
+        k, p = self._blocks.theta_size, self._p
+        self._single, self._double = np.zeros(k), np.zeros((k, k))
+        self.vcov_slopes, self.slope_products = np.zeros((k, p, p)), np.zeros((k, k, p, p))
         self._eliminate()
-        self._sweep = _Sweep(self, reml=True)
-        p = self._p = self.blocks.p
-        self.Phi: FloatArray = self._sweep.Phi
-        self.vcov_slopes: FloatArray = self._sweep.forms[:, :p, :p]
+        self._start()
+        for each, level in zip(self._plan.rounds[::-1], self._levels[::-1], strict=True):
+            self._back(each, level)
+        if self.groupings:
+            self._back_to_first()
+        # Derivatives in the ρ of the tail, of all that is before it, are known by symmetry.
+        outer = np.array([at for _, at, _ in self._outer], dtype=np.intp)
+        pure = np.setdiff1d(np.arange(k), outer)
+        here, there = np.ix_(outer, pure), np.ix_(pure, outer)
+        self._double[here] = self._double[there].T
+        self.slope_products[here] = self.slope_products[there].swapaxes(0, 1)
 
-    def slope_products(self) -> FloatArray:
-        """ΦXᵀV⁻¹G_r P G_sV⁻¹XΦ and its transpose, averaged, for all r, s: shape (k, k, p, p)."""
-        return -self._sweep.form_slopes[:, :, : self._p, : self._p] / 2
-
-    def score_products(self) -> tuple[FloatArray, FloatArray]:
-        """The forms yᵀPG_rPy, shape (k,), and yᵀPG_rPG_sPy, shape (k, k)."""
-        return self._sweep.forms[:, -1, -1], -self._sweep.form_slopes[:, :, -1, -1] / 2
+    def traces(self) -> tuple[FloatArray, FloatArray]:
+        """Traces of PG_r, shape (k,), and of PG_rPG_s, shape (k, k)."""
+        return self._single, self._double
 
     def increase(self, W: FloatArray) -> FloatArray:
         """Kenward and Roger's Φ_A − Φ; W is the covariance of the ρ̂ (and, last, the scale)."""
         k = len(self.vcov_slopes)
-        half = np.einsum("rs,rsij->ij", W[:k, :k], self.slope_products())
+        half = np.einsum("rs,rsij->ij", W[:k, :k], self.slope_products)
         return half + half.T
 
-    def traces(self, *, reml: bool = True) -> tuple[FloatArray, FloatArray]:
-        """Traces of PG_r, shape (k,), and of PG_rPG_s, shape (k, k); V⁻¹ for P unless `reml`."""
-        sweep = self._sweep if reml else _Sweep(self, reml=False)
-        return sweep.traces, -sweep.trace_slopes
+    # ---- from the first grouping to the tail -----------------------------------------------------
 
     def _eliminate(self) -> None:
         """What the factor has done, with derivatives in the ρ of all that is not in the tail."""
-        blocks, factor, plan = self.blocks, self.factor, self.blocks.plan
+        blocks, factor, plan = self._blocks, self._factor, self._plan
         numbers = sorted({*range(len(self.groupings))[:1], *(r.grouping for r in plan.rounds)})
-        self.outer = [(g, n) for g in numbers for n in range(len(self.patterns[g]))]
-        self.flat = np.zeros((1 + len(self.outer), plan.size))
-        self.flat[0] = factor.flat
-        self.rounds: list[_Level] = []
+        self._outer = [
+            (g, int(at), E)
+            for g in numbers
+            for at, E in zip(self.groupings[g].positions, self._patterns[g], strict=True)
+        ]
+        self._flat = np.zeros((1 + len(self._outer), plan.size))
+        self._flat[0] = factor.flat
+        self._levels: list[_Level] = []
         if not self.groupings:
             return
-        D, B = (_constant(each[0], len(self.flat)) for each in (blocks.own, blocks.dense))
+        D, B = (_constant(each[0], len(self._flat)) for each in (blocks.own, blocks.dense))
         W, shrink = self._shrunk(0, D, factor.W)
-        self.first = _Level(D, B[..., :0, 0], B, W, shrink)
-        for slopes, change in zip(self.flat[1:], W[1:], strict=True):
+        self._first = _Level(D, B[..., :0, 0], B, W, shrink)
+        for slopes, change in zip(self._flat[1:], W[1:], strict=True):
             if change.any():
                 blocks.add_gram(slopes, -change)
         for each, gone in factor.rounds:
             self._eliminate_round(each, gone)
-        for slopes in self.flat[1:]:
+        for slopes in self._flat[1:]:
             mirror_upper(plan.tail(slopes))
 
     def _shrunk(
@@ -218,14 +227,14 @@ class Information:
         W, shrink = np.empty(D.shape), np.empty(D.shape)
         W[0], shrink[0] = value, np.eye(value.shape[-1]) - D[0] @ value
         W[1:] = -value @ D[1:] @ value
-        for row, (g, n) in enumerate(self.outer, start=1):
+        for row, (g, _, E) in enumerate(self._outer, start=1):
             if g == grouping:
-                W[row] += shrink[0].transpose(0, 2, 1) @ self.patterns[g][n] @ shrink[0]
+                W[row] += shrink[0].transpose(0, 2, 1) @ E @ shrink[0]
         shrink[1:] = -D[1:] @ value - D[0] @ W[1:]
         return W, shrink
 
     def _eliminate_round(self, each: Round, gone: Eliminated) -> None:
-        flat, plan = self.flat, self.blocks.plan
+        flat, plan = self._flat, self._plan
         D, A, B = each.views(flat)
         for s, t in zip(*np.triu_indices(each.width, 1), strict=True):
             D[1:, :, t, s] = D[1:, :, s, t]
@@ -242,112 +251,65 @@ class Information:
         corner = _product("lsd,lse->de", B, WB)
         for row in range(1, len(flat)):
             plan.corner(flat[row])[...] -= corner[row]
-        self.rounds.append(_Level(D, A, B, W, shrink))
+        self._levels.append(_Level(D, A, B, W, shrink))
 
-
-class _Sweep:
-    """From the tail back to the first grouping: K, and what the G_r make of it.
-
-    Attributes
-    ----------
-    Phi : ndarray, shape (p, p)
-    traces, trace_slopes : ndarray, shapes (k,) and (k, k)
-        tr(PG_r) and its derivatives in ρ_s; V⁻¹ for P unless `reml`.
-    forms, form_slopes : ndarray, shapes (k, c, c) and (k, k, c, c)
-        vᵀG_rv for v = (V⁻¹XΦ, Py), c = p + 1, and its derivatives; without `reml` c = 0.
-    """
-
-    def __init__(self, known: Information, *, reml: bool) -> None:
-        self._known, self._reml = known, reml
-        self._blocks, self._factor, self._plan = known.blocks, known.factor, known.blocks.plan
-        self._p, self._c = (known.blocks.p, known.blocks.p + 1) if reml else (0, 0)
-        k, c = known.blocks.theta_size, self._c
-        self.traces, self.trace_slopes = np.zeros(k), np.zeros((k, k))
-        self.forms, self.form_slopes = np.zeros((k, c, c)), np.zeros((k, k, c, c))
-        self._outer = [int(known.groupings[g].positions[n]) for g, n in known.outer]
-        self._start()
-        for each, level in zip(self._plan.rounds[::-1], known.rounds[::-1], strict=True):
-            self._back(each, level)
-        if known.groupings:
-            self._back_to_first(known.first)
-        # Derivatives in the ρ of the tail, of all that is before it, are known by symmetry.
-        outer = np.array(self._outer, dtype=np.intp)
-        pure = np.setdiff1d(np.arange(k), outer)
-        here, there = np.ix_(outer, pure), np.ix_(pure, outer)
-        self.trace_slopes[here] = self.trace_slopes[there].T
-        self.form_slopes[here] = self.form_slopes[there].swapaxes(0, 1)
+    # ---- and back: K, the covariance of the errors -----------------------------------------------
 
     def _start(self) -> None:
-        """Jets of K and Y, the coefficients of v, in the tail; traces and forms of its levels."""
-        plan, known, factor = self._plan, self._known, self._factor
-        q, p, n_jets = plan.q_tail, self._blocks.p, len(known.flat)
-        size = q + self._p
-        self.K, self.Y = np.zeros((n_jets, plan.size)), np.zeros((n_jets, plan.q + p + 1, self._c))
-        self.K[0] = factor.covariances(beta_estimated=self._reml).flat
-        K, T, Y = plan.tail(self.K[0])[:size, :size], factor.T, self.Y[:, plan.q - q :]
-        self.Phi = K[q:, q:].copy()
-        if self._reml:
-            Y[0, :size, :-1], Y[0, :, -1] = K[:, q:], factor.solution.negative[plan.q - q :]
-        C = np.eye(q, size) - T[:q, :size] @ K
-        M, seen = C @ T[:size, :q], T[:q] @ Y[0]
-        self._record_tail(M, M, None, seen)
-        for g, _, span in plan.tail_spans:
-            for at, E in zip(known.groupings[g].positions, known.patterns[g], strict=True):
-                turned = M[:, span].reshape(q, -1, len(E)) @ E
-                pulled = turned.reshape(q, -1) @ seen[span]
-                self._record_tail(-turned.reshape(q, -1), M[:, span], int(at), seen, -pulled)
-        for row, (g, n) in enumerate(known.outer, start=1):
-            dT = plan.tail(known.flat[row])
-            dTY = (dT @ Y[0])[:size]
-            across = C @ dT[:size, :size]
-            self._record_tail(across, C, self._outer[row - 1], seen, C @ dTY)
-            change = plan.tail(self.K[row])[:size, :size]
-            change[...] = -K @ dT[:size, :size] @ K
-            Y[row, :size] = -K @ dTY
+        """Jets of K in the tail, and what its levels add."""
+        plan, factor = self._plan, self._factor
+        q, size = plan.q_tail, plan.q_tail + self._p
+        self._K = np.zeros(self._flat.shape)
+        self._K[0] = factor.covariances(beta_estimated=True).flat
+        tails = [plan.tail(each)[:size, :size] for each in self._K]
+        K, T = tails[0], factor.T[:size, :size]
+        self.Phi: FloatArray = K[q:, q:].copy()
+        C = np.eye(q, size) - T[:q] @ K
+        M, seen = C @ T[:, :q], -C[:, q:]
+        for g, levels, span in plan.tail_spans:
+            n, width = len(levels), self.groupings[g].width
+            own = np.einsum("lslt->st", M[span, span].reshape(n, width, n, width))
+            self._record(g, own, seen[span].reshape(n, width, self._p))
+            for at, E in zip(self.groupings[g].positions, self._patterns[g], strict=True):
+                turned = -_times_each(M[:, span], E)
+                self._record_tail(int(at), turned, M[:, span], seen, seen[span])
+        for row, (g, at, E) in enumerate(self._outer, start=1):
+            change = plan.tail(self._flat[row])[:size, :size]
+            self._record_tail(at, C @ change, C, seen, K[:, q:])
+            tails[row][...] = -K @ change @ K
             for h, _, span in plan.tail_spans:
                 if h == g:
-                    E = known.patterns[g][n]
-                    back = (C[span].T.reshape(size, -1, len(E)) @ E).reshape(size, -1)
-                    change += back @ C[span]
-                    Y[row, :size] -= back @ seen[span]
+                    tails[row][...] += _times_each(C[span].T, E) @ C[span]
+        self._corner = np.array([tail[q:, q:] for tail in tails])
 
     def _record_tail(
-        self,
-        left: FloatArray,
-        right: FloatArray,
-        at: int | None,
-        seen: FloatArray,
-        change: FloatArray | None = None,
+        self, at: int, left: FloatArray, right: FloatArray, seen: FloatArray, through: FloatArray
     ) -> None:
-        """Traces and forms of the tail's levels, or their derivatives in ρ number `at`.
+        """Add the derivatives of the tail's levels in ρ number `at`.
 
-        M, or its derivative, is `left` itself, or with `at` ``left @ right.T``.
+        That of M = ZᵀPZ is ``left @ right.T``, and that of Zᵀv, `seen`, is ``left @ through``.
         """
+        change = left @ through
         for g, levels, span in self._plan.tail_spans:
-            n, width = len(levels), self._known.groupings[g].width
-            own = seen[span].reshape(n, width, self._c)
-            if at is None:
-                blocks = left[span, span].reshape(n, width, n, width)
-                self._record(g, np.einsum("lslt->st", blocks), own)
-            elif change is not None:
-                one, two = left[span].reshape(n, width, -1), right[span].reshape(n, width, -1)
-                slope = change[span].reshape(n, width, self._c)
-                self._record_slope(g, at, np.einsum("lsm,ltm->st", one, two), own, slope)
+            n, width = len(levels), self.groupings[g].width
+            one, two = (each[span].reshape(n, width, -1) for each in (left, right))
+            own, slope = (each[span].reshape(n, width, self._p) for each in (seen, change))
+            self._record_slope(g, at, np.einsum("lsm,ltm->st", one, two), own, slope)
 
     def _record(self, g: int, M: FloatArray, seen: FloatArray) -> None:
-        """Add levels of grouping g: the sum of their blocks of M = ZᵀPZ, and Zᵀv."""
-        at, E = self._known.groupings[g].positions, self._known.patterns[g]
-        self.traces[at] += np.einsum("rst,st->r", E, M)
-        self.forms[at] += np.einsum("rst,sctd->rcd", E, _outer(seen, seen))
+        """Add levels of grouping g: the sum of their blocks of M, and Zᵀv for v = V⁻¹XΦ."""
+        at, E = self.groupings[g].positions, self._patterns[g]
+        self._single[at] += np.einsum("rst,st->r", E, M)
+        self.vcov_slopes[at] += np.einsum("rst,sctd->rcd", E, _outer(seen, seen))
 
     def _record_slope(
         self, g: int, at: int, M: FloatArray, seen: FloatArray, change: FloatArray
     ) -> None:
-        """Add the derivatives of these in ρ number `at`."""
-        here, E = self._known.groupings[g].positions, self._known.patterns[g]
-        self.trace_slopes[here, at] += np.einsum("rst,st->r", E, M)
+        """Add what the derivatives of these in ρ number `at` say of products."""
+        here, E = self.groupings[g].positions, self._patterns[g]
+        self._double[here, at] -= np.einsum("rst,st->r", E, M)
         half = np.einsum("rst,sctd->rcd", E, _outer(seen, change))
-        self.form_slopes[here, at] += half + half.transpose(0, 2, 1)
+        self.slope_products[here, at] -= (half + half.transpose(0, 2, 1)) / 2
 
     def _record_jets(self, g: int, level: _Level, spread: FloatArray, reach: FloatArray) -> None:
         shrunk = _product("lst,ltu->lsu", level.shrink, spread)
@@ -355,43 +317,51 @@ class _Sweep:
         M -= _product("lst,lut->su", shrunk, level.shrink)
         seen = _product("lst,ltc->lsc", level.shrink, reach)
         self._record(g, M[0], seen[0])
-        for row, at in enumerate(self._outer, start=1):
+        for row, (_, at, _) in enumerate(self._outer, start=1):
             self._record_slope(g, at, M[row], seen[0], seen[row])
 
     def _back(self, each: Round, level: _Level) -> None:
-        """Jets of K and Y in a round, from those of what goes later (`factor._recover`)."""
-        p, A, B = self._p, level.A, level.B
-        reach = _product("lsd,dc->lsc", B, self.Y[:, self._plan.q :])
-        diagonal, cells, border = each.views(self.K)
+        """Jets of K in a round, from those of what goes later (`factor._recover`)."""
+        A, B = level.A, level.B[..., : self._p]
+        reach = _product("lsp,pc->lsc", B, self._corner)
+        diagonal, cells, border = each.views(self._K)
         spread = np.zeros(level.D.shape)
         if len(each.level):
-            later = self.Y[:, each.column]
-            met = _product("kp,ksp->ks", later[..., :p], B[:, each.level, :, :p])
+            later = self._borders(each.cell_borders)
+            met = _product("kp,ksp->ks", later, B[:, each.level])
             for row in range(len(met)):
-                met[row] += each.partners_times(self.K[row], A[0])
+                met[row] += each.partners_times(self._K[row], A[0])
                 if row:
-                    met[row] += each.partners_times(self.K[0], A[row])
+                    met[row] += each.partners_times(self._K[0], A[row])
             through = _product("ks,kc->ksc", A, later)
             products = _product("ks,kt->kst", A, met)
             for row in range(len(met)):
                 reach[row] += _sum_by(each.by_level, through[row])
                 spread[row] += _sum_by(each.by_level, products[row])
             cells[...] = -_product("kst,kt->ks", level.W[:, each.level], met)
-        spread += _product("lsp,ltp->lst", B[..., :p], reach[..., :p])
+        spread += _product("lsp,ltp->lst", B, reach)
         inner = _product("lst,ltu->lsu", level.W, spread)
         diagonal[...] = level.W + _product("lst,ltu->lsu", inner, level.W)
-        own = -_product("lst,ltc->lsc", level.W, reach)
-        border[..., :p] = own[..., :p]
-        self.Y[:, each.start : each.stop] = own.reshape(len(own), each.n * each.width, self._c)
+        border[..., : self._p] = -_product("lst,ltc->lsc", level.W, reach)
         self._record_jets(each.grouping, level, spread, reach)
 
-    def _back_to_first(self, level: _Level) -> None:
-        blocks, plan = self._blocks, self._plan
-        spread = np.array([self._factor.first_spread(K, self._p) for K in self.K])
-        reach = np.array([blocks.dense[0] @ Y for Y in self.Y[:, plan.q :]])
+    def _back_to_first(self) -> None:
+        blocks, p = self._blocks, self._p
+        spread = np.array([self._factor.first_spread(K, p) for K in self._K])
+        reach = np.array([blocks.dense[0][..., :p] @ corner for corner in self._corner])
         if blocks.cross is not None:
-            reach += np.array([blocks.cross.lift(Y) for Y in self.Y[:, : plan.q]])
-        self._record_jets(0, level, spread, reach)
+            borders = self._borders(self._plan.border)
+            reach += np.array([blocks.cross.lift(each) for each in borders])
+        self._record_jets(0, self._first, spread, reach)
+
+    def _borders(self, starts: IntArray) -> FloatArray:
+        """Jets of K between effects and X, which begin at these places of the flat vector."""
+        return self._K[:, starts[:, None] + np.arange(self._p)]
+
+
+def _times_each(columns: FloatArray, E: FloatArray) -> FloatArray:
+    """Columns of levels, S each, times I ⊗ E."""
+    return (columns.reshape(len(columns), -1, len(E)) @ E).reshape(columns.shape)
 
 
 def _product(spec: str, left: FloatArray, right: FloatArray) -> FloatArray:

@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
-from mmlib.engine.grouping import Grouping
+from mmlib.engine.coordinates import coordinates_of
+from mmlib.engine.objective import Objective
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.information import (
-    Information,
     Spread,
     in_basis,
     once_per_fit,
     pseudo_inverse,
+    slopes_of,
     vcov_over_variance,
     with_scale,
 )
 from mmlib.inference.pvalues import HypothesisTest, f_tail
-from mmlib.inference.structured import observed
 from mmlib.results.estimates import Fit
 
 BOUNDARY = (
@@ -39,6 +39,11 @@ FEW = (
 )
 SAME_DF = 1e-8
 """Degrees of freedom that differ by less than this share are the same."""
+
+STEP = 1e-3
+"""First step of the differences, relative to a coordinate, and that at least `LEAST`."""
+
+LEAST = 0.1
 
 
 def satterthwaite(
@@ -115,49 +120,25 @@ def _combined(dfs: FloatArray) -> float:
 
 @once_per_fit
 def spread(fit: Fit) -> Spread:
-    """Φ, its slopes in (θ, log σ²), and the covariance of these."""
-    notes = (BOUNDARY,) if fit.is_singular else ()
+    """Φ, its slopes in what a search moves and log σ², and the covariance of these.
+
+    Slopes, and the Hessian of the objective, by central differences of what is known exactly: Φ and
+    the gradient. σ is not profiled.
+    """
+    variables = coordinates_of(Objective(fit.blocks, reml=fit.reml))
+    x, p = variables.from_theta(fit.theta), fit.design.p
+
+    def at(moved: FloatArray) -> FloatArray:
+        here, gradient = variables.at(moved, fit.sigma)
+        basis = fit.blocks.R @ np.linalg.inv(here.factor.blocks.R)  # that of X moves with φ
+        half = basis @ np.linalg.inv(here.factor.fixed_factor()).T
+        return np.concatenate([gradient, [here.in_log_sigma / 2], (half @ half.T).ravel()])
+
+    rows = slopes_of(at, x, STEP * np.maximum(np.abs(x), LEAST))
+    hessian, mixed, slopes = np.split(rows, [len(x), len(x) + 1], axis=1)
     Phi = vcov_over_variance(fit)
     slopes, hessian = with_scale(
-        fit, Phi, *(observed(fit) if fit.design.structured else _observed(fit))
+        fit, Phi, slopes.reshape(-1, p, p), mixed[:, 0], (hessian + hessian.T) / 2
     )
+    notes = (BOUNDARY,) if fit.is_singular else ()
     return Spread(Phi, slopes, 2 * pseudo_inverse(hessian), notes)
-
-
-def _observed(fit: Fit) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Slopes of Φ in θ, and the Hessian of the objective: with log σ², (k,), and in θ.
-
-    σ is not profiled; by the chain rule through ρ.
-    """
-    known = Information(fit)
-    jacobian, curvature = _chain(known)
-    single, double = known.traces(reml=fit.reml)
-    score, score_products = known.score_products()
-    score, score_products = score / fit.sigma**2, score_products / fit.sigma**2
-    by_rho = 2 * score_products - double
-    by_theta = jacobian.T @ by_rho @ jacobian + np.tensordot(single - score, curvature, axes=1)
-    slopes = np.tensordot(jacobian.T, known.vcov_slopes, axes=1)
-    return slopes, score @ jacobian, np.asarray(by_theta, dtype=np.float64)
-
-
-def _chain(known: Information) -> tuple[FloatArray, FloatArray]:
-    """First and second derivatives of ρ, the entries of λλᵀ, in θ: shapes (k, k) and (k, k, k)."""
-    k = len(known.vcov_slopes)
-    jacobian, curvature = np.zeros((k, k)), np.zeros((k, k, k))
-    for grouping, template in zip(known.groupings, known.templates, strict=True):
-        at = grouping.positions
-        jacobian[np.ix_(at, at)], curvature[np.ix_(at, at, at)] = _template_chain(
-            grouping, template
-        )
-    return jacobian, curvature
-
-
-def _template_chain(grouping: Grouping, lam: FloatArray) -> tuple[FloatArray, FloatArray]:
-    rows, columns = grouping.theta_rows, grouping.theta_columns
-    units = np.zeros((len(rows), *lam.shape))
-    units[np.arange(len(rows)), rows, columns] = 1.0
-    first = units @ lam.T
-    second = units[:, None] @ units.transpose(0, 2, 1)
-    first += first.transpose(0, 2, 1)
-    second += second.transpose(0, 1, 3, 2)
-    return first[:, rows, columns].T, second[:, :, rows, columns].transpose(2, 0, 1)

@@ -1,9 +1,6 @@
 """What F tests rest on where covariances have structure: their V is not linear in its parameters.
 
-**Satterthwaite.** The observed information, and the slopes of vcov(β̂), in the numbers that a search
-moves and log σ: by central differences of the analytic gradient, extrapolated.
-
-**Kenward and Roger.** The expected information and the adjustment
+The expected information and the adjustment are
 
     Φ_A = Φ + 2Φ{Σ W_rs(Q_rs − P_rΦP_s − ¼R_rs)}Φ,   R_rs = XᵀV⁻¹(∂²V/∂ψ_r∂ψ_s)V⁻¹X,
 
@@ -26,15 +23,10 @@ from mmlib.arrays import FloatArray, IntArray, lower_triangle, unit_patterns
 from mmlib.design.directions import residual_slopes, term_slopes
 from mmlib.design.residual import Residual
 from mmlib.design.terms import RandomTerm, theta_by_term
-from mmlib.engine.coordinates import StructuredCoordinates
-from mmlib.engine.objective import Objective
 from mmlib.errors import RankError
 from mmlib.inference.clusters import independent, of_term_among, rows_by, variance_among
-from mmlib.inference.information import Information, slopes_of, vcov_over_variance
+from mmlib.inference.information import Information, vcov_over_variance
 from mmlib.results.estimates import Fit
-
-STEP = 1e-3
-"""First step of the differences, relative to a coordinate (and that at least 1)."""
 
 CURVE_STEP = 1e-2
 """Step of second differences, in standard errors."""
@@ -44,25 +36,6 @@ SECOND_DIFFERENCE = {-2: -1 / 12, -1: 16 / 12, 0: -30 / 12, 1: 16 / 12, 2: -1 / 
 
 LARGEST_CLUSTER = 1500
 """Rows of a cluster beyond which its matrices are too large."""
-
-
-def observed(fit: Fit) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Slopes of Φ in the orthonormal basis of X, (k, p, p), and the Hessian of the objective.
-
-    Both in the numbers that a search moves; of the Hessian first the part with log σ², (k,).
-    """
-    variables = StructuredCoordinates(Objective(fit.blocks, reml=fit.reml))
-    x, p = variables.from_theta(fit.theta), fit.design.p
-
-    def at(moved: FloatArray) -> FloatArray:
-        gradient, in_log_sigma, factor = variables.unprofiled(moved, fit.sigma)
-        basis = fit.blocks.R @ np.linalg.inv(factor.blocks.R)  # that of X moves with φ
-        half = basis @ np.linalg.inv(factor.fixed_factor()).T
-        return np.concatenate([gradient, [in_log_sigma / 2], (half @ half.T).ravel()])
-
-    rows = slopes_of(at, x, STEP * np.maximum(1.0, np.abs(x)))
-    hessian, mixed, slopes = np.split(rows, [len(x), len(x) + 1], axis=1)
-    return slopes.reshape(-1, p, p), mixed[:, 0], (hessian + hessian.T) / 2
 
 
 def expected(fit: Fit) -> Information | StructuredInformation:

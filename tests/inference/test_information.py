@@ -37,8 +37,6 @@ class Dense:
         self.Phi = np.linalg.inv(self.X.T @ self.V_inverse @ self.X)
         half = self.V_inverse @ self.X
         self.P = self.V_inverse - half @ self.Phi @ half.T
-        offset = 0 if self.design.offset is None else self.design.offset
-        self.Py = self.P @ (self.design.y - offset)
 
 
 def patterns_of_scaled_columns(blocks):
@@ -69,27 +67,16 @@ def test_slopes_of_vcov(name, kind):
     close(known.vcov_slopes, slopes, slopes)
     products = np.array([[half.T @ G @ dense.P @ H @ half for H in dense.G] for G in dense.G])
     without_projection = np.array([half.T @ G @ dense.V_inverse @ G @ half for G in dense.G])
-    close(known.slope_products(), (products + products.swapaxes(2, 3)) / 2, without_projection)
+    close(known.slope_products, (products + products.swapaxes(2, 3)) / 2, without_projection)
 
 
 @each_point
-@pytest.mark.parametrize("reml", [True, False])
-def test_traces(name, kind, reml):
+def test_traces(name, kind):
     dense = Dense(name, kind)
-    M = dense.P if reml else dense.V_inverse
-    single, double = Information(dense.point).traces(reml=reml)
-    products = [M @ G for G in dense.G]
+    single, double = Information(dense.point).traces()
+    products = [dense.P @ G for G in dense.G]
     close(single, [np.trace(product) for product in products], single)
     close(double, [[np.sum(one * two.T) for two in products] for one in products], double)
-
-
-@each_point
-def test_scores(name, kind):
-    dense = Dense(name, kind)
-    single, double = Information(dense.point).score_products()
-    scores = [G @ dense.Py for G in dense.G]
-    close(single, [dense.Py @ score for score in scores], single)
-    close(double, [[one @ dense.P @ two for two in scores] for one in scores], double)
 
 
 def test_without_random_terms():
@@ -97,9 +84,8 @@ def test_without_random_terms():
     known = Information(dense.point)
     np.testing.assert_allclose(known.Phi, np.eye(dense.design.p), atol=1e-12)
     assert known.vcov_slopes.shape == (0, dense.design.p, dense.design.p)
-    assert known.slope_products().shape == (0, 0, dense.design.p, dense.design.p)
-    assert [part.shape for part in known.traces(reml=True)] == [(0,), (0, 0)]
-    assert [part.shape for part in known.score_products()] == [(0,), (0, 0)]
+    assert known.slope_products.shape == (0, 0, dense.design.p, dense.design.p)
+    assert [part.shape for part in known.traces()] == [(0,), (0, 0)]
 
 
 def test_the_origin_of_a_random_slope_does_not_matter():
@@ -108,7 +94,7 @@ def test_the_origin_of_a_random_slope_does_not_matter():
     one = Information(mm.lmm("Reaction ~ Days + (Days | Subject)", sleep))
     two = Information(mm.lmm("Reaction ~ Days + (year | Subject)", sleep))
     np.testing.assert_allclose(one.Phi, two.Phi, rtol=1e-4, atol=1e-8)
-    for traces in zip(one.traces(reml=True), two.traces(reml=True), strict=True):
+    for traces in zip(one.traces(), two.traces(), strict=True):
         np.testing.assert_allclose(*traces, rtol=1e-4, atol=1e-4)
 
 
