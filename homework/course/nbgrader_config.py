@@ -7,8 +7,10 @@ from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "mixed-models"
-c.ClearSolutions.code_stub = {"python": '# Your code'}
-c.ClearSolutions.text_stub = '*Your answer. Double-click to write; formulas go between dollar signs.*'
+c.ClearSolutions.code_stub = {"python": "# Your code"}
+c.ClearSolutions.text_stub = (
+    "*Your answer. Double-click to write; formulas go between dollar signs.*"
+)
 c.Execute.timeout = 60
 
 

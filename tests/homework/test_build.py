@@ -11,7 +11,7 @@ import mmlib as mm
 from tools import ROOT
 from tools.homework import build as homework
 from tools.homework.chapter import Cell, read_book
-from tools.homework.notebooks import Edition, write_answer, write_checks
+from tools.homework.notebooks import CODE_STUB, TEXT_STUB, Edition, write_answer, write_checks
 from tools.homework.students import read_own_data, read_students
 from tools.homework.text import HomeworkError
 
@@ -30,6 +30,12 @@ def test_what_is_committed_is_what_the_chapters_give(chapters, tmp_path):
     assert fresh.keys() == kept.keys(), "run `make homework`"
     drifted = [name for name in fresh if fresh[name] != kept[name]]
     assert not drifted, "run `make homework`"
+
+
+def test_nbgrader_leaves_the_places_that_students_know():
+    settings = (homework.COURSE / "nbgrader_config.py").read_text(encoding="utf-8")
+    assert CODE_STUB in settings
+    assert TEXT_STUB in settings
 
 
 def test_every_exercise_can_be_graded(chapters):

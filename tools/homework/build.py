@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from tools import ROOT
 from tools.book.execute import save
 from tools.homework.chapter import Chapter, read_book
-from tools.homework.notebooks import CODE_STUB, TEXT_STUB, Edition, write_notebook
+from tools.homework.notebooks import Edition, write_notebook
 from tools.homework.students import (
     OwnData,
     fingerprint,
@@ -35,41 +35,7 @@ from tools.site.downloads import pack
 from tools.site.wheel import build_wheel
 
 HOMEWORK = ROOT / "homework"
-_CONFIG = f'''\
-"""Settings of nbgrader for this course; run its commands in this folder."""
-
-import re
-
-from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
-from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
-
-c = get_config()  # noqa: F821
-c.CourseDirectory.course_id = "mixed-models"
-c.ClearSolutions.code_stub = {{"python": {CODE_STUB!r}}}
-c.ClearSolutions.text_stub = {TEXT_STUB!r}
-c.Execute.timeout = 60
-
-
-class WithoutHiddenTests(NbGraderPreprocessor):
-    """Feedback shows what a check says, not the tests behind it, and no model answers."""
-
-    def preprocess(self, nb, resources):
-        kept = [cell for cell in nb.cells if "model-answer" not in cell.metadata.get("tags", [])]
-        nb.cells = kept
-        return super().preprocess(nb, resources)
-
-    def preprocess_cell(self, cell, resources, index):
-        hidden = r"\\n### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS"
-        if cell.cell_type == "code" and re.search(hidden, cell.source, re.DOTALL):
-            cell.source = re.sub(hidden, "", cell.source, flags=re.DOTALL)
-            for output in cell.outputs:
-                if output.output_type == "error":
-                    output.traceback = [f"{{output.ename}}: {{output.evalue}}"]
-        return cell, resources
-
-
-c.GenerateFeedback.preprocessors = [GetGrades, WithoutHiddenTests, CSSHTMLHeaderPreprocessor]
-'''
+COURSE = HOMEWORK / "course"
 
 
 def write_all(chapters: list[Chapter], output: Path) -> None:
@@ -154,11 +120,8 @@ def _write_course(chapters: list[Chapter], folder: Path) -> None:
     for chapter in chapters:
         notebook = write_notebook(chapter, Edition.COURSE)
         _save(notebook, folder / "source" / chapter.name / f"{chapter.name}.ipynb")
-    (folder / "nbgrader_config.py").write_text(_CONFIG, encoding="utf-8")
-    # What nbgrader makes here holds students' work: it is never committed.
-    (folder / ".gitignore").write_text(
-        "*\n!.gitignore\n!nbgrader_config.py\n!source/\n!source/**\n", encoding="utf-8"
-    )
+    for name in ("nbgrader_config.py", ".gitignore"):
+        (folder / name).write_bytes((COURSE / name).read_bytes())
 
 
 def _save(notebook: NotebookNode, path: Path) -> None:

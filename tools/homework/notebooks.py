@@ -25,7 +25,7 @@ from tools.homework.chapter import Cell, Chapter, Exercise, Part
 from tools.homework.first_cell import install, marking, source
 from tools.homework.parts import names
 
-# What nbgrader puts in place of a solution; its configuration is written from these.
+# What nbgrader puts in place of a solution, as homework/course/nbgrader_config.py tells it.
 CODE_STUB = "# Your code"
 TEXT_STUB = "*Your answer. Double-click to write; formulas go between dollar signs.*"
 
