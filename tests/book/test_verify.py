@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.helpers import oracle
+from tools import run
 from tools.book import verify
 from tools.book.verify import VerificationError
 from tools.site import build as build_site
@@ -156,23 +157,24 @@ def test_a_list_that_is_not_in_order_is_an_error(tmp_path, old, new, message):
         verify.read_entries(changed)
 
 
-def test_a_failing_row_is_named_and_stops_the_tool(monkeypatch, capsys):
+def test_a_failing_row_is_named_and_stops_the_tool(monkeypatch):
     wrong = verify._our_values() | {"ml.aic": [22.6], "reml.t": [404.0]}
     monkeypatch.setattr(verify, "_our_values", lambda: wrong)
-    assert verify.main() == 1
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("error: 4.2 Maximum likelihood, ML, AIC (ml.aic): ours is 22.6, R's is")
+    with pytest.raises(VerificationError) as stopped:
+        verify.main()
+    first, second = str(stopped.value).splitlines()
+    assert first.startswith("4.2 Maximum likelihood, ML, AIC (ml.aic): ours is 22.6, R's is")
     assert second.startswith("4.3 REML, REML, intercept: t (reml.t): ours is 404.0")
 
 
-def test_a_failing_row_stops_the_build_before_it_begins(monkeypatch, capsys):
+def test_a_failing_row_stops_the_build_before_it_begins(monkeypatch):
     def fail():
-        raise build_site.VerificationError("ML, AIC does not hold")
+        raise VerificationError("ML, AIC does not hold")
 
     monkeypatch.setattr(build_site, "verified_rows", fail)
     monkeypatch.setattr(build_site, "build", lambda *_, **__: pytest.fail("built all the same"))
-    assert build_site.main([]) == 1
-    assert capsys.readouterr().err == "error: ML, AIC does not hold\n"
+    with pytest.raises(SystemExit, match="error: ML, AIC does not hold"):
+        run(lambda: build_site.main([]))
 
 
 def test_a_stale_page_is_an_error(rows, tmp_path):

@@ -284,14 +284,17 @@ def test_bad_lists_are_refused(tmp_path, text, message):
         students(tmp_path, text)
 
 
-def test_the_command_tells_what_is_wrong_and_writes_nothing(tmp_path, capsys):
-    missing, output = tmp_path / "none.csv", tmp_path / "out"
-    assert homework.main(["--students", str(missing), "--output", str(output)]) == 1
-    assert "none.csv: cannot be read (No such file or directory)" in capsys.readouterr().err
+def test_the_command_tells_what_is_wrong_and_writes_nothing(tmp_path, monkeypatch):
+    missing, own = tmp_path / "none.csv", read_own_data(HOMEWORK / "own-data.toml")
+    monkeypatch.setattr(homework, "HOMEWORK", tmp_path)
+    monkeypatch.setattr(homework, "read_own_data", lambda _: own)
+    command = ["--students", str(missing)]
+    with pytest.raises(HomeworkError, match=r"none\.csv: cannot be read \(No such file"):
+        homework.main(command)
     missing.write_text("id\nanna\n")
-    assert homework.main(["--students", str(missing), "--output", str(output)]) == 1
-    assert "no salt" in capsys.readouterr().err
-    assert not output.exists()
+    with pytest.raises(HomeworkError, match="no salt"):
+        homework.main(command)
+    assert list(tmp_path.iterdir()) == [missing]
 
 
 def test_other_separators_and_columns_are_understood(tmp_path):

@@ -87,17 +87,6 @@ def test_what_was_added_is_taken_away_again(page):
     assert live._without(page) == parsed(PAGE)
 
 
-def test_a_failure_is_one_line_and_leaves_the_site(tmp_path, monkeypatch, capsys):
-    def fail(*_: object) -> list[Path]:
-        raise LiveError("the files cannot be had: no network")
-
-    monkeypatch.setattr(live, "gather", fail)
-    monkeypatch.setattr(live, "add", None)
-    assert live.main(["--site", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "error: the files cannot be had: no network\n"
-    assert list(tmp_path.iterdir()) == []
-
-
 def same(one: Path, other: Path) -> bool:
     return one.read_bytes() == other.read_bytes()
 

@@ -12,7 +12,7 @@ from pypdf import PdfReader
 from tools.site.chromium import MISSING, is_installed
 from tools.site.one_page import one_page
 from tools.site.pages import SiteError
-from tools.site.pdf import main, make_pdf, page_numbers
+from tools.site.pdf import make_pdf, page_numbers
 
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"></svg>'
 CHAPTER = """
@@ -76,9 +76,9 @@ def test_the_pages_become_one(small_site, tmp_path):
     assert lines[:4] == ["1. One", "1.1. Exercises", "2. Two", "2.1. A rather long heading"]
 
 
-def test_without_a_site_the_message_says_what_to_do(tmp_path, capsys):
-    assert main([str(tmp_path), str(tmp_path / "a.pdf")]) == 1
-    assert capsys.readouterr().err == "error: there is no site to print: run `make site`\n"
+def test_without_a_site_the_message_says_what_to_do(tmp_path):
+    with pytest.raises(SiteError, match="there is no site to print: run `make site`"):
+        make_pdf(tmp_path, tmp_path / "a.pdf")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import tarfile
 
 import pytest
 
+from tools.site.pages import SiteError
 from tools.site.vendor import ASSETS, FOR_TESTS, FOR_THE_SITE, Asset, checksums, fetch, unpack
 
 
@@ -43,5 +44,5 @@ def test_only_what_is_listed_is_unpacked(tmp_path):
 def test_another_archive_than_the_one_checked_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a-1.tgz").write_bytes(b"something else")
     monkeypatch.setattr("subprocess.run", lambda *_, **__: None)
-    with pytest.raises(RuntimeError, match=r"a@1: SHA-256 is .*, not 00"):
+    with pytest.raises(SiteError, match=r"a@1: SHA-256 is .*, not 00"):
         fetch(Asset("a", "1", "00", ()), tmp_path)

@@ -16,7 +16,6 @@ import argparse
 import io
 import random
 import re
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -219,7 +218,7 @@ def all_places() -> list[Place]:
     return [*chapters, *page_places()]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Falsify some places and print how many are found, and which are not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--places", type=int, default=200, metavar="N")
@@ -241,7 +240,6 @@ def main(arguments: list[str] | None = None) -> int:
         for place, red in judged:
             if not red:
                 print(f"green: {place.page}, {place.kind}: {place.around()}")
-    return 0
 
 
 def group(place: Place) -> str:
@@ -285,4 +283,4 @@ def form(number: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

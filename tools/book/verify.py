@@ -21,7 +21,6 @@ import csv
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -29,7 +28,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tools import ROOT
+from tools import ROOT, ToolError, run
 from tools.book.lecture import DRAWS, quantities, standard_error
 from tools.book.tolerance import RELATIVE, same_text
 
@@ -42,7 +41,7 @@ STANDARD_ERRORS = 3
 Values = Mapping[str, Sequence[float]]
 
 
-class VerificationError(Exception):
+class VerificationError(ToolError):
     """A number does not hold, or the list of numbers or the page is not in order."""
 
 
@@ -245,16 +244,11 @@ def same_page(one: str, other: str) -> bool:
     return same_text(*(_DIFFERENCE.sub("|", page) for page in (one, other)))
 
 
-def main() -> int:
-    """Write the page; return the exit status."""
-    try:
-        rows = verified_rows()
-    except VerificationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def main() -> None:
+    """Write the page."""
+    rows = verified_rows()
     PAGE.write_text(_page(rows), encoding="utf-8")
     print(f"All {len(rows)} numbers hold; the page is book/{PAGE.name}")
-    return 0
 
 
 def _page(rows: Sequence[Row]) -> str:
@@ -409,4 +403,4 @@ Ours come from these:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

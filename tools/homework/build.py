@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tools import ROOT
+from tools import ROOT, run
 from tools.book.execute import save
 from tools.homework.chapter import Chapter, read_book
 from tools.homework.notebooks import Edition, write_notebook
@@ -80,28 +79,22 @@ def write_for_students(
     print(f"Chapters with own data: {', '.join(chapter.name for chapter in chapters)}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the homework and say where it lies; return the exit status."""
+def main(arguments: list[str] | None = None) -> None:
+    """Write the homework and say where it lies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--students", type=Path, metavar="LIST.csv", help="with a column 'id'")
     parser.add_argument("--column", default="", help="the column with the ids, if not 'id'")
     parser.add_argument("--salt", default="", help="words that only the teachers know")
-    parser.add_argument("--output", type=Path, metavar="FOLDER")
     chosen = parser.parse_args(arguments)
-    output = chosen.output or (HOMEWORK / "own" if chosen.students else HOMEWORK)
-    try:
-        students = read_students(chosen.students, chosen.column) if chosen.students else []
-        chapters = read_book()
-        if students:
-            own_data = read_own_data(HOMEWORK / "own-data.toml")
-            write_for_students(chapters, own_data, students, chosen.salt, output)
-        else:
-            write_all(chapters, output)
-    except HomeworkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if chosen.students:
+        output = HOMEWORK / "own"
+        students = read_students(chosen.students, chosen.column)
+        own_data = read_own_data(HOMEWORK / "own-data.toml")
+        write_for_students(read_book(), own_data, students, chosen.salt, output)
+    else:
+        output = HOMEWORK
+        write_all(read_book(), output)
     print(f"The homework is in {os.path.relpath(output)}")
-    return 0
 
 
 def _hold_salt(salt: str, path: Path) -> None:
@@ -130,4 +123,4 @@ def _save(notebook: NotebookNode, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -15,7 +15,6 @@ import argparse
 import io
 import re
 import shutil
-import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 import nbformat
 
-from tools import ROOT
+from tools import ROOT, run
 from tools.homework.mend import Finding, mend
 from tools.homework.students import OwnData, read_own_data, read_students
 from tools.homework.text import HomeworkError
@@ -67,7 +66,7 @@ def collect(
         raise HomeworkError(
             f"{course}: no course; copy homework/course or homework/own/course there"
         )
-    people = sorted(path for path in handed_in.iterdir() if path.is_dir() or path.suffix == ".zip")
+    people = sorted(path for path in handed_in.glob("*") if path.is_dir() or path.suffix == ".zip")
     if not people:
         raise HomeworkError(f"{handed_in}: no folder and no archive of a student is in it")
     collected = []
@@ -173,8 +172,8 @@ def report(collected: list[HandIn], folder: Path) -> str:
     return text
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Collect, and say what was found; return the exit status."""
+def main(arguments: list[str] | None = None) -> None:
+    """Collect, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("handed_in", type=Path)
     parser.add_argument("course", type=Path)
@@ -182,18 +181,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--column", default="", help="the column with the ids")
     parser.add_argument("--salt", default="", help="the words from which own data were made")
     chosen = parser.parse_args(arguments)
-    try:
-        own = None
-        if chosen.students:
-            data = read_own_data(ROOT / "homework" / "own-data.toml")
-            own = dict.fromkeys(read_students(chosen.students, chosen.column), data)
-        collected = collect(chosen.handed_in, chosen.course, own, chosen.salt)
-    except (HomeworkError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    own = None
+    if chosen.students:
+        data = read_own_data(ROOT / "homework" / "own-data.toml")
+        own = dict.fromkeys(read_students(chosen.students, chosen.column), data)
+    collected = collect(chosen.handed_in, chosen.course, own, chosen.salt)
     print(report(collected, chosen.course / "collected"), end="")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from nbformat.v4 import new_markdown_cell
 
-from tools import ROOT
+from tools import ROOT, run
 from tools.homework.confined import version
 from tools.homework.mend import graded_cells
 from tools.homework.text import HomeworkError
@@ -169,8 +169,8 @@ def write_table(course: Path) -> Path:
     return course / TABLE
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Grade, and say what is to be done next; return the exit status."""
+def main(arguments: list[str] | None = None) -> None:
+    """Grade, and say what is to be done next."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("course", type=Path)
     parser.add_argument("chapter", nargs="?", default="")
@@ -180,19 +180,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     course = chosen.course.resolve()
-    try:
-        if chosen.chapter and chosen.feedback:
-            _nbgrader(course, "generate_feedback", chosen.chapter, "--force")
-            print(f"The feedback is in {course / 'feedback'}/ID/{chosen.chapter}/")
-        elif chosen.chapter:
-            for line in grade(course, chosen.chapter, confined=not chosen.unconfined):
-                print(line)
-        print(f"The points are in {write_table(course)}")
-    except HomeworkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if chosen.chapter and chosen.feedback:
+        _nbgrader(course, "generate_feedback", chosen.chapter, "--force")
+        print(f"The feedback is in {course / 'feedback'}/ID/{chosen.chapter}/")
+    elif chosen.chapter:
+        for line in grade(course, chosen.chapter, confined=not chosen.unconfined):
+            print(line)
+    print(f"The points are in {write_table(course)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -23,6 +23,8 @@ from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.directives import parse_directive_text
 from myst_parser.parsers.mdit import create_md_parser
 
+from tools import ToolError
+
 # As in _config.yml (parse: myst_enable_extensions).
 EXTENSIONS = {"amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath", "substitution"}
 _UNSUPPORTED = {
@@ -33,7 +35,7 @@ _INFO = re.compile(r"\{(?P<name>[^}]+)\}\s*(?P<argument>.*)")
 _TITLED = re.compile(r"(?s)(?P<text>.*?)\s*<(?P<target>[^<>]+)>")
 
 
-class HomeworkError(Exception):
+class HomeworkError(ToolError):
     """Homework that cannot be made; the message names the place and what to do."""
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools import ROOT, checksum
+from tools import ROOT, ToolError, checksum
 
 LOCK = Path(__file__).with_name("lock.json")
 CACHE = ROOT / ".live"
@@ -38,7 +38,7 @@ _ONLY_PURE = ("--only-binary=:all:", "--platform=any", "--abi=none", "--python-v
 _PAGE = {"python_version": "3.12", "platform_system": "Emscripten", "extra": ""}
 
 
-class LiveError(Exception):
+class LiveError(ToolError):
     """Pages that cannot be made to run; the message says why, in one line."""
 
 

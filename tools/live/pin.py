@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tools import ROOT
+from tools import ROOT, run
 from tools.live.files import LOCK, PURE, entry_of, fetch, used
 from tools.site.vendor import Asset
 from tools.site.vendor import fetch as fetch_asset
@@ -87,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -21,8 +21,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tools import ROOT
-from tools.book.verify import VerificationError, check_page, verified_rows
+from tools import ROOT, run
+from tools.book.verify import check_page, verified_rows
 from tools.site.checks import all_complaints
 from tools.site.directives import ADDRESS, REPOSITORY
 from tools.site.downloads import FOLDER as DOWNLOADS
@@ -96,8 +96,8 @@ def build(
     return site
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Build the site and say where it lies and how to open it; return the exit status."""
+def main(arguments: list[str] | None = None) -> None:
+    """Build the site and say where it lies and how to open it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT, metavar="FOLDER")
     parser.add_argument(
@@ -111,21 +111,16 @@ def main(arguments: list[str] | None = None) -> int:
         help="yes, no, no-derivations, or a CSV file with the columns chapter and opens",
     )
     chosen = parser.parse_args(arguments)
-    try:
-        check_page(verified_rows())
-        site = build(
-            chosen.output.resolve(),
-            address=chosen.address,
-            repository=chosen.repo,
-            solutions=chosen.solutions,
-        )
-    except (VerificationError, SiteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    check_page(verified_rows())
+    site = build(
+        chosen.output.resolve(),
+        address=chosen.address,
+        repository=chosen.repo,
+        solutions=chosen.solutions,
+    )
     print(f"The site is in {os.path.relpath(site)}")
     print(f"Open {os.path.relpath(site / 'index.html')} in a browser, or run `make serve`.")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
+from tools.site.pages import SiteError
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MISSING = (
     "there is no Chromium with chromedriver here "
@@ -46,12 +48,12 @@ def chromium(*, downloads: str = "", alone: bool = False) -> Iterator[Chrome]:
 
     Raises
     ------
-    RuntimeError
+    SiteError
         If Chromium or its driver is not on this machine.
     """
     browser, driver = _browser(), shutil.which("chromedriver")
     if browser is None or driver is None:
-        raise RuntimeError(MISSING)
+        raise SiteError(MISSING)
     options = ChromeOptions()
     options.binary_location = browser
     for option in (*_OPTIONS, _ALONE) if alone else _OPTIONS:

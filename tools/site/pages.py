@@ -8,8 +8,10 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
 
+from tools import ToolError
 
-class SiteError(Exception):
+
+class SiteError(ToolError):
     """The site cannot be built, may not be shown or cannot be printed; the message says why."""
 
 

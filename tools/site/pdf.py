@@ -1,7 +1,6 @@
 """Print the whole book into one PDF, with headless Chromium.
 
-    python -m tools.site.pdf                 _build/html → _build/pdf/mixed-models-in-python.pdf
-    python -m tools.site.pdf SITE OUTPUT     from and to elsewhere
+    python -m tools.site.pdf    _build/html → _build/pdf/mixed-models-in-python.pdf
 
 The book is printed twice. The first print tells on which page everything lies; these numbers are
 written into the table of contents for the second.
@@ -9,17 +8,15 @@ written into the table of contents for the second.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from pypdf import PdfReader
 from selenium.webdriver import Chrome
 
-from tools import ROOT
+from tools import ROOT, run
 from tools.site.chromium import chromium
 from tools.site.downloads import FOLDER
 from tools.site.one_page import one_page
@@ -54,9 +51,8 @@ def make_pdf(site: Path, output: Path) -> int:
     Raises
     ------
     SiteError
-        If there is no site, if a formula or picture fails, or if page numbers do not settle.
-    RuntimeError
-        If Chromium is not on this machine.
+        If there is no site or no Chromium, if a formula or picture fails, or if page numbers do
+        not settle.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     page = output.with_suffix(".html")
@@ -106,21 +102,12 @@ def _open(browser: Chrome, page: Path) -> None:
         raise SiteError(f"a formula or a picture of the book cannot be printed: {problem}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the book and say where it lies; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("site", nargs="?", type=Path, default=SITE)
-    parser.add_argument("output", nargs="?", type=Path, default=OUTPUT)
-    chosen = parser.parse_args(arguments)
-    try:
-        count = make_pdf(chosen.site.resolve(), chosen.output.resolve())
-    except (SiteError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    offer_pdf(chosen.site.resolve(), chosen.output.resolve(), count)
-    print(f"The book is in {os.path.relpath(chosen.output)}: {count} pages")
-    return 0
+def main() -> None:
+    """Print the book and say where it lies."""
+    count = make_pdf(SITE, OUTPUT)
+    offer_pdf(SITE, OUTPUT, count)
+    print(f"The book is in {os.path.relpath(OUTPUT)}: {count} pages")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

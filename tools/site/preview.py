@@ -9,13 +9,12 @@ which take no SVG. Both are committed; a test holds the front page's to the numb
 from __future__ import annotations
 
 import base64
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import mmlib as mm
-from tools import ROOT
+from tools import ROOT, run
 from tools.site.chromium import chromium
 
 STATIC = ROOT / "book" / "_static"
@@ -107,17 +106,12 @@ def preview() -> bytes:
     return base64.b64decode(picture["data"])
 
 
-def main() -> int:
-    """Write both pictures; return the exit status."""
+def main() -> None:
+    """Write both pictures."""
     (STATIC / "front.svg").write_text(front(), encoding="utf-8")
-    try:
-        (STATIC / "preview.png").write_bytes(preview())
-    except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    (STATIC / "preview.png").write_bytes(preview())
     print("→ book/_static/front.svg, book/_static/preview.png")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -16,7 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import ROOT, checksum
+from tools import ROOT, checksum, run
+from tools.site.pages import SiteError
 
 FOR_THE_SITE = ROOT / "book" / "_static" / "vendor"
 FOR_TESTS = ROOT / "tests" / "site" / "vendor"
@@ -62,14 +63,14 @@ def fetch(asset: Asset, folder: Path) -> Path:
 
     Raises
     ------
-    RuntimeError
+    SiteError
         If it is not the one that was checked.
     """
     package = f"{asset.name}@{asset.version}"
     subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True)
     (archive,) = folder.glob("*.tgz")
     if (found := checksum(archive)) != asset.sha256:
-        raise RuntimeError(f"{package}: SHA-256 is {found}, not {asset.sha256}")
+        raise SiteError(f"{package}: SHA-256 is {found}, not {asset.sha256}")
     return archive
 
 
@@ -99,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
