@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,6 @@ MAX_LOADING = 0.95
 
 N_EVEN = 2**19
 N_SETS, N_RANDOM = 8, 2**16
-N_FACTOR_STEPS = 50
 _RNG = "seed" if scipy.__version__.startswith("1.14.") else "rng"
 """What scipy calls the source of its random numbers."""
 
@@ -177,8 +175,7 @@ def largest_of(correlation: FloatArray) -> tuple[Tail, float]:
     independent given one normal variable, which is integrated over by quadrature. Otherwise Z = AU
     with U of a length and of a direction that is uniform on a sphere; length and scale are
     integrated over exactly (their ratio squared is F), the direction by points on the sphere. Only
-    from four dimensions on are these random, and then always the same; most of their error is taken
-    away by that of a near family whose tail is known (a control variate).
+    from four dimensions on are these random, and then always the same.
     """
     if len(correlation) == 1:
         return two_sided_t, 0.0
@@ -255,27 +252,9 @@ def _normal_nodes() -> tuple[FloatArray, FloatArray]:
 def _over_directions(R: FloatArray) -> tuple[Tail, float]:
     rows = _root(R)
     rank = rows.shape[1]
-    sets = _directions(rank)
-    reaches = [_largest(directions, rows) for directions in sets]
-    near = _near_family(R, rank) if len(sets) > 1 else None
-    if near is None:
-        return _radial_tail(np.concatenate(reaches), rank), _spread(
-            [_radial_tail(reach, rank) for reach in reaches]
-        )
-    # The same sum for a family whose tail is known has nearly the same error.
-    exact, other = near
-    turned = _turned(_root(other), rows)
-    others = [_largest(directions, turned) for directions in sets]
-    rough, same_rough = (_radial_tail(np.concatenate(each), rank) for each in (reaches, others))
-
-    def tail(c: FloatArray, df: FloatArray) -> FloatArray:
-        return exact(c, df) + (rough(c, df) - same_rough(c, df))
-
-    errors = [
-        _difference(_radial_tail(one, rank), _radial_tail(two, rank))
-        for one, two in zip(reaches, others, strict=True)
-    ]
-    return tail, _spread(errors)
+    reaches = [_largest(directions, rows) for directions in _directions(rank)]
+    error = _spread([_radial_tail(reach, rank) for reach in reaches])
+    return _radial_tail(np.concatenate(reaches), rank), error
 
 
 def _root(R: FloatArray) -> FloatArray:
@@ -283,29 +262,6 @@ def _root(R: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(R)
     kept = values > SAME * len(R)
     return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
-
-
-def _turned(rows: FloatArray, target: FloatArray) -> FloatArray:
-    """The rows, turned so that they are nearest to those of `target`."""
-    left, _, right = np.linalg.svd(rows.T @ target)
-    return np.asarray(rows @ left @ right)
-
-
-def _near_family(R: FloatArray, rank: int) -> tuple[Tail, FloatArray] | None:
-    """A family near to R of the same number of dimensions, whose tail is known, and its R."""
-    k = rank + 1
-    if len(R) == k * rank // 2:
-        pairs = np.array([np.eye(k)[i] - np.eye(k)[j] for i, j in combinations(range(k), 2)])
-        return studentised_range(k), pairs @ pairs.T / 2
-    if len(R) > rank:
-        return None
-    loadings = np.full(len(R), np.sqrt(0.5))
-    for _ in range(N_FACTOR_STEPS):
-        values, vectors = np.linalg.eigh(R - np.diag(1 - loadings**2))
-        loadings = np.clip(np.sqrt(max(values[-1], 0.0)) * vectors[:, -1], -0.9, 0.9)
-    other = np.outer(loadings, loadings)
-    np.fill_diagonal(other, 1.0)
-    return _given_one_factor(loadings), other
 
 
 def _largest(directions: FloatArray, rows: FloatArray) -> FloatArray:
@@ -324,10 +280,6 @@ def _radial_tail(reach: FloatArray, rank: int) -> Tail:
         return f_tail(rank, df[:, None], (c[:, None] / places) ** 2 / rank) @ shares
 
     return tail
-
-
-def _difference(one: Tail, other: Tail) -> Tail:
-    return lambda c, df: one(c, df) - other(c, df)
 
 
 def _spread(tails: list[Tail]) -> float:

@@ -6,31 +6,19 @@ Self & Liang (1987), Journal of the American Statistical Association 82, 605–6
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, lower_triangle, unit_patterns
 from mmlib.design.checks import require_fit
-from mmlib.design.design import Design
-from mmlib.design.directions import Probes
-from mmlib.design.terms import n_entries
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
-from mmlib.inference.nested import extra_covariances
+from mmlib.inference.nested import extra_covariances, extra_means
 from mmlib.inference.pvalues import HypothesisTest, chi2_tail
 from mmlib.results.estimates import Fit
 
-OUTSIDE = 1e-7
-"""A column or a covariance lies outside a span when more than this share of it is left over."""
-
 WORSE = 1e-6
 """A larger model whose objective is higher by more than this was not fitted to the end."""
-
-SEVERAL = 2
-ZERO = 1e-5
-"""Eigenvalues below this are zero, where others are about 1."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -101,25 +89,23 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     require_fit(small, large)
     require_same_data(small, large)
     _require_same_criterion(small, large)
-    inner, outer = _in_common_coordinates(small.design, large.design)
-    extra_means, covariances = _extra_means(inner, outer), _relation(small, large, inner, outer)
-    if extra_means is None or covariances is None:
-        other_way = _extra_means(outer, inner), _relation(large, small, outer, inner)
-        swapped = None not in other_way
-        raise DataError(_not_nested(small, large, swapped=swapped, means=extra_means is None))
-    extra_covariances, constraints = covariances
-    if extra_means + extra_covariances == 0:
+    means, covariances = extra_means(small, large), extra_covariances(small, large)
+    if means is None or covariances is None:
+        swapped = None not in (extra_means(large, small), extra_covariances(large, small))
+        raise DataError(_not_nested(small, large, swapped=swapped, means=means is None))
+    variances, constraints = covariances
+    if means + variances == 0:
         raise DataError(
             "the two fits are the same model (their fixed and random parts allow the same "
             "means and covariances): there is nothing to test."
         )
-    if small.reml and extra_means:
+    if small.reml and means:
         raise DataError(
             "REML criteria of models with different fixed parts cannot be compared: refit with "
             "reml=False, fit.refit(reml=False)."
         )
 
-    df = extra_means + extra_covariances
+    df = means + variances
     statistic = _statistic(small, large)
     fewer, pvalue = (float(chi2_tail(k, statistic)) for k in (df - 1, df))
     return LikelihoodRatioTest(
@@ -183,126 +169,6 @@ def _not_nested(small: Fit, large: Fit, *, swapped: bool, means: bool) -> str:
         f"the models are not nested: {what.format(repr(one))} special case of that of {other!r}. "
         "Compare them by AIC, or test each against a model that contains both."
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """The columns that span a model's means and covariances, in coordinates that two models share.
-
-    `shift` is the difference of the two offsets; `widths` are those of the random terms, whose
-    covariance patterns follow the residual's.
-    """
-
-    X: FloatArray
-    shift: FloatArray
-    patterns: FloatArray
-    widths: tuple[int, ...]
-
-
-def _in_common_coordinates(small: Design, large: Design) -> tuple[_Parts, _Parts]:
-    """One QR decomposition for the means and one for the covariances: only R matters for spans."""
-    X_s, X_l, shift = _coordinates([small.X, large.X, _offset(small) - _offset(large)])
-    n_patterns = 2 + sum(n_entries(term) for design in (small, large) for term in design.terms)
-    probes = Probes(small.row_weights, n_patterns)
-    patterns_s, patterns_l = _coordinates([_patterns(each, probes) for each in (small, large)])
-    return (
-        _Parts(X_s, shift, patterns_s, tuple(term.width for term in small.terms)),
-        _Parts(X_l, shift, patterns_l, tuple(term.width for term in large.terms)),
-    )
-
-
-def _coordinates(matrices: Sequence[FloatArray]) -> list[FloatArray]:
-    """The matrices in an orthonormal basis of all their columns."""
-    triangle = np.linalg.qr(np.hstack(matrices), mode="r")
-    return np.split(triangle, np.cumsum([matrix.shape[1] for matrix in matrices])[:-1], axis=1)
-
-
-def _extra_means(inner: _Parts, outer: _Parts) -> int | None:
-    """How many more dimensions the means of `outer` have; None if it lacks some of `inner`."""
-    if _outside(np.hstack([inner.X, inner.shift]), np.linalg.qr(outer.X)[0]):
-        return None
-    return outer.X.shape[1] - inner.X.shape[1]
-
-
-def _extra_covariances(inner: _Parts, outer: _Parts) -> int | None:
-    """How many more dimensions the covariances of `outer` have; None if it lacks some."""
-    basis = _basis(outer.patterns)
-    if _outside(inner.patterns, basis):
-        return None
-    return basis.shape[1] - _basis(inner.patterns).shape[1]
-
-
-def _relation(small: Fit, large: Fit, inner: _Parts, outer: _Parts) -> tuple[int, int] | None:
-    """How many more covariances `large` has, and in how many directions `small` is at their edge.
-
-    None if those of `small` are not among them.
-    """
-    if small.design.structured or large.design.structured:
-        return extra_covariances(small.design, large.design)
-    more = _extra_covariances(inner, outer)
-    if more is None:
-        return None
-    return more, _boundary_constraints(inner, outer) if more else 0
-
-
-def _outside(columns: FloatArray, basis: FloatArray) -> bool:
-    """Whether some of the columns are not in the span of an orthonormal basis."""
-    left = columns - basis @ (basis.T @ columns)
-    return bool((np.linalg.norm(left, axis=0) > OUTSIDE * np.linalg.norm(columns, axis=0)).any())
-
-
-def _offset(design: Design) -> FloatArray:
-    return np.zeros((design.n, 1)) if design.offset is None else design.offset[:, None]
-
-
-def _patterns(design: Design, probes: Probes) -> FloatArray:
-    """Each pattern that Var(y) is made of, between random vectors: one column for each.
-
-    First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
-    orthonormal columns of the term. Their linear relations are those of the patterns.
-    """
-    found = [probes.of_independent()]
-    for term in design.terms:
-        orthonormal = term.with_rows(term.codes, np.linalg.qr(term.model_matrix)[0])
-        found.append(probes.of_term(orthonormal, _units(term.width)))
-    # One scale for all of a term, so that a rank stays a rank.
-    return np.hstack([each.T / np.linalg.norm(each) for each in found])
-
-
-def _units(width: int) -> FloatArray:
-    return unit_patterns(*lower_triangle(width), width)
-
-
-def _basis(columns: FloatArray) -> FloatArray:
-    """Orthonormal basis of the span of some columns."""
-    left, singular, _ = np.linalg.svd(
-        columns / np.linalg.norm(columns, axis=0), full_matrices=False
-    )
-    return left[:, singular > OUTSIDE * singular[0]]
-
-
-def _boundary_constraints(inner: _Parts, outer: _Parts) -> int:
-    """In how many directions the small model lies on the boundary of the large one's variances.
-
-    Take a covariance of the small model with no variance at zero, write it with the patterns
-    of the large one, and count the rank that the covariance matrices of its terms lack.
-    """
-    rng = np.random.default_rng(1)
-    amounts = [1.0]
-    for width in inner.widths:
-        root = np.tril(rng.uniform(0.5, 1.5, (width, width)))
-        amounts.extend((root @ root.T)[lower_triangle(width)])
-    target = inner.patterns @ amounts
-    entries, _, rank, _ = np.linalg.lstsq(outer.patterns, target, rcond=OUTSIDE)
-    if rank < outer.patterns.shape[1]:
-        return SEVERAL  # the terms of the large model overlap: there is no one way to write it
-    lacking, start = 0, 1
-    for width in outer.widths:
-        E = _units(width)
-        covariance = np.tensordot(entries[start : start + len(E)], E, axes=1)
-        start += len(E)
-        lacking += width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
-    return lacking
 
 
 def _statistic(small: Fit, large: Fit) -> float:

@@ -1,21 +1,33 @@
-"""Whether the covariances of one model are among those of another, where they have structure.
+"""Whether the means and covariances of one model are among those of another.
 
-Variances and covariances of models without structure make linear spaces, which are compared by
-their bases. With structure they do not. So a covariance of the smaller model is drawn, off every
-boundary, and the parameters of the larger one that give the same are searched, by least squares of
-what both do between random vectors. That the search ends at zero says that they are nested, and
-where it ends whether on a boundary of the larger model.
+Means, and covariances of models without structure, make linear spaces, which are compared by their
+bases: of a QR decomposition of both only R matters. With structure covariances do not. So one of
+the smaller model is drawn, off every boundary, and the parameters of the larger one that give the
+same are searched, by least squares of what both do between random vectors. That the search ends at
+zero says that they are nested, and where it ends whether on a boundary of the larger model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import least_squares
 
-from mmlib.arrays import FloatArray
+from mmlib.arrays import FloatArray, lower_triangle, unit_patterns
 from mmlib.design.design import Design
 from mmlib.design.directions import Probes, random_theta
-from mmlib.design.terms import n_theta, theta_by_term
+from mmlib.design.terms import n_entries, templates, theta_by_term
+from mmlib.engine.coordinates import coordinates_of
+from mmlib.engine.objective import Objective
+from mmlib.results.estimates import Fit
+
+OUTSIDE = 1e-7
+"""A column or a covariance lies outside a span when more than this share of it is left over."""
+
+SEVERAL = 2
+ZERO = 1e-5
+"""Eigenvalues below this are zero, where others are about 1."""
 
 SAME = 1e-6
 """Covariances that differ by less than this share are the same."""
@@ -27,83 +39,156 @@ is there: the search comes near them only slowly."""
 ATTEMPTS = 6
 
 
-def extra_covariances(inner: Design, outer: Design) -> tuple[int, int] | None:
-    """Parameters that `outer` has more, and how many of them `inner` has on a boundary.
+def extra_means(small: Fit, large: Fit) -> int | None:
+    """How many more dimensions the means of `large` have; None if it lacks some of `small`."""
+    inner, outer = small.design, large.design
+    X_in, X_out, shift = _coordinates([inner.X, outer.X, _offset(inner) - _offset(outer)])
+    if _outside(np.hstack([X_in, shift]), np.linalg.qr(X_out)[0]):
+        return None
+    return outer.p - inner.p
 
-    None if the covariances of `inner` are not among those of `outer`.
+
+def extra_covariances(small: Fit, large: Fit) -> tuple[int, int] | None:
+    """How many more covariances `large` has, and in how many directions `small` is at their edge.
+
+    None if those of `small` are not among them.
+    """
+    inner, outer = small.design, large.design
+    if inner.structured or outer.structured:
+        return _searched(inner, large)
+    n_patterns = 2 + sum(n_entries(term) for term in (*inner.terms, *outer.terms))
+    probes = Probes(inner.row_weights, n_patterns)
+    within, beyond = _coordinates([_patterns(each, probes) for each in (inner, outer)])
+    basis = _basis(beyond)
+    if _outside(within, basis):
+        return None
+    more = basis.shape[1] - _basis(within).shape[1]
+    return more, _boundary_constraints(inner, within, outer, beyond) if more else 0
+
+
+# ---- linear spaces -------------------------------------------------------------------------------
+
+
+def _coordinates(matrices: Sequence[FloatArray]) -> list[FloatArray]:
+    """The matrices in an orthonormal basis of all their columns."""
+    triangle = np.linalg.qr(np.hstack(matrices), mode="r")
+    return np.split(triangle, np.cumsum([matrix.shape[1] for matrix in matrices])[:-1], axis=1)
+
+
+def _outside(columns: FloatArray, basis: FloatArray) -> bool:
+    """Whether some of the columns are not in the span of an orthonormal basis."""
+    left = columns - basis @ (basis.T @ columns)
+    return bool((np.linalg.norm(left, axis=0) > OUTSIDE * np.linalg.norm(columns, axis=0)).any())
+
+
+def _offset(design: Design) -> FloatArray:
+    return np.zeros((design.n, 1)) if design.offset is None else design.offset[:, None]
+
+
+def _patterns(design: Design, probes: Probes) -> FloatArray:
+    """Each pattern that Var(y) is made of, between random vectors: one column for each.
+
+    First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
+    orthonormal columns of the term. Their linear relations are those of the patterns.
+    """
+    found = [probes.of_independent()]
+    for term in design.terms:
+        orthonormal = term.with_rows(term.codes, np.linalg.qr(term.model_matrix)[0])
+        found.append(probes.of_term(orthonormal, _units(term.width)))
+    # One scale for all of a term, so that a rank stays a rank.
+    return np.hstack([each.T / np.linalg.norm(each) for each in found])
+
+
+def _units(width: int) -> FloatArray:
+    return unit_patterns(*lower_triangle(width), width)
+
+
+def _basis(columns: FloatArray) -> FloatArray:
+    """Orthonormal basis of the span of some columns."""
+    left, singular, _ = np.linalg.svd(
+        columns / np.linalg.norm(columns, axis=0), full_matrices=False
+    )
+    return left[:, singular > OUTSIDE * singular[0]]
+
+
+def _boundary_constraints(
+    inner: Design, within: FloatArray, outer: Design, beyond: FloatArray
+) -> int:
+    """In how many directions the inner model lies on the boundary of the outer one's variances.
+
+    Take a covariance of the inner model with no variance at zero, write it with the patterns
+    of the outer one, and count the rank that the covariance matrices of its terms lack.
     """
     rng = np.random.default_rng(1)
+    amounts = [1.0]
+    for term in inner.terms:
+        root = np.tril(rng.uniform(0.5, 1.5, (term.width, term.width)))
+        amounts.extend((root @ root.T)[lower_triangle(term.width)])
+    entries, _, rank, _ = np.linalg.lstsq(beyond, within @ amounts, rcond=OUTSIDE)
+    if rank < beyond.shape[1]:
+        return SEVERAL  # the terms of the outer model overlap: there is no one way to write it
+    lacking, start = 0, 1
+    for term in outer.terms:
+        E = _units(term.width)
+        covariance = np.tensordot(entries[start : start + len(E)], E, axes=1)
+        start += len(E)
+        lacking += term.width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
+    return lacking
+
+
+# ---- a search ------------------------------------------------------------------------------------
+
+
+def _searched(inner: Design, large: Fit) -> tuple[int, int] | None:
+    """What `extra_covariances` says, where covariances have structure."""
+    outer, rng = large.design, np.random.default_rng(1)
     probes = Probes(outer.row_weights, inner.n_theta + outer.n_theta + 2)
-    target = _variance(
-        inner, _smooth(inner, random_theta(inner.terms, inner.residual, rng)), probes
-    )
+    target = _variance(inner, random_theta(inner.terms, inner.residual, rng), probes)
     size = float(np.linalg.norm(target))
+    variables = coordinates_of(Objective(large.blocks))
+
+    def off(x: FloatArray) -> FloatArray:
+        found = np.exp(x[0]) * _variance(outer, variables.to_theta(x[1:]), probes)
+        return (found - target) / size
+
     for _ in range(ATTEMPTS):
-        start = _smooth(outer, random_theta(outer.terms, outer.residual, rng))
-
-        def off(x: FloatArray) -> FloatArray:
-            scaled = np.exp(x[0]) * _variance(outer, x[1:], probes)
-            return (scaled - target) / size
-
+        start = variables.from_theta(random_theta(outer.terms, outer.residual, rng))
         found = least_squares(off, np.append(0.0, start), xtol=1e-14, ftol=1e-14, gtol=1e-14)
         if np.linalg.norm(found.fun) <= SAME:
-            return outer.n_theta - inner.n_theta, _at_boundary(outer, found.x[1:])
+            at_boundary = _at_boundary(outer, variables.to_theta(found.x[1:]))
+            return outer.n_theta - inner.n_theta, at_boundary
     return None
 
 
-def _smooth(design: Design, theta: FloatArray) -> FloatArray:
-    """Numbers without bounds: entries of triangles, those of structures, those of residuals."""
-    found = [
-        own if term.part.structure.is_free else term.part.structure.to_smooth(own, term.width)
-        for term, own in zip(design.terms, theta_by_term(design.terms, theta), strict=True)
-    ]
-    if design.residual is not None:
-        found.append(design.residual.to_smooth(design.phi(theta)))
-    return np.concatenate([np.zeros(0), *found])
-
-
-def _variance(design: Design, smooth: FloatArray, probes: Probes) -> FloatArray:
+def _variance(design: Design, theta: FloatArray, probes: Probes) -> FloatArray:
     """Var(y)/σ² between the probes."""
-    total, start = np.zeros(0), 0
-    for term in design.terms:
-        own = smooth[start : start + n_theta(term)]
-        start += len(own)
-        structure = term.part.structure
-        T = (
-            structure.template(own, term.width)
-            if structure.is_free
-            else structure.at(own, term.width)[0]
-        )
-        part = probes.of_term(term, (T @ T.T)[None])[0]
-        total = part if not len(total) else total + part
-    residual = design.residual
-    if residual is None:
-        of_residual = probes.of_independent()[0]
+    parts = [
+        probes.of_term(term, (T @ T.T)[None])
+        for term, T in zip(design.terms, templates(design.terms, theta), strict=True)
+    ]
+    if design.residual is None:
+        parts.append(probes.of_independent())
     else:
-        phi = residual.from_smooth(smooth[start:])[0]
-        of_residual = probes.of_residual(residual, [C[None] for C in residual.covariances(phi)])[0]
-    return of_residual if not len(total) else total + of_residual
+        covariances = design.residual.covariances(design.phi(theta))
+        parts.append(probes.of_residual(design.residual, [C[None] for C in covariances]))
+    return np.sum(parts, axis=0)[0]
 
 
-def _at_boundary(design: Design, smooth: FloatArray) -> int:
-    """In how many directions a point lies on a boundary."""
-    found, start = 0, 0
-    for term in design.terms:
-        own = smooth[start : start + n_theta(term)]
-        start += len(own)
+def _at_boundary(design: Design, theta: FloatArray) -> int:
+    """In how many directions a θ lies on a boundary."""
+    found = 0
+    for term, own in zip(design.terms, theta_by_term(design.terms, theta), strict=True):
         structure, width = term.part.structure, term.width
         if structure.is_free:
             scale = np.sqrt(np.mean(term.model_matrix**2, axis=0))
             T = scale[:, None] * structure.template(own, width)
             found += int((np.linalg.svd(T, compute_uv=False) < AT_ZERO).sum())
             continue
-        theta = structure.to_theta(own, width)
         n = structure.n_sds(width)
-        found += int((theta[:n] * np.sqrt(np.mean(term.model_matrix**2)) < AT_ZERO).sum())
-        if n < len(theta):
+        found += int((own[:n] * np.sqrt(np.mean(term.model_matrix**2)) < AT_ZERO).sum())
+        if n < len(own):
             low = structure.lowest_correlation(width)
-            found += int(min(theta[-1] - low, 1 - theta[-1]) < AT_ZERO)
-    residual = design.residual
-    if residual is not None and residual.kind == "car1":
-        found += int(residual.from_smooth(smooth[start:])[0][-1] < AT_ZERO)
+            found += int(min(own[-1] - low, 1 - own[-1]) < AT_ZERO)
+    if design.residual is not None and design.residual.kind == "car1":
+        found += int(theta[-1] < AT_ZERO)
     return found
