@@ -35,8 +35,11 @@ from tools.book.tolerance import RELATIVE, same_text
 LISTED = ROOT / "book" / "data" / "lecture_values.csv"
 ORACLE = ROOT / "tests" / "oracle"
 PAGE = ROOT / "book" / "verification.md"
+TEMPLATE = Path(__file__).with_name("verification.md")
 # A simulated number may be this many standard errors away: one in 370 is, by chance.
 STANDARD_ERRORS = 3
+_WRITTEN = "<!-- Written by tools/book/verify.py: do not edit, run `make verify`. -->\n\n"
+_DIFFERENCE = re.compile(r"\|[^|\n]*\|$", re.MULTILINE)  # the last column
 
 Values = Mapping[str, Sequence[float]]
 
@@ -214,7 +217,7 @@ def write_page(rows: Sequence[Row], versions: Mapping[str, Any]) -> str:
         "\n".join(_section(title, list(of_title)))
         for title, of_title in groupby(rows, key=lambda row: row.entry.section)
     ]
-    return _PAGE.format(
+    return _WRITTEN + TEMPLATE.read_text(encoding="utf-8").format(
         rows=len(rows),
         printed=len(printed),
         agree=len(printed) - len(explained),
@@ -343,63 +346,6 @@ def _exponent(printed: str) -> int:
 def _half_unit(printed: str) -> float:
     """Return half a unit of the last printed digit."""
     return float(Decimal(5).scaleb(_exponent(printed) - 1))
-
-
-_DIFFERENCE = re.compile(r"\|[^|\n]*\|$", re.MULTILINE)  # the last column
-_PAGE = """\
-<!-- Written by tools/book/verify.py: do not edit, run `make verify`. -->
-
-# The verification page
-
-This book began with a lecture: Hua Zhou's on mixed models, at the University of California, Los
-Angeles, which analyses `pulp` and `penicillin` in R after {{cite:t}}`faraway2016`. This page lists
-every number that the lecture prints and holds each against two others: the value that our code
-computes, and the value that R gives at full precision.
-
-**{printed} rows of printed numbers: {agree} agree, {explained} cannot agree and are explained, none
-fails.** Another {unprinted} rows, computed by the lecture's code but missing from our copy of its
-output, hold against R. Of all {rows} rows, {with_r} have a value by R.
-
-How to read the tables:
-
-printed
-: The number as the lecture shows it.
-
-verdict
-: *Agrees*: our value, rounded to the printed digits, is the printed number, and it agrees with R's
-  to one part in a million. *Explained*: the printed number cannot be had, for the reason given
-  below the table, and the reason itself is checked. A simulated number has its standard error
-  beside it, and must lie within three of them. The data of each set are one row.
-
-ours
-: Computed when this page was made, by `mmlib`, and by statsmodels for least squares. Like R's, it
-  is shown with 15 significant digits.
-
-R
-: What the lecture's code gives. R was run once and its values are stored with the scripts; R is not
-  needed to make this page. A dash means that the number is a plain count or part of the data.
-
-difference
-: Ours minus R's, to one digit. Where an optimiser is at work, both stop a little short of the
-  optimum, and not at the same place.
-
-Numbers that are not results are left out: versions of software, row numbers, settings such as the
-seed and the number of draws, and the legend of R's stars. The build of these pages computes
-everything here again and stops if a row fails.
-
-{sections}
-
-## What it was computed with
-
-The values of R come from these versions:
-
-{versions}
-
-Ours come from these:
-
-```{{versions}} mmlib python numpy scipy pandas statsmodels
-```
-"""
 
 
 if __name__ == "__main__":

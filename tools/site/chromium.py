@@ -61,7 +61,7 @@ def chromium(*, downloads: str = "", alone: bool = False) -> Iterator[Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     chrome = Chrome(options=options, service=ChromeService(driver))
     try:
-        chrome.set_script_timeout(120)
+        chrome.set_script_timeout(900)
         if downloads:
             allowed = {"behavior": "allow", "downloadPath": downloads}
             chrome.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
