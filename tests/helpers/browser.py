@@ -42,7 +42,7 @@ WHAT_WIDTH_CHANGES = "['scrollable-region-focusable', 'button-name', 'link-name'
 LOOKS = (
     Look("light", 1280, "light", EVERYTHING),
     Look("dark", 1280, "dark", WHAT_COLOURS_CHANGE),
-    Look("phone", 390, "light", WHAT_WIDTH_CHANGES),
+    Look("phone", 320, "light", WHAT_WIDTH_CHANGES),
 )
 
 # Shifts of the layout are counted from the first paint, before anything here touches the page.
@@ -155,14 +155,9 @@ def put_on(browser: Chrome, look: Look) -> None:
 
 def axe(browser: Chrome, rules: str = EVERYTHING) -> list[str]:
     """Run axe-core on the page as it stands, and name each element that breaks a rule."""
-    load_axe(browser)
-    return list(browser.execute_async_script(RUN_AXE % rules))
-
-
-def load_axe(browser: Chrome) -> None:
-    """Load axe-core into the page, once."""
     if not browser.execute_script("return 'axe' in window"):
         browser.execute_script(AXE)
+    return list(browser.execute_async_script(RUN_AXE % rules))
 
 
 def weight(site: Path, below: str, reading: Reading) -> int:

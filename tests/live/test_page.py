@@ -25,7 +25,7 @@ from tests.helpers.browser import (
     wait,
 )
 from tests.helpers.drawings import NEAR, differences, read_drawing
-from tests.live.conftest import Server
+from tests.helpers.server import Server
 from tools import ROOT
 from tools.book.execute import CHAPTERS
 from tools.book.tolerance import same_text
@@ -365,7 +365,7 @@ def test_what_runs_is_stopped_and_python_begins_anew(python):
     assert "42" in place.find_element(By.CSS_SELECTOR, ".live-output").text
 
 
-def test_answers_are_kept_and_handed_in(browser, server, running, handed_in):
+def test_answers_are_kept_and_handed_in(browser, server, running, downloads):
     """The notebook that is downloaded is the site's notebook with the answers in it."""
     chapter = "08-computing"
     original = nbformat.read(running / "downloads" / f"{chapter}.ipynb", as_version=4)
@@ -386,7 +386,7 @@ def test_answers_are_kept_and_handed_in(browser, server, running, handed_in):
         if "homework" in b.text
     )
     button.click()
-    arrived = handed_in / f"{chapter}.ipynb"
+    arrived = downloads / f"{chapter}.ipynb"
     wait(lambda: arrived.is_file() and arrived.stat().st_size)
     notebook = nbformat.read(arrived, as_version=4)
     nbformat.validate(notebook)

@@ -2,50 +2,34 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from selenium.webdriver import Chrome
 
+from tests.helpers.server import Server
 from tools.site.build import build
 from tools.site.chromium import MISSING, chromium, is_installed
-from tools.site.pages import SiteError
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory, worker_id) -> Path | SiteError:
-    """Build the site as `make book` does, once for all; return its folder or the failure.
+def site(tmp_path_factory, worker_id) -> Path:
+    """Build the site as `make book` does, once for all; return its folder.
 
     Whoever has just built it says where, in `BUILT_SITE`.
     """
     if ready := os.environ.get("BUILT_SITE"):
         return Path(ready)
     base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    output, failure = shared / "shared-site", shared / "shared-site.failed"
-    with (shared / "shared-site.lock").open("w") as lock:
+    output = (base if worker_id == "master" else base.parent) / "shared-site"
+    output.mkdir(exist_ok=True)
+    with (output / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (output / "complete").exists() and not failure.exists():
-            try:
-                build(output)
-                (output / "complete").touch()
-            except SiteError as error:
-                failure.write_text(str(error), encoding="utf-8")
-    if failure.exists():
-        return SiteError(failure.read_text(encoding="utf-8"))
+        if not (output / "complete").exists():
+            build(output)
+            (output / "complete").touch()
     return output / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def site(built) -> Path:
-    """Return the folder of the built site; skip where it was not built, which one test reports."""
-    if isinstance(built, SiteError):
-        pytest.skip("the site was not built: see test_the_site_builds")
-    return built
 
 
 @pytest.fixture(scope="session")
@@ -55,33 +39,28 @@ def downloads(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser(downloads) -> Iterator[Chrome]:
-    """Start headless Chromium; skip where there is none, except in CI."""
+def _chromium():
+    """Skip where there is no Chromium, except in CI."""
     if not is_installed():
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    with chromium(downloads=str(downloads)) as chrome:
-        yield chrome
-
-
-class _Silent(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
 
 
 @pytest.fixture(scope="session")
-def serve() -> Iterator:
+def browser(_chromium, downloads) -> Iterator[Chrome]:
+    """Start headless Chromium, which reaches this machine only."""
+    with chromium(downloads=str(downloads), alone=True) as chrome:
+        yield chrome
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[[Path], str]]:
     """Return a function that serves a folder on this machine and returns its address."""
     servers = []
 
     def start(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
-        Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
+        servers.append(Server(folder))
+        return servers[-1].address
 
     yield start
     for server in servers:
-        server.shutdown()
-        server.server_close()
+        server.stop()

@@ -1,6 +1,5 @@
 """The book as one PDF: all of it, in order, with maths, figures, outline and page numbers."""
 
-import os
 import re
 from pathlib import Path
 from unicodedata import normalize
@@ -9,7 +8,6 @@ import pytest
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
 
-from tools.site.chromium import MISSING, is_installed
 from tools.site.one_page import one_page
 from tools.site.pages import SiteError
 from tools.site.pdf import make_pdf, page_numbers
@@ -81,16 +79,8 @@ def test_without_a_site_the_message_says_what_to_do(tmp_path):
         make_pdf(tmp_path, tmp_path / "a.pdf")
 
 
-@pytest.fixture
-def _printer():
-    if not is_installed():
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-
-
 @pytest.mark.browser
-@pytest.mark.usefixtures("_printer")
+@pytest.mark.usefixtures("_chromium")
 @pytest.mark.parametrize("body", ["<p class='math'>\\(\\frac{1}\\)</p>", "<img src='missing.svg'>"])
 def test_what_cannot_be_printed_is_an_error(small_site, tmp_path, body):
     page = small_site / "book" / "02-two.html"
@@ -114,7 +104,7 @@ def top_of_outline(reader: PdfReader) -> list[tuple[str, int]]:
 
 
 @pytest.mark.browser
-@pytest.mark.usefixtures("_printer")
+@pytest.mark.usefixtures("_chromium")
 def test_the_whole_book_is_printed(site, tmp_path, monkeypatch):
     pages = []
     monkeypatch.setattr(

@@ -271,20 +271,6 @@ def test_slides_turn_by_the_keys_and_show_their_formulas(site, browser):
     assert axe(browser) == []
 
 
-def test_no_page_scrolls_sideways_at_320_pixels(site, browser):
-    size = {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    found = {}
-    for page in [*sorted((site / "book").rglob("*.html")), site / "genindex.html"]:
-        browser.get(page.as_uri())
-        settle(browser)
-        width = browser.execute_script("return document.documentElement.scrollWidth")
-        if width > 320:
-            found[page.name] = width
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert found == {}
-
-
 def test_every_page_lets_report_an_error_with_page_and_version(site):
     for page in sorted((site / "book").rglob("*.html")):
         html = page.read_text(encoding="utf-8")
