@@ -23,11 +23,9 @@ _MACHINE_PATH = re.compile(
     r"(?<![\w.:/])/(?:home|root|Users|tmp|private|var|usr|opt|work|mnt)/|\b[A-Z]:\\|site-packages"
 )
 _MEMORY_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
-_EMPTY_ALT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]*\S[^\"]*\")[^>]*>")
 _NBVAL_MARKER = re.compile(r"#\s*(?:NBVAL_|PYTEST_VALIDATE_)\w+")
 _UNCHECKED_TAG = re.compile(r"nbval-\S+|raises-exception|skip-execution")
 _HIDDEN = {"remove-cell", "remove-input"}
-_UNDEFINED_MACRO = re.compile(r"\\bm\b")
 
 
 def drift(source: NotebookNode, executed: NotebookNode) -> list[str]:
@@ -44,19 +42,11 @@ def drift(source: NotebookNode, executed: NotebookNode) -> list[str]:
 
 
 def faulty_cells(notebook: NotebookNode) -> list[str]:
-    """Find what is wrong with single cells: the code of each, its outputs, or its text."""
+    """Find what is wrong with single cells of code: the code of each, or its outputs."""
     return [
-        *(
-            f"code cell {number}: {complaint}"
-            for number, cell in enumerate(_code_cells(notebook), start=1)
-            for complaint in _faults_of_code(cell, number)
-        ),
-        *(
-            f"cell {number}: {complaint}"
-            for number, cell in enumerate(notebook.cells, start=1)
-            if cell.cell_type == "markdown"
-            for complaint in _faults_of_text(cell.source)
-        ),
+        f"code cell {number}: {complaint}"
+        for number, cell in enumerate(_code_cells(notebook), start=1)
+        for complaint in _faults_of_code(cell, number)
     ]
 
 
@@ -79,13 +69,6 @@ def _faults_of_code(cell: NotebookNode, number: int) -> Iterator[str]:
         yield "the figure has no caption (mystnb: figure: caption)"
     if cell.metadata.get("mystnb", {}).get("figure") and not has_picture:
         yield "a caption, but the cell shows no figure"
-
-
-def _faults_of_text(text: str) -> Iterator[str]:
-    if _EMPTY_ALT.search(text):
-        yield "an image without alt text"
-    if _UNDEFINED_MACRO.search(text):
-        yield r"\bm is not defined in MathJax, write \boldsymbol"
 
 
 def names_of_hidden_cells(notebook: NotebookNode) -> list[str]:

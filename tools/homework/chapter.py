@@ -45,23 +45,11 @@ from tools.homework.parts import bound, defined, names, split, without_asserts
 from tools.homework.text import Block, HomeworkError, References, directives, gates, parser, plain
 
 _KINDS = ("Derivation", "Computation", "Interpretation")
-_GRADED = re.compile(r"\*\w+\.\* (?P<stars>★{1,3}) (?P<model>\*Your model\.\* )?")
 # The book's checks of itself, and its interactive figures.
 _HIDDEN = {"remove-cell", "remove-input"}
 _FIELDS = {
-    *(
-        "points",
-        "kinds",
-        "rubric",
-        "hidden",
-        "wrong",
-        "unseen",
-        "right",
-        "ask",
-        "solution",
-        "check",
-    ),
-    *("own", "own_check", "own_hidden"),
+    *("points", "kinds", "rubric", "hidden", "wrong", "unseen", "right", "ask", "solution"),
+    *("check", "own", "own_check", "own_hidden"),
 }
 
 
@@ -123,20 +111,6 @@ class Exercise:
         if found is None or found[1] not in _KINDS:
             raise HomeworkError(f"{self.label}: the text should begin with one of {_KINDS}")
         return found[1]
-
-    @property
-    def stars(self) -> int:
-        """How hard it is: one star, two or three, after the kind."""
-        found = _GRADED.match(self.text)
-        if found is None:
-            raise HomeworkError(f"{self.label}: after its kind the text should have one to three ★")
-        return len(found["stars"])
-
-    @property
-    def chooses(self) -> bool:
-        """Whether the model is the student's choice: *Your model.* stands after the stars."""
-        found = _GRADED.match(self.text)
-        return found is not None and found["model"] is not None
 
     @property
     def code(self) -> str:

@@ -21,11 +21,7 @@ from types import TracebackType
 
 import numpy as np
 
-_IMPORTS = (
-    *("import importlib.metadata", "import importlib.util", "import linecache", "import os"),
-    *("import subprocess", "import sys", "import warnings", "from pathlib import Path"),
-    *("from types import TracebackType", "import numpy as np"),
-)
+_IMPORTS = re.findall(r"(?m)^(?:import|from) .*$", Path(__file__).read_text(encoding="utf-8"))
 
 
 def install(wheel: str, *packages: str) -> None:
