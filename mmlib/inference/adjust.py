@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ N_BINS = 2**10
 INFINITE_DF = 1e8
 """Degrees of freedom from which on t is normal, to the accuracy of the integrals."""
 
+_legendre = cache(np.polynomial.legendre.leggauss)
 Tail = Callable[[FloatArray, FloatArray], FloatArray]
 """P(max |T_i| > c), given c ≥ 0 and the degrees of freedom ν, element by element."""
 
@@ -233,7 +235,7 @@ def _over_the_scale(normal_tail: Callable[[FloatArray], FloatArray]) -> Tail:
 def _scale_nodes(df: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Nodes and weights for the expectation over S = √(χ²_ν/ν), a row for each ν."""
     nu = np.minimum(df, INFINITE_DF)[:, None]
-    x, w = np.polynomial.legendre.leggauss(SCALE_NODES)
+    x, w = _legendre(SCALE_NODES)
     low, high = (np.log(chdtri(nu, p) / nu) / 2 for p in (1 - TAIL, TAIL))
     log_scale = low + (high - low) * (x + 1) / 2
     scale = np.exp(log_scale)
@@ -243,7 +245,7 @@ def _scale_nodes(df: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _normal_nodes() -> tuple[FloatArray, FloatArray]:
     """Nodes and weights for the expectation over a standard normal variable."""
-    x, w = np.polynomial.legendre.leggauss(NORMAL_NODES)
+    x, w = _legendre(NORMAL_NODES)
     z = 9.0 * x
     weights = w * np.exp(-(z**2) / 2)
     return z, weights / weights.sum()
