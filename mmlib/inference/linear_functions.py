@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.linalg import null_space
 
-from mmlib.arrays import FloatArray
+from mmlib.arrays import BoolArray, FloatArray
 from mmlib.design.checks import names_in, require_choice, require_names
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies
@@ -34,7 +34,6 @@ from mmlib.results.estimates import Fit
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 Adjust = Literal["none", "tukey", "mvt", "dunnett", "holm", "bonferroni", "bh"]
 
 ESTIMABLE = 1e-8
@@ -165,20 +164,16 @@ class LinearFunctions(Shown, Frozen):
     @cached_property
     def _estimates(self) -> _Estimates:
         """Lβ̂ + shift with its errors, NaN where it is not estimable."""
-        rows = self.L[:, self.fit.design.kept]
-        known = np.asarray(np.isfinite(rows).all(axis=1))
+        known = np.asarray(np.isfinite(self.L).all(axis=1))
         known[known] = ~self._strays(self.L[known]).any(axis=1)
-        rows = rows[known]
+        rows = np.where(known[:, None], self.L, 0.0)[:, self.fit.design.kept]
         covariance, df, notes = errors_of(self.fit, rows, self.ddf)
+        gap = np.where(known, 0.0, np.nan)
         se = np.sqrt(np.diag(covariance))
-        size = np.where(se > 0, se, 1.0)
-        m = len(self.L)
-        correlation = np.full((m, m), np.nan)
-        correlation[np.ix_(known, known)] = covariance / np.outer(size, size)
-        full = [np.full(m, np.nan) for _ in range(3)]
-        for column, values in zip(full, (rows @ self.fit.beta, se, df), strict=True):
-            column[known] = values
-        return _Estimates(full[0] + self.shift, full[1], full[2], correlation, notes)
+        size = np.where(se > 0, se, 1.0) + gap
+        estimate = rows @ self.fit.beta + self.shift
+        correlation = covariance / np.outer(size, size)
+        return _Estimates(estimate + gap, se + gap, df + gap, correlation, notes)
 
     def _strays(self, L: FloatArray) -> BoolArray:
         """For each row its coefficients of left-out columns, in excess of what X says of them."""

@@ -8,12 +8,10 @@ Searle, Speed & Milliken (1980), The American Statistician 34, 216–221; Lenth,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_numbers, check_level, did_you_mean, require_choice, require_fit
@@ -33,7 +31,9 @@ Weights = Literal["equal", "proportional", "outer", "cells", "flat"]
 EDGE = 1e-3
 """Nearer to the edge of the data than this share of their range, a slope looks inwards only."""
 
-N_STEPS = 10
+STEPS = {False: np.array([-2, -1, 1, 2]), True: np.array([1, 2, 3, 4])}
+"""Where a derivative looks, in halves of this share: on both sides, or on one."""
+
 REFITTED = "The fit is by maximum likelihood; this is of its refit by REML."
 
 
@@ -118,18 +118,28 @@ def emmeans(
     2    Male  14.0  27.32  0.57  25.0  26.14  28.50
     3  Female  14.0  24.09  0.69  25.0  22.66  25.51
     """
-    asked = _Question.of(fit, specs, by, at, weights, ddf, level)
-    design, grid = asked.fit.design, asked.grid
-    L = _averaged(grid, design.every_column(grid.frame), asked.wanted, weights)
-    shift = _offset(asked.fit, offset)
+    fit, ddf, notes = _settled(fit, weights, ddf, level)
+    design, grid = fit.design, ReferenceGrid.of(fit.design, at)
+    names = _variables("specs", specs, grid)
+    families = _variables("by", [] if by is None else by, grid)
+    if both := [name for name in families if name in names]:
+        raise DataError(f"by names {both[0]!r}, which is in specs too; it can be in one only.")
+    wanted = [*names, *families]
+    L = _averaged(grid, design.every_column(grid.frame), wanted, weights)
     scale = response_scale(design.formula.response) if back else None
     what = design.formula.response if scale is None else scale.response
-    return asked.functions(
+    return LinearFunctions(
+        fit=fit,
+        labels=grid.labels(wanted),
         L=L,
         kind="mean",
-        shift=np.full(len(L), shift),
-        scale=scale,
+        by=tuple(families),
+        ddf=ddf,
+        level=float(level),
         caption=f"Estimated marginal means of {what}",
+        told=(*_averaging(grid, wanted, weights), *notes),
+        shift=np.full(len(L), _offset(fit, offset)),
+        scale=scale,
     )
 
 
@@ -185,9 +195,9 @@ def emtrends(
     >>> round(float(slopes.contrasts().to_frame()["pvalue"].iloc[0]), 4)
     0.0326
     """
-    wanted = by if by is not None else []
-    asked = _Question.of(fit, wanted, None, at, weights, ddf, level, first="by")
-    grid = asked.grid
+    fit, ddf, notes = _settled(fit, weights, ddf, level)
+    grid = ReferenceGrid.of(fit.design, at)
+    wanted = _variables("by", [] if by is None else by, grid)
     if variable not in grid.points or variable in grid.factors:
         covariates = [name for name in grid.points if name not in grid.factors]
         why = "is a factor" if variable in grid.points else "is no variable of the fixed part"
@@ -196,99 +206,58 @@ def emtrends(
             f"{did_you_mean(str(variable), covariates)} Its covariates are "
             f"{', '.join(covariates) or 'none'}."
         )
-    L = _averaged(grid, _slopes(grid, variable), asked.wanted, weights)
-    response = asked.fit.design.formula.response
-    return asked.functions(
+    L = _averaged(grid, _slopes(grid, variable), wanted, weights)
+    return LinearFunctions(
+        fit=fit,
+        labels=grid.labels(wanted),
         L=L,
         kind="slope",
+        by=(),
+        ddf=ddf,
+        level=float(level),
+        caption=f"Slopes of {fit.design.formula.response} in {variable}",
+        told=(*_averaging(grid, wanted, weights), *notes),
         shift=np.zeros(len(L)),
-        caption=f"Slopes of {response} in {variable}",
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Question:
-    """What both verbs ask: of which fit, for which labels, and how."""
+def _settled(
+    fit: Fit, weights: Weights, ddf: Ddf | Literal["default"] | None, level: float
+) -> tuple[Fit, Ddf | None, tuple[str, ...]]:
+    """The fit that answers, its degrees of freedom, and what to know of them."""
+    require_fit(fit)
+    require_choice("weights", weights, get_args(Weights))
+    require_choice("ddf", ddf, (*CHOICES, "default"))
+    check_level(level)
+    if not fit.design.p:
+        raise DataError("the fit has no fixed effects, so there are no means to estimate.")
+    if ddf == "default":
+        ddf = "kenward-roger" if fit.reml else None
+    if ddf == "kenward-roger" and not fit.reml:
+        return by_reml(fit), ddf, (REFITTED,)
+    return fit, ddf, ()
 
-    fit: Fit
-    grid: ReferenceGrid
-    wanted: list[str]
-    by: tuple[str, ...]
-    weights: str
-    ddf: Ddf | None
-    level: float
-    notes: tuple[str, ...]
 
-    @classmethod
-    def of(
-        cls,
-        fit: Fit,
-        specs: str | Sequence[str],
-        by: str | Sequence[str] | None,
-        at: Mapping[str, Any] | None,
-        weights: str,
-        ddf: Ddf | Literal["default"] | None,
-        level: float,
-        first: str = "specs",
-    ) -> _Question:
-        require_fit(fit)
-        require_choice("weights", weights, get_args(Weights))
-        require_choice("ddf", ddf, (*CHOICES, "default"))
-        check_level(level)
-        if not fit.design.p:
-            raise DataError("the fit has no fixed effects, so there are no means to estimate.")
-        if ddf == "default":
-            ddf = "kenward-roger" if fit.reml else None
-        refit = ddf == "kenward-roger" and not fit.reml
-        grid = ReferenceGrid.of(fit.design, at)
-        names = _variables(first, specs, grid)
-        families = _variables("by", by if by is not None else [], grid)
-        if both := [name for name in families if name in names]:
-            raise DataError(f"by names {both[0]!r}, which is in specs too; it can be in one only.")
-        return cls(
-            by_reml(fit) if refit else fit,
-            grid,
-            [*names, *families],
-            tuple(families),
-            weights,
-            ddf,
-            float(level),
-            (REFITTED,) * refit,
+def _averaging(grid: ReferenceGrid, wanted: Sequence[str], weights: Weights) -> list[str]:
+    """What was averaged over and where covariates were held."""
+    others = [name for name in grid.points if name not in wanted]
+    averaged = [name for name in others if len(grid.points[name]) > 1]
+    held = [
+        f"{name} at {text_of(grid.points[name][0])}"
+        + (", its mean" if name not in grid.given else "")
+        for name in others
+        if len(grid.points[name]) == 1 and name not in grid.factors
+    ]
+    lines = []
+    if averaged:
+        lines.append(f"Averaged over {', '.join(averaged)} with {weights} weights.")
+    if held:
+        lines.append(f"{'; '.join(held)}.")
+    if crossed := [name for name in grid.interacting(wanted) if name in averaged]:
+        lines.append(
+            f"What is shown here interacts with {', '.join(crossed)}: an average may hide that."
         )
-
-    def functions(self, **of_its_kind: Any) -> LinearFunctions:
-        labels = self.grid.labels(self.wanted)
-        return LinearFunctions(
-            fit=self.fit,
-            labels=labels,
-            by=self.by,
-            ddf=self.ddf,
-            level=self.level,
-            told=(*self._averaging(), *self.notes),
-            **of_its_kind,
-        )
-
-    def _averaging(self) -> tuple[str, ...]:
-        """What was averaged over and where covariates were held."""
-        grid = self.grid
-        others = [name for name in grid.points if name not in self.wanted]
-        averaged = [name for name in others if len(grid.points[name]) > 1]
-        held = [
-            f"{name} at {text_of(grid.points[name][0])}"
-            + (", its mean" if name not in grid.given else "")
-            for name in others
-            if len(grid.points[name]) == 1 and name not in grid.factors
-        ]
-        lines = []
-        if averaged:
-            lines.append(f"Averaged over {', '.join(averaged)} with {self.weights} weights.")
-        if held:
-            lines.append(f"{'; '.join(held)}.")
-        if crossed := [name for name in grid.interacting(self.wanted) if name in averaged]:
-            lines.append(
-                f"What is shown here interacts with {', '.join(crossed)}: an average may hide that."
-            )
-        return tuple(lines)
+    return lines
 
 
 def _variables(argument: str, names: str | Sequence[str], grid: ReferenceGrid) -> list[str]:
@@ -388,46 +357,23 @@ def _totals(grid: ReferenceGrid, names: Sequence[str]) -> FloatArray:
 
 
 def _slopes(grid: ReferenceGrid, variable: str) -> FloatArray:
-    """The derivatives of the rows of X in a covariate, a row for each cell of the grid."""
-    matrix, (_, low, high) = grid.design.every_column, grid.design.facts.covariates[variable]
-    slopes = np.zeros_like(matrix(grid.frame))
-    for value in grid.points[variable]:
-        here = grid.frame[variable] == value
-        cells = grid.frame[here]
+    """The derivatives of the rows of X in a covariate, a row for each cell of the grid.
 
-        def moved(step: float, cells: pd.DataFrame = cells, value: float = value) -> FloatArray:
-            return matrix(cells.assign(**{variable: value + step}))
-
-        slopes[here.to_numpy()] = _derivative(moved, value, low, high)
-    return slopes
-
-
-def _derivative(f: Callable[[float], FloatArray], at: float, low: float, high: float) -> FloatArray:
-    """The derivative at step 0 of what f(step) gives, by differences extrapolated to step 0.
-
-    Steps are halved and the differences extrapolated (Richardson; Ridders 1982): a polynomial has
-    no error but rounding, and a spline none once a step is shorter than the way to the next knot.
-    The extrapolation that changes least is taken. Within the data no step leaves them; at their
-    edges the differences are one-sided.
+    That of the polynomial through the rows at four places near by: exact for quartics, and to
+    rounding for what is smooth there. At the edges of the data the places lie within them.
     """
-    span = (high - low) or max(1.0, abs(at))
-    room = min(at - low, high - at) if low <= at <= high else span
-    start = f(0.0)
-    if room > EDGE * span:
-        first, power = min(room, span / 4), 4.0
-    else:
-        first, power = span / 4 * (1 if at - low < high - at else -1), 2.0
-    sizes = np.abs([start, f(first)]).max(axis=(0, 1), initial=0.0)
-    scale = np.where(sizes > 0, sizes, 1.0)
-    best, least, previous = start, np.inf, [start]
-    for k in range(N_STEPS):
-        step = first / 2**k
-        ends = (f(step) - f(-step)) / (2 * step) if power == 4 else (f(step) - start) / step
-        row = [ends]
-        for j in range(1, k + 1):
-            row.append(row[-1] + (row[-1] - previous[j - 1]) / (power**j - 1))
-            change = np.abs([row[j] - row[j - 1], row[j] - previous[j - 1]]).max(axis=(0, 1))
-            if (error := float((change / scale).max(initial=0.0))) < least:
-                best, least = row[j], error
-        previous = row
-    return best
+    matrix, (_, low, high) = grid.design.every_column, grid.design.facts.covariates[variable]
+    rows = matrix(grid.frame)
+    slopes = np.zeros_like(rows)
+    for value in grid.points[variable]:
+        here = (grid.frame[variable] == value).to_numpy()
+        near = EDGE * ((high - low) or max(1.0, abs(value)))
+        below, above = value - low, high - value
+        at_edge = 0 <= min(below, above) < near
+        steps = STEPS[at_edge]
+        weights = np.linalg.solve([steps**power for power in range(1, 5)], [1, 0, 0, 0])
+        half = near / 2 * (-1 if at_edge and above < below else 1)
+        for step, weight in zip(steps * half, weights / half, strict=True):
+            moved = matrix(grid.frame[here].assign(**{variable: value + step}))
+            slopes[here] += weight * (moved - rows[here])
+    return slopes

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmlib.arrays import FloatArray, IntArray
+from mmlib.arrays import BoolArray, FloatArray, IntArray
 from mmlib.design.checks import as_numbers, did_you_mean, require_names
 from mmlib.design.design import Design
 from mmlib.design.formula import parse_with_formulaic
@@ -113,35 +113,18 @@ class ReferenceGrid:
     @cached_property
     def counts(self) -> FloatArray:
         """For each cell the rows of the data with its levels, whatever their covariates."""
-        names = [name for name in self.points if name in self.factors]
         facts = self.design.facts
-        cells, counts = facts.cells, facts.counts
-        place = np.zeros(len(counts), dtype=np.intp)
-        inside = np.ones(len(counts), dtype=bool)
-        stride = 1
-        for name in names:
-            code = self.points[name].get_indexer(pd.Index(cells[name]))
-            inside &= code >= 0
-            place += stride * code
-            stride *= len(self.points[name])
-        total = np.bincount(place[inside], weights=counts[inside], minlength=stride)
-        return np.asarray(total[self.combination_of(names)], dtype=float)
+        names = list(facts.cells.columns)
+        counts = dict(zip(_combined(facts.cells, names), facts.counts, strict=True))
+        return np.array([counts.get(each, 0) for each in _combined(self.frame, names)], dtype=float)
 
     @cached_property
-    def occurs(self) -> np.ndarray:
+    def occurs(self) -> BoolArray:
         """Whether a cell can be: a level of a nested factor only with that which it belongs to."""
         occurs = np.ones(len(self._places), dtype=bool)
-        order = list(self.points)
-        for inner, outer in self.nested:
-            seen = self.design.facts.cells[[inner, outer]].drop_duplicates()
-            pairs = np.zeros((len(self.points[inner]), len(self.points[outer])), dtype=bool)
-            rows = self.points[inner].get_indexer(pd.Index(seen[inner]))
-            columns = self.points[outer].get_indexer(pd.Index(seen[outer]))
-            known = (rows >= 0) & (columns >= 0)
-            pairs[rows[known], columns[known]] = True
-            occurs &= pairs[
-                self._places[:, order.index(inner)], self._places[:, order.index(outer)]
-            ]
+        for pair in self.nested:
+            seen = set(_combined(self.design.facts.cells, pair))
+            occurs &= [each in seen for each in _combined(self.frame, pair)]
         return occurs
 
     @property
@@ -176,6 +159,11 @@ def _names_in_term(design: Design, codes: Iterable[str]) -> set[str]:
     codes = set(codes)
     fixed = factors_of(parse_with_formulaic(design.formula.fixed))
     return set().union(*(code.columns for text, code in fixed if text in codes))
+
+
+def _combined(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The values of some columns in each row."""
+    return list(zip(*(frame[name] for name in names), strict=True)) or [()] * len(frame)
 
 
 def _levels(column: pd.Series) -> pd.Index:
