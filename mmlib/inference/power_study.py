@@ -27,17 +27,18 @@ from mmlib.inference.kenward_roger_many import ManyKenwardRoger
 from mmlib.inference.lrt import lrt
 from mmlib.inference.power_exact import exact_power
 from mmlib.inference.power_tests import (
-    Bootstrap,
-    LikelihoodRatio,
-    ManyFTests,
-    OfFits,
     PValue,
     PValues,
     Replicates,
+    as_pvalue,
     at_theta,
+    bootstrap,
     draw_one,
     exact_test,
     fitted,
+    likelihood_ratio,
+    many_f_tests,
+    of_fits,
 )
 from mmlib.inference.refits import Refitter
 from mmlib.results.estimates import Fit
@@ -123,7 +124,6 @@ class Study:
             small = _same_rows(str(hypothesis), self.design)
             same_mean = small.X.shape == self.design.X.shape and np.allclose(small.X, self.design.X)
             reml = self.reml and same_mean
-        lrt(fitted(small, fit.design.y, reml=reml), fitted(fit.design, fit.design.y, reml=reml))
         return dataclasses.replace(self, small=small, reml=reml)
 
     @property
@@ -172,17 +172,20 @@ class Study:
         model = at_theta(self.design, truth.theta, reml=reml)
         refitter = Refitter(model)
         test = self._test(model, refitter, truth, seed)
-        return Replicates(self.design, truth, model.blocks, refitter, test)
+        most = 10 if self.method == "bootstrap" else 250
+        return Replicates(self.design, truth, model.blocks, refitter, test, most)
 
     def _test(self, model: Fit, refitter: Refitter, truth: Truth, seed: int) -> PValues:
         if self.method == "exact":
             return exact_test(self.design, seed)
         if self.small is None:
             return self._test_of_fits(model, truth)
-        small = fitted(self.small, draw_one(self.design, truth), reml=model.reml)
+        y = draw_one(self.design, truth)
+        small, large = (fitted(each, y, reml=model.reml) for each in (self.small, self.design))
+        df = int(lrt(small, large).df[0])
         if self.method == "bootstrap":
-            return Bootstrap(small, model)
-        return LikelihoodRatio(Refitter(small), refitter, self._restrictions(small, model))
+            return partial(bootstrap, small, model)
+        return partial(likelihood_ratio, Refitter(small), refitter, df)
 
     def origin(self, truth: Truth) -> str:
         """What tells the draws of this study from those of others."""
@@ -191,22 +194,19 @@ class Study:
 
     def _test_of_fits(self, model: Fit, truth: Truth) -> PValues:
         """A test that needs the fits themselves; made once here, so that an error shows at once."""
-        singly = OfFits(model, self.function or self._f_test())
-        singly.of(model.refit(draw_one(self.design, truth)))
+        p_value = self.function or self._f_test
+        as_pvalue(p_value(model.refit(draw_one(self.design, truth))))
+        singly = partial(of_fits, model, p_value)
         if self.method != "kenward-roger" or not kenward_roger_many.suits(model.blocks):
             return singly
         assert self.tested is not None
-        return ManyFTests(ManyKenwardRoger(model.blocks, self.tested), singly)
+        return partial(many_f_tests, ManyKenwardRoger(model.blocks, self.tested), singly)
 
+    @property
     def _f_test(self) -> PValue:
         assert self.tested is not None
         ddf: Ddf = "kenward-roger" if self.method == "kenward-roger" else "satterthwaite"
         return partial(f_test, L=self.tested.L, rhs=self.tested.rhs, ddf=ddf)
-
-    def _restrictions(self, small: Fit, large: Fit) -> int:
-        if self.tested is not None:
-            return len(self.tested.L)
-        return int(lrt(small, fitted(large.design, small.design.y, reml=small.reml)).df[0])
 
     def exact_power(self, truth: Truth, alpha: float) -> float:
         """Power of the classical F test of the hypothesis, NaN where there is none."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -42,62 +43,54 @@ Numbers = tuple[np.random.SeedSequence, range]
 PValue = Callable[[Fit], HypothesisTest | float]
 
 
-class PValues(Protocol):
-    """Gives the p-value of each response, NaN where it fails, from the refits of the model."""
-
-    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> Any:
-        """The p-values, shape (B,)."""
+PValues = Callable[[FloatArray, ManyFits, Numbers], FloatArray]
+"""Gives the p-value of each response, NaN where it fails, from the refits of the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Replicates:
-    """Draws responses from the truth, and the p-value of each with a flag for the boundary."""
+    """Draws responses from the truth, and the p-value of each with a flag for the boundary.
+
+    `most` are the responses that the test takes at once.
+    """
 
     design: Design
     truth: Truth
     blocks: Blocks
     refitter: Refitter
     test: PValues
+    most: int
 
     @property
     def chunk(self) -> int:
         """Responses that are taken together."""
-        return min(self.refitter.chunk, 10 if isinstance(self.test, Bootstrap) else 250)
+        return min(self.refitter.chunk, self.most)
 
     def __call__(self, seed: np.random.SeedSequence, part: range) -> FloatArray:
         """P-values and flags of the replicates with these numbers, shape (len(part), 2)."""
         responses = draw_responses(self.design, self.truth, seed, part)
         fits = self.refitter(responses)
-        pvalues = np.asarray(self.test(responses, fits, (seed, part)), dtype=float)
+        pvalues = self.test(responses, fits, (seed, part))
         pvalues[~np.isfinite(fits.objective)] = np.nan
         return np.column_stack([pvalues, on_boundary(self.blocks, fits.theta)])
 
 
-@dataclass(frozen=True, eq=False)
-class OfFits:
+def of_fits(
+    model: Fit, p_value: PValue, responses: FloatArray, fits: ManyFits, _: Numbers
+) -> FloatArray:
     """A test that needs the whole fit."""
-
-    model: Fit
-    p_value: PValue
-
-    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
-        """The p-values, shape (B,)."""
-        del numbers
-        return np.array([self._one(y, fits, row) for row, y in enumerate(responses)])
-
-    def _one(self, y: FloatArray, fits: ManyFits, row: int) -> float:
+    pvalues = np.full(len(responses), np.nan)
+    for row, y in enumerate(responses):
         try:
-            outcome = self.p_value(refitted(self.model, y, fits, row))
+            outcome = p_value(refitted(model, y, fits, row))
         except (MMError, np.linalg.LinAlgError):
-            return float("nan")
-        return _as_pvalue(outcome)
-
-    def of(self, fit: Fit) -> float:
-        """The p-value of one fit."""
-        return _as_pvalue(self.p_value(fit))
+            continue
+        pvalues[row] = as_pvalue(outcome)
+    return pvalues
 
 
-def _as_pvalue(outcome: Any) -> float:
+def as_pvalue(outcome: Any) -> float:
+    """What a test by a function says."""
     if isinstance(outcome, HypothesisTest):
         return outcome.pvalue
     try:
@@ -109,82 +102,63 @@ def _as_pvalue(outcome: Any) -> float:
         ) from None
 
 
-@dataclass(frozen=True, eq=False)
-class ManyFTests:
+def many_f_tests(
+    together: ManyKenwardRoger,
+    singly: PValues,
+    responses: FloatArray,
+    fits: ManyFits,
+    numbers: Numbers,
+) -> FloatArray:
     """Kenward and Roger's test of all responses together; one by one where a matrix is singular."""
-
-    together: ManyKenwardRoger
-    singly: OfFits
-
-    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
-        """The p-values, shape (B,)."""
-        found = np.isfinite(fits.objective) & np.isfinite(fits.theta).all(axis=1)
-        pvalues = np.full(len(responses), np.nan)
-        try:
-            pvalues[found] = self.together(responses[found], fits.theta[found])
-        except np.linalg.LinAlgError:
-            pvalues = self.singly(responses, fits, numbers)
-        return pvalues
+    found = np.isfinite(fits.objective) & np.isfinite(fits.theta).all(axis=1)
+    pvalues = np.full(len(responses), np.nan)
+    try:
+        pvalues[found] = together(responses[found], fits.theta[found])
+    except np.linalg.LinAlgError:
+        pvalues = singly(responses, fits, numbers)
+    return pvalues
 
 
-@dataclass(frozen=True, eq=False)
-class LikelihoodRatio:
+def likelihood_ratio(
+    small: Refitter, large: Refitter, df: int, responses: FloatArray, fits: ManyFits, _: Numbers
+) -> FloatArray:
     """The likelihood-ratio test against a smaller model."""
-
-    small: Refitter
-    large: Refitter
-    df: int
-
-    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
-        """The p-values, shape (B,)."""
-        del numbers
-        return chi2_tail(self.df, likelihood_ratios(self.small, self.large, responses, fits))
+    return chi2_tail(df, likelihood_ratios(small, large, responses, fits))
 
 
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
+def bootstrap(
+    small: Fit, large: Fit, responses: FloatArray, fits: ManyFits, numbers: Numbers
+) -> FloatArray:
     """The parametric bootstrap against a smaller model."""
-
-    small: Fit
-    large: Fit
-
-    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
-        """The p-values, shape (B,)."""
-        seed, part = numbers
-        low = Refitter(self.small)(responses)
-        return np.array(
-            [
-                parametric_bootstrap(
-                    refitted(self.small, y, low, row),
-                    refitted(self.large, y, fits, row),
-                    nsim=INNER,
-                    rng=np.random.default_rng([*np.atleast_1d(seed.generate_state(4)), number]),
-                    progress=False,
-                ).pvalue
-                for row, (number, y) in enumerate(zip(part, responses, strict=True))
-            ]
-        )
+    seed, part = numbers
+    low = Refitter(small)(responses)
+    return np.array(
+        [
+            parametric_bootstrap(
+                refitted(small, y, low, row),
+                refitted(large, y, fits, row),
+                nsim=INNER,
+                rng=np.random.default_rng([*np.atleast_1d(seed.generate_state(4)), number]),
+                progress=False,
+            ).pvalue
+            for row, (number, y) in enumerate(zip(part, responses, strict=True))
+        ]
+    )
 
 
-@dataclass(frozen=True, eq=False)
-class Exact:
+def exact(
+    model: SpectralModel, null: FloatArray, responses: FloatArray, _: ManyFits, __: Numbers
+) -> FloatArray:
     """The exact restricted likelihood-ratio test of the one variance."""
-
-    model: SpectralModel
-    null: FloatArray
-
-    def __call__(self, responses: FloatArray, fits: ManyFits, numbers: Numbers) -> FloatArray:
-        """The p-values, shape (B,)."""
-        del fits, numbers
-        gains = self.model.fit(responses, reml=True).gain
-        return simulated_pvalue(gains, self.null, tie=TIE * (1 + gains))[0]
+    gains = model.fit(responses, reml=True).gain
+    return simulated_pvalue(gains, null, tie=TIE * (1 + gains))[0]
 
 
-def exact_test(design: Design, seed: int) -> Exact:
+def exact_test(design: Design, seed: int) -> PValues:
     """The test with its null distribution, drawn once."""
     model = SpectralModel(design)
     energies = model.spectrum.draw_energies(NULL_DRAWS, np.random.default_rng([seed, 1]))
-    return Exact(model, model.spectrum.maximize(energies, reml=True).gain)
+    return partial(exact, model, model.spectrum.maximize(energies, reml=True).gain)
 
 
 def on_boundary(blocks: Blocks, theta: FloatArray) -> BoolArray:
