@@ -17,8 +17,10 @@ class Frozen:
 
     Arrays become read-only copies, and dicts read-only mappings. Pandas objects cannot be made
     read-only: fields that hold them are named to `gives_copies`. What such a class caches is left
-    out of copies and pickles, where it is computed anew.
+    out of copies and pickles, where it is computed anew, unless it could not be.
     """
+
+    keeps_cached = False
 
     def __post_init__(self) -> None:
         vars(self).update({name: read_only(value) for name, value in vars(self).items()})
@@ -27,7 +29,7 @@ class Frozen:
         return {
             name: dict(value) if isinstance(value, MappingProxyType) else value
             for name, value in vars(self).items()
-            if not isinstance(getattr(type(self), name, None), cached_property)
+            if self.keeps_cached or not isinstance(getattr(type(self), name, None), cached_property)
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

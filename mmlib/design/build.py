@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import pandas as pd
@@ -107,8 +108,7 @@ def build_design(
         formula=formula,
         y=y,
         X=X if kept.all() else X[:, kept],
-        fixed_names=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
-        aliased=tuple(name for name, keep in zip(names, kept, strict=True) if not keep),
+        fixed_names=tuple(compress(names, kept)),
         terms=tuple(terms),
         weights=row_weights,
         offset=row_offset,

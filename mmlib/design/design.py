@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,6 @@ class Design(Frozen):
         Model matrix of the fixed effects, of full column rank.
     fixed_names : tuple of str
         Names of the columns of `X`.
-    aliased : tuple of str
-        Columns that were left out because they depend on the columns before them.
     terms : tuple of RandomTerm
         The random terms, those with most levels first (lme4's order).
     weights, offset : ndarray, shape (n,), or None
@@ -89,7 +88,6 @@ class Design(Frozen):
     y: FloatArray
     X: FloatArray
     fixed_names: tuple[str, ...]
-    aliased: tuple[str, ...]
     terms: tuple[RandomTerm, ...]
     weights: FloatArray | None
     offset: FloatArray | None
@@ -107,6 +105,11 @@ class Design(Frozen):
         """Names of the columns of the model matrix, those left out included."""
         return shown(self._spec.column_names)
 
+    @cached_property
+    def aliased(self) -> tuple[str, ...]:
+        """Columns that were left out because they depend on the columns before them."""
+        return tuple(compress(self.all_names, ~self.kept))
+
     @property
     def description(self) -> str:
         """The formula, and the structure of the residuals where they have one."""
@@ -117,15 +120,13 @@ class Design(Frozen):
             parts += [f"residual={residual.word!r}"] * bool(residual.kind)
         return ", ".join(parts)
 
-    @property
+    has_rows = True
+    """Whether the rows are kept, as they are unless the data came in parts, or the fit is slim."""
+
+    @cached_property
     def n(self) -> int:
         """Number of rows used."""
         return len(self.y)
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether the rows are kept, as they are unless the data came in parts."""
-        return True
 
     def require_rows(self, what: str) -> None:
         """Check that the rows are kept, for what needs them."""
@@ -145,7 +146,7 @@ class Design(Frozen):
         """Square roots of the prior weights, where there are any."""
         return None if self.weights is None else np.sqrt(self.weights)
 
-    @property
+    @cached_property
     def sum_log_weights(self) -> float:
         """Sum of the logarithms of the prior weights, 0 where none were given."""
         return 0.0 if self.weights is None else float(np.log(self.weights).sum())
@@ -205,15 +206,19 @@ class Design(Frozen):
         """What averages over the rows need to know of them."""
         return Facts.of(self.formula.fixed, self.frame)
 
-    @property
+    @cached_property
     def mean_offset(self) -> float | None:
         """The mean of the offset, where there is one."""
         return None if self.offset is None else float(self.offset.mean())
 
+    @cached_property
+    def R(self) -> FloatArray:
+        """R of the (weighted) X."""
+        return read_only(np.linalg.qr(weigh(self.root_weights, self.X), mode="r"))
+
     def triangle(self, columns: Sequence[int]) -> FloatArray:
         """R of some columns of the (weighted) X, in this order."""
-        X = weigh(self.root_weights, self.X[:, list(columns)])
-        return np.asarray(np.linalg.qr(X, mode="r"))
+        return np.asarray(np.linalg.qr(self.R[:, list(columns)], mode="r"))
 
     @cached_property
     def functions_of_cells(self) -> FloatArray:

@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, TypeVar
+from itertools import compress
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -150,7 +151,21 @@ class NoRows:
         raise AttributeError(self._what)
 
 
-class DesignOfParts(Design):
+class Rowless:
+    """What has no rows: sums and means over them stand where one with rows caches them."""
+
+    is_slim = False
+    keeps_cached = True
+
+    @classmethod
+    def of(cls, **known: Any) -> Self:
+        """One of which this is known."""
+        instance = object.__new__(cls)
+        vars(instance).update({name: read_only(value) for name, value in known.items()})
+        return instance
+
+
+class DesignOfParts(Rowless, Design):
     """A design without its rows; what needs them is refused by name."""
 
     y = NoRows("the response of each row")
@@ -158,15 +173,11 @@ class DesignOfParts(Design):
     frame = NoRows("the data")
     index = NoRows("the labels of the rows")
     row_weights = NoRows("the weights of the rows")
-    is_slim = False
+    weights = offset = None
+    has_rows = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.description}, {self.n} rows that are not kept>"
-
-    @property
-    def has_rows(self) -> bool:
-        """False."""
-        return False
 
     def require_rows(self, what: str) -> None:
         """Refuse what needs the rows.
@@ -176,21 +187,6 @@ class DesignOfParts(Design):
         DataError
         """
         raise no_rows(what, slim=self.is_slim)
-
-    @property
-    def n(self) -> int:
-        """Number of rows used."""
-        return int(vars(self)["_n"])
-
-    @property
-    def root_weights(self) -> None:
-        """None: the terms hold weighted columns."""
-        return
-
-    @property
-    def sum_log_weights(self) -> float:
-        """Sum of the logarithms of the prior weights."""
-        return float(vars(self)["_sum_log_weights"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -394,22 +390,18 @@ def design_of_parts(
             )
     if seen.n <= int(kept.sum()):
         raise RankError(f"{int(kept.sum())} fixed effects for {seen.n} rows leave nothing over.")
-    design = object.__new__(DesignOfParts)
-    vars(design).update(
+    design = DesignOfParts.of(
         formula=formula,
-        fixed_names=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
-        aliased=tuple(name for name, keep in zip(names, kept, strict=True) if not keep),
+        fixed_names=tuple(compress(names, kept)),
         terms=tuple(terms),
-        weights=None,
-        offset=None,
         offset_column=offset,
         n_missing=seen.n_rows - seen.n,
         _spec=spec,
-        kept=read_only(kept),
-        kinds=read_only(seen.kinds),
+        kept=kept,
+        kinds=seen.kinds,
         sigma=None if sigma is None else require_positive("sigma", sigma),
-        _n=seen.n,
-        _sum_log_weights=seen.sum_log_weights,
+        n=seen.n,
+        sum_log_weights=seen.sum_log_weights,
     )
     return Settled(design, Reader(formula, weights, offset, tuple(terms), spec, kept), R)
 

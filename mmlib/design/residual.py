@@ -102,7 +102,7 @@ class Residual(Frozen):
         """Ratios of levels of the dispersion factor, and of visits."""
         return max(len(self.levels) - 1, 0), (len(self.visits) - 1) * (self.kind == "us")
 
-    @property
+    @cached_property
     def n_subjects(self) -> int:
         """Number of subjects; of rows where there is no correlation."""
         return int(self.subjects.max()) + 1
@@ -126,7 +126,7 @@ class Residual(Frozen):
             return ""
         return f"{self.kind}({self.time} | {self.group})" if self.time else f"cs({self.group})"
 
-    @property
+    @cached_property
     def lowest_correlation(self) -> float:
         """The lower bound of a correlation."""
         if self.kind == "cs":

@@ -54,9 +54,9 @@ def write(value: Any, path: str, arrays: Arrays) -> Any:
 
 
 def read(written: Any, arrays: Arrays) -> Any:
-    """The value again: tuples come as lists, an index as a frame."""
+    """The value again: lists come as tuples, an index as a frame."""
     if isinstance(written, list):
-        return [read(each, arrays) for each in written]
+        return tuple(read(each, arrays) for each in written)
     if not isinstance(written, dict):
         return written
     if "array" in written:

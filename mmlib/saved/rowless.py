@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -18,29 +19,26 @@ from formulaic.materializers.types import (
 from formulaic.parser.types import Factor
 
 from mmlib.arrays import Meeting
+from mmlib.design import slim
 from mmlib.design.facts import Facts
 from mmlib.design.formula import MixedFormula, RandomPart, parse_formula, parse_with_formulaic
 from mmlib.design.names import shown
 from mmlib.design.parts import DesignOfParts
-from mmlib.design.slim import SlimDesign, SlimResidual, slim_terms
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.grouping import term_triangles
 from mmlib.engine.parts import CrossProducts, RowlessBlocks
 from mmlib.errors import DataError
-from mmlib.frozen import read_only
 from mmlib.model import LMMResult
 
-PLAIN = ("n_missing", "offset_column", "sigma", "_n", "_sum_log_weights")
-"""What every design without rows has,"""
+OF_SLIM = ("log_det_weights", *slim.OF_ROWS, "residual_quantiles")
+"""What a design has that had rows."""
 
-OF_SLIM = ("_log_det_weights", "_mean_offset", "_dependence", "_functions", "_R", "_quantiles")
-"""and what one has that had them."""
-
-OF_RESIDUAL = (
-    *("dispersion", "kind", "time", "group", "levels", "visits"),
-    *("_lowest", "_n_subjects"),
-)
-"""The structure of the residuals."""
+IN_FILES = {
+    "functions_of_cells": "functions",
+    "residual_quantiles": "quantiles",
+    "lowest_correlation": "lowest",
+}
+"""What files call by a shorter name."""
 
 
 def rowless(fit: LMMResult) -> dict[str, Any]:
@@ -51,18 +49,25 @@ def rowless(fit: LMMResult) -> dict[str, Any]:
     `CrossProducts`.
     """
     design, blocks = fit.design, fit.blocks
-    names = (*PLAIN, *OF_SLIM) if isinstance(design, SlimDesign) else PLAIN
+    is_slim = isinstance(design, slim.SlimDesign)
     triangles = term_triangles(blocks.groupings)
     return {
-        "design": {name.lstrip("_"): vars(design)[name] for name in names},
-        "facts": vars(design.facts) if isinstance(design, SlimDesign) else None,
-        "residual": design.residual
-        and {name.lstrip("_"): vars(design.residual)[name] for name in OF_RESIDUAL},
+        "design": _to_file(design, (*slim.OF_DESIGN, *OF_SLIM * is_slim)),
+        "facts": vars(design.facts) if is_slim else None,
+        "residual": design.residual and _to_file(design.residual, slim.OF_RESIDUAL),
         "fixed": {"coding": _coding(vars(design)["_spec"]), "kept": design.kept},
         "kinds": design.kinds,
         "terms": [_term(term, design.formula.random, triangles[term]) for term in design.terms],
         "sums": _sums(CrossProducts.of(blocks)),
     }
+
+
+def _to_file(owner: object, names: Sequence[str]) -> dict[str, Any]:
+    return {IN_FILES.get(name, name): getattr(owner, name) for name in names}
+
+
+def _of_file(saved: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: saved[IN_FILES.get(name, name)] for name in names}
 
 
 def _term(term: RandomTerm, parts: Sequence[RandomPart], triangle: np.ndarray) -> dict[str, Any]:
@@ -113,31 +118,25 @@ def restored(
     formula: str, saved: Mapping[str, Any], theta: np.ndarray
 ) -> tuple[DesignOfParts, RowlessBlocks]:
     """The design and the cross-products that a file holds."""
-    parsed = parse_formula(formula)
-    is_slim = saved["facts"] is not None
-    design: DesignOfParts = object.__new__(SlimDesign if is_slim else DesignOfParts)
-    values = saved["design"]
-    spec = _spec(parsed.fixed, saved["fixed"]["coding"])
-    kept, names = saved["fixed"]["kept"], shown(spec.column_names)
+    parsed, residual, facts = parse_formula(formula), saved["residual"], saved["facts"]
+    spec, kept = _spec(parsed.fixed, saved["fixed"]["coding"]), saved["fixed"]["kept"]
     terms = [_restored_term(each, parsed) for each in saved["terms"]]
-    vars(design).update(
-        {name: read_only(values[name.lstrip("_")]) for name in (*PLAIN, *OF_SLIM * is_slim)},
-        formula=parsed,
-        fixed_names=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
-        aliased=tuple(name for name, keep in zip(names, kept, strict=True) if not keep),
-        kept=read_only(kept),
-        kinds=read_only(saved["kinds"]),
-        terms=slim_terms(terms, [each["triangle"] for each in saved["terms"]]),
-        weights=None,
-        offset=None,
-        residual=saved["residual"] and _restored_residual(saved["residual"]),
-        _spec=spec,
-    )
-    if is_slim:
-        facts = saved["facts"]
-        covariates = {name: tuple(each) for name, each in facts["covariates"].items()}
-        vars(design)["_facts"] = Facts(
-            tuple(facts["names"]), facts["cells"], facts["counts"], covariates
+    known = {
+        "formula": parsed,
+        "fixed_names": tuple(compress(shown(spec.column_names), kept)),
+        "kept": kept,
+        "kinds": saved["kinds"],
+        "terms": slim.slim_terms(terms, [each["triangle"] for each in saved["terms"]]),
+        "residual": residual and slim.SlimResidual.of(**_of_file(residual, slim.OF_RESIDUAL)),
+        "_spec": spec,
+    }
+    if facts is None:
+        design = DesignOfParts.of(**known, **_of_file(saved["design"], slim.OF_DESIGN))
+    else:
+        design = slim.SlimDesign.of(
+            **known,
+            **_of_file(saved["design"], (*slim.OF_DESIGN, *OF_SLIM)),
+            facts=Facts(**facts),
         )
     sums = saved["sums"]
     meetings = {(g, h): Meeting(*met) for g, h, *met in sums["meetings"]}
@@ -147,14 +146,6 @@ def restored(
         theta if design.residual is not None else None,
     )
     return design, blocks
-
-
-def _restored_residual(saved: Mapping[str, Any]) -> SlimResidual:
-    residual = object.__new__(SlimResidual)
-    values = {name: saved[name.lstrip("_")] for name in OF_RESIDUAL}
-    values |= {name: tuple(values[name]) for name in ("levels", "visits")}
-    vars(residual).update(values)
-    return residual
 
 
 def _restored_term(saved: Mapping[str, Any], formula: MixedFormula) -> RandomTerm:
@@ -169,12 +160,12 @@ def _restored_term(saved: Mapping[str, Any], formula: MixedFormula) -> RandomTer
     coding = saved["coding"]
     return RandomTerm(
         part if saved["expr"] == part.expr else RandomPart(saved["expr"], part.factors),
-        tuple(saved["columns"]),
+        saved["columns"],
         levels,
         np.zeros(0, dtype=np.intp),
         np.zeros((0, len(saved["columns"]))),
         parse_with_formulaic(text) if coding is None else _spec(text, coding),
-        tuple(saved["positions"]),
+        saved["positions"],
     )
 
 
