@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 import mmlib
 
 ROOT = Path(__file__).resolve().parents[1]
-CHECK = ".github/workflows/check.yml"
+CHECK, PUBLISH = ".github/workflows/check.yml", ".github/workflows/publish.yml"
 
 
 def read(name: str) -> str:
@@ -298,7 +298,7 @@ def targets(makefile: str) -> dict[str, str]:
 
 def unknown_targets(text: str, makefile: str) -> set[str]:
     """Targets of ``make`` that a text's code names and the Makefile does not have."""
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", text, flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|run: )make ([a-z]+)", text, flags=re.MULTILINE))
     return named - targets(makefile).keys()
 
 
@@ -320,15 +320,14 @@ def test_readme_example_gives_what_it_shows() -> None:
     assert result.attempted > 3
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_documents_name_targets_that_exist(name: str) -> None:
-    text = read(name)
-    assert "`make " in text
-    assert unknown_targets(text, read("Makefile")) == set()
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", CHECK, PUBLISH])
+def test_documents_and_workflows_name_targets_that_exist(name: str) -> None:
+    assert unknown_targets(read(name), read("Makefile")) == set()
 
 
-def test_an_unknown_target_is_found() -> None:
-    assert unknown_targets("run `make tea`\nmake coffee", "book: ## Build") == {"tea", "coffee"}
+@pytest.mark.parametrize("text", ["run `make tea`", "make tea", "- run: make tea"])
+def test_an_unknown_target_is_found(text: str) -> None:
+    assert unknown_targets(text, "book: ## Build") == {"tea"}
 
 
 def test_make_help_lists_every_target() -> None:
@@ -341,31 +340,20 @@ def test_make_help_lists_every_target() -> None:
         assert re.search(rf"^  make {name} +{re.escape(purpose)}$", shown, flags=re.MULTILINE), name
 
 
-def missing_scripts(text: str) -> list[str]:
-    """Scripts that a text of commands calls and that do not exist."""
-    return [name for name in re.findall(r"\b[\w/]+\.py\b", text) if not (ROOT / name).is_file()]
-
-
-@pytest.mark.parametrize("target", sorted(targets(read("Makefile"))))
-def test_each_target_calls_scripts_that_exist(target: str) -> None:
-    plan = subprocess.run(
-        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert plan.strip()
-    assert missing_scripts(plan) == []
-
-
-def test_a_missing_script_is_found() -> None:
-    assert missing_scripts("python tools/nothing.py conftest.py") == ["tools/nothing.py"]
-
-
 def test_ci_runs_the_commands_of_the_readme() -> None:
+    assert "run: bash .ci/run\n" in read(CHECK)
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
     lines = re.findall(r"&& (?:\w+=\S+ )?make (.+)", script.read_text())
     run = {word for line in lines for word in line.split()}
     commands = ["make lint", "make typecheck", *the_two_commands(read("README.md"))]
     assert {command.removeprefix("make ") for command in commands} <= run
+
+
+def test_what_is_published_is_the_built_site() -> None:
+    steps = yaml.safe_load(read(PUBLISH))["jobs"]["publish"]["steps"]
+    (upload,) = (step for step in steps if "upload-pages" in step.get("uses", ""))
+    assert upload["with"]["path"] == "_build/html"
 
 
 # The guide --------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ Each test runs the Makefile in a folder of its own, with programs that note how 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -129,7 +131,10 @@ def targets() -> list[str]:
 
 @pytest.mark.parametrize("target", targets())
 def test_what_a_target_runs_is_a_shell_script(project: Path, target: str) -> None:
-    """A comma in an argument of make's `call` once cut a version in two."""
+    """A comma in an argument of make's `call` once cut a version in two.
+
+    And the modules that it runs are there.
+    """
     said = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", target],
         cwd=project,
@@ -139,3 +144,5 @@ def test_what_a_target_runs_is_a_shell_script(project: Path, target: str) -> Non
     )
     assert said.stdout
     subprocess.run(["sh", "-n"], input=said.stdout, text=True, check=True)
+    modules = re.findall(r"-m ((?:tools|benchmarks)[\w.]*)", said.stdout)
+    assert [module for module in modules if find_spec(module) is None] == []

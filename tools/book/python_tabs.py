@@ -35,16 +35,14 @@ def telling(code: str) -> str:
 
     Examples
     --------
-    >>> print(telling("x = 2\\nx + 1  # 3").splitlines()[-1])
+    >>> print(telling("x = 2\nx + 1  # 3").splitlines()[-1])
     _show(2, x + 1)
     """
     tree = ast.parse(code)
     for statement in tree.body:
         if isinstance(statement, ast.Expr):
-            shown = ast.parse(f"_show({statement.lineno}, 0)", mode="eval").body
-            assert isinstance(shown, ast.Call)
-            shown.args[1] = statement.value
-            statement.value = shown
+            told = [ast.Constant(statement.lineno), statement.value]
+            statement.value = ast.Call(ast.Name("_show"), told, [])
     return _SHOW + ast.unparse(ast.fix_missing_locations(tree))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -87,18 +88,7 @@ def _packages(chapter: Chapter) -> list[str]:
         for part in chapter.parts
         if isinstance(part, Exercise) or part.kind == "code"
     ]
-    imported = {
-        module.partition(".")[0]
-        for code in codes
-        for node in ast.walk(ast.parse(code))
-        for module in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }
+    imported = set(re.findall(r"(?m)^ *(?:import|from) (\w+)", "\n".join(codes)))
     return sorted(imported - _BROUGHT - set(sys.stdlib_module_names))
 
 
