@@ -191,13 +191,24 @@ def test_refit_is_a_fit(name, reml):
     other = data.assign(y=data["y"] ** 2 / 10 + data["z"])
     fit = fit_structure(name, data)
     wanted = fit_structure(name, other, reml=reml)
-    for found in (fit.refit(other["y"], reml=reml), fit.refit(reml=reml).refit(list(other["y"]))):
-        assert found.reml == reml
-        np.testing.assert_allclose(found.objective, wanted.objective, rtol=1e-10)
-        np.testing.assert_allclose(found.theta, wanted.theta, atol=1e-5)
-        np.testing.assert_allclose(found.beta, wanted.beta, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(found.fitted + found.resid, other["y"])
+    found = fit.refit(list(other["y"]), reml=reml)
+    assert found.reml == reml
+    np.testing.assert_allclose(found.objective, wanted.objective, rtol=1e-10)
+    np.testing.assert_allclose(found.theta, wanted.theta, atol=1e-5)
+    np.testing.assert_allclose(found.beta, wanted.beta, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.fitted + found.resid, other["y"])
     np.testing.assert_array_equal(fit.design.y, data["y"])
+
+
+def test_a_refit_may_be_refitted():
+    data = simulated()
+    other = data["y"] ** 2 / 10 + data["z"]
+    fit = fit_structure("vector", data)
+    wanted = fit.refit(other, reml=False)
+    found = fit.refit(reml=False).refit(other)
+    assert found.reml is False
+    np.testing.assert_allclose(found.objective, wanted.objective, rtol=1e-12)
+    np.testing.assert_allclose(found.beta, wanted.beta, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from mmlib.design.terms import RandomTerm, template_slopes, templates, theta_by_
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.factor import Factor, factorize
 from mmlib.engine.residual_gradient import covariance_slopes
+from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 
 Numbers = TypeVar("Numbers", float, FloatArray)
@@ -66,6 +67,7 @@ class Objective:
         self.sigma = self.blocks.design.sigma
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
 
+    @single_threaded()
     def __call__(self, theta: ArrayLike, sigma: float | None = None) -> float:
         """The objective at θ.
 
@@ -84,6 +86,7 @@ class Objective:
             sigma = require_positive("sigma", sigma)
         return self.value(factorize(self.blocks, self.checked(theta)), sigma)
 
+    @single_threaded()
     def value_and_gradient(self, theta: ArrayLike) -> tuple[float, FloatArray]:
         """The objective and its gradient at θ, from one factorization.
 

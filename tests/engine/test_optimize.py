@@ -1,6 +1,7 @@
 """The search finds the minimum: from anywhere, at the boundary, and whatever the units."""
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,15 @@ both_criteria = pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"
 each_structure = pytest.mark.parametrize("name", WITH_RANDOM_TERMS)
 
 
+@cache
 def objective_of(name, reml):
     return mm.Objective(STRUCTURES[name].design(), reml=reml)
+
+
+@cache
+def usual_search(name, reml):
+    """Return where the search ends from its own start."""
+    return minimize_objective(objective_of(name, reml))
 
 
 # --- a minimum, from wherever the search starts --------------------------------------------------
@@ -27,8 +35,7 @@ def objective_of(name, reml):
 @both_criteria
 @each_structure
 def test_the_end_is_a_minimum(name, reml):
-    objective = objective_of(name, reml)
-    log = minimize_objective(objective)
+    objective, log = objective_of(name, reml), usual_search(name, reml)
     assert log.converged
     assert log.objective == objective(log.theta)
     assert all(log.theta[column[0]] >= 0 for column in objective.blocks.theta_columns)
@@ -43,8 +50,7 @@ def test_the_end_is_a_minimum(name, reml):
 @both_criteria
 @each_structure
 def test_zero_is_a_saddle_that_the_search_leaves(name, reml):
-    objective = objective_of(name, reml)
-    usual = minimize_objective(objective)
+    objective, usual = objective_of(name, reml), usual_search(name, reml)
     assert usual.theta.any()
     log = minimize_objective(objective, start=np.zeros_like(usual.theta))
     assert log.restarts >= 1
@@ -56,8 +62,7 @@ def test_zero_is_a_saddle_that_the_search_leaves(name, reml):
 @both_criteria
 @each_structure
 def test_signs_are_put_right(name, reml):
-    objective = objective_of(name, reml)
-    usual = minimize_objective(objective)
+    objective, usual = objective_of(name, reml), usual_search(name, reml)
     log = minimize_objective(objective, start=-usual.start)
     assert all(log.theta[column[0]] >= 0 for column in objective.blocks.theta_columns)
     np.testing.assert_allclose(log.objective, usual.objective, atol=1e-9)
@@ -65,8 +70,7 @@ def test_signs_are_put_right(name, reml):
 
 @each_structure
 def test_other_starts_find_nothing_lower(name):
-    objective = objective_of(name, reml=True)
-    usual = minimize_objective(objective)
+    objective, usual = objective_of(name, True), usual_search(name, True)
     rng = np.random.default_rng(11)
     for start in rng.normal(scale=2.0, size=(3, len(usual.theta))):
         other = minimize_objective(objective, start=start)
@@ -74,7 +78,7 @@ def test_other_starts_find_nothing_lower(name):
 
 
 def test_log_tells_how_it_went():
-    log = minimize_objective(objective_of("vector", reml=True))
+    log = usual_search("vector", True)
     assert log.evaluations > 3
     assert log.restarts == 0
     assert log.expected_decrease < 1e-8
@@ -87,7 +91,7 @@ def test_log_tells_how_it_went():
 @pytest.mark.parametrize("start", [[1.0], [1.0, 0.0, 1.0, 1.0], ["a", "b", "c"]])
 def test_bad_start_is_refused(start):
     with pytest.raises(mm.DataError, match="theta must"):
-        minimize_objective(objective_of("vector", reml=True), start=start)
+        minimize_objective(objective_of("vector", True), start=start)
 
 
 # --- the boundary --------------------------------------------------------------------------------

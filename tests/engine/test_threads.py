@@ -73,7 +73,7 @@ def test_threads_come_back_after_fits_in_a_pool():
     assert blas_threads() == {2}
 
 
-def test_fits_and_refits_use_one_thread(monkeypatch):
+def test_fits_refits_and_objectives_use_one_thread(monkeypatch):
     seen = []
 
     class Watched(Factor):
@@ -83,11 +83,17 @@ def test_fits_and_refits_use_one_thread(monkeypatch):
 
     fit = mm.lmm("y ~ x + (1 | g)", simulated())
     monkeypatch.setattr("mmlib.engine.objective.Factor", Watched)
+    monkeypatch.setattr("mmlib.engine.factor.Factor", Watched)
     mm.lmm("y ~ x + (1 | g)", simulated())
     first = len(seen)
     fit.refit(simulated()["z"])
+    after_refit = len(seen)
+    objective = mm.Objective(fit.design)
+    objective(fit.theta)
+    objective.value_and_gradient(fit.theta)
     assert first > 3
-    assert len(seen) > first + 3
+    assert after_refit > first + 3
+    assert len(seen) == after_refit + 2
     assert all(threads == {1} for threads in seen)
     assert blas_threads() == {2}
 
