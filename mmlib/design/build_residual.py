@@ -11,7 +11,7 @@ from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.checks import as_numbers, did_you_mean
 from mmlib.design.columns import kind_of
 from mmlib.design.labels import label_of, levels_of
-from mmlib.design.residual import KINDS, Batch, Residual
+from mmlib.design.residual import KINDS, Residual
 from mmlib.errors import DataError, FormulaError, RankError
 
 HINT = "write residual='ar1(time | id)', 'car1(time | id)', 'cs(id)' or 'us(visit | id)'"
@@ -32,40 +32,30 @@ def build_residual(
     """
     if dispersion is None and residual is None:
         return None
-    n = len(frame)
     kind, time, group = parse_residual(residual) if residual is not None else ("", "", "")
-    codes: IntArray = np.zeros(n, dtype=np.intp)
+    codes: IntArray = np.zeros(len(frame), dtype=np.intp)
     levels: tuple[str, ...] = ()
     visits: tuple[str, ...] = ()
+    subjects, times = np.arange(len(frame)), np.zeros(len(frame))
     if dispersion is not None:
         codes, levels = _strata(frame[dispersion])
-    subjects, times = np.arange(n), np.zeros(n)
     if kind:
-        subjects = levels_of(frame[group]).codes.astype(np.intp)
-        subjects = np.unique(subjects, return_inverse=True)[1]
-        if time:
-            times, visits = _times(frame[time], kind)
-            _refuse_repeats(frame, subjects, times, time, group)
-        counts = np.bincount(subjects)
-        if counts.max() < 2:
-            raise RankError(
-                f"every level of {group!r} has one row: residual={residual!r} is about several "
-                "rows of each; use another column, or leave it out."
-            )
-        if visits:
-            _refuse_unseen_pairs(subjects, times, visits, time, group, kind)
-    return Residual(
-        dispersion=dispersion,
-        kind=kind,
-        time=time,
-        group=group,
-        levels=levels,
-        visits=visits,
-        codes=codes,
-        subjects=subjects,
-        times=times,
-        batches=_batches(subjects, times, codes, from_first=not visits),
+        subjects, _ = _occurring(frame[group])
+    if time:
+        times, visits = _times(frame[time], kind)
+    structure = Residual(
+        dispersion, kind, time, group, levels, visits, codes=codes, subjects=subjects, times=times
     )
+    if time:
+        _refuse_repeats(structure, frame)
+    if kind and np.bincount(subjects).max() < 2:
+        raise RankError(
+            f"every level of {group!r} has one row: residual={residual!r} is about several "
+            "rows of each; use another column, or leave it out."
+        )
+    if visits:
+        _refuse_unseen_pairs(structure)
+    return structure
 
 
 def residual_columns(dispersion: str | None, residual: str | None) -> set[str]:
@@ -165,13 +155,11 @@ def _times(column: pd.Series, kind: str) -> tuple[FloatArray, tuple[str, ...]]:
     return times, ()
 
 
-def _refuse_repeats(
-    frame: pd.DataFrame, subjects: IntArray, times: FloatArray, time: str, group: str
-) -> None:
-    order = np.lexsort((times, subjects))
-    same = (np.diff(subjects[order]) == 0) & (np.diff(times[order]) == 0)
-    if same.any():
-        row = order[int(np.flatnonzero(same)[0])]
+def _refuse_repeats(structure: Residual, frame: pd.DataFrame) -> None:
+    repeated = pd.DataFrame({"subject": structure.subjects, "time": structure.times}).duplicated()
+    if repeated.any():
+        time, group = structure.time, structure.group
+        row = int(np.argmax(repeated))
         raise DataError(
             f"{time} = {frame[time].iloc[row]} occurs more than once for {group} = "
             f"{frame[group].iloc[row]}: two rows at one time have no correlation of their own; "
@@ -179,62 +167,29 @@ def _refuse_repeats(
         )
 
 
-def _refuse_unseen_pairs(
-    subjects: IntArray,
-    times: FloatArray,
-    visits: tuple[str, ...],
-    time: str,
-    group: str,
-    kind: str,
-) -> None:
-    n_subjects = int(subjects.max()) + 1
-    seen = np.zeros((n_subjects, len(visits)))
-    seen[subjects, times.astype(int)] = 1
-    together = seen.T @ seen
-    rare = np.argwhere(together < 2)
+def _refuse_unseen_pairs(structure: Residual) -> None:
+    visits, time, group = structure.visits, structure.time, structure.group
+    word = f"{structure.kind}({time} | {group})"
+    seen = np.zeros((structure.n_subjects, len(visits)))
+    seen[structure.subjects, structure.times.astype(int)] = 1
+    rare = np.argwhere(seen.T @ seen < 2)
     if len(rare):
         a, b = rare[0]
         also = f" and {time} = {visits[b]}" if a != b else ""
         raise RankError(
-            f"{kind}({time} | {group}): no two subjects have {'both ' * bool(also)}{time} = "
-            f"{visits[a]}{also}, so that {'their' if also else 'its'} correlation cannot be "
-            "estimated; use ar1 or cs, or join visits."
+            f"{word}: no two subjects have {'both ' * bool(also)}{time} = {visits[a]}{also}, so "
+            f"that {'their' if also else 'its'} correlation cannot be estimated; use ar1 or cs, "
+            "or join visits."
         )
     needed = len(visits) * (len(visits) + 1) // 2
-    if needed >= len(subjects):
+    if needed >= len(structure.times):
         raise RankError(
-            f"{kind}({time} | {group}) has {needed} variances and correlations for "
-            f"{len(subjects)} rows; use ar1 or cs."
+            f"{word} has {needed} variances and correlations for {len(structure.times)} rows; use "
+            "ar1 or cs."
         )
-    if n_subjects < len(visits):
+    if len(seen) < len(visits):
         raise RankError(
-            f"{kind}({time} | {group}): {n_subjects} levels of {group!r} cannot tell the "
-            f"correlations of {len(visits)} different values of {time!r}, of which there must be "
-            "no more; use ar1 or cs, or join visits."
+            f"{word}: {len(seen)} levels of {group!r} cannot tell the correlations of "
+            f"{len(visits)} different values of {time!r}, of which there must be no more; use ar1 "
+            "or cs, or join visits."
         )
-
-
-def _batches(
-    subjects: IntArray, times: FloatArray, codes: IntArray, *, from_first: bool
-) -> tuple[Batch, ...]:
-    """The subjects by their number of rows, which are in the order of time."""
-    order = np.lexsort((times, subjects))
-    counts = np.bincount(subjects)
-    starts = np.cumsum(counts) - counts
-    batches = []
-    for m in np.unique(counts):
-        rows = order[starts[counts == m][:, None] + np.arange(m)]
-        when = times[rows]
-        if from_first:  # only what lies between them counts
-            when = when - when[:, :1]
-        marks = np.hstack([when, codes[rows]])
-        patterns, pattern = np.unique(marks, axis=0, return_inverse=True)
-        batches.append(
-            Batch(
-                rows=rows,
-                pattern=pattern.reshape(-1),
-                times=patterns[:, :m],
-                strata=patterns[:, m:].astype(np.intp),
-            )
-        )
-    return tuple(batches)

@@ -81,7 +81,6 @@ class Residual(Frozen):
     subjects : ndarray of int, shape (n,)
         Subject of each row; a subject for each row where there is no correlation.
     times : ndarray, shape (n,)
-    batches : tuple of Batch
     """
 
     dispersion: str | None
@@ -93,7 +92,24 @@ class Residual(Frozen):
     codes: IntArray
     subjects: IntArray
     times: FloatArray
-    batches: tuple[Batch, ...]
+
+    @cached_property
+    def batches(self) -> tuple[Batch, ...]:
+        """The subjects by their number of rows, which are in the order of time."""
+        order = np.lexsort((self.times, self.subjects))
+        counts = np.bincount(self.subjects)
+        starts = np.cumsum(counts) - counts
+        batches = []
+        for m in np.unique(counts):
+            rows = order[starts[counts == m][:, None] + np.arange(m)]
+            when = self.times[rows]
+            if not self.visits:  # only what lies between them counts
+                when = when - when[:, :1]
+            marks = np.hstack([when, self.codes[rows]])
+            patterns, pattern = np.unique(marks, axis=0, return_inverse=True)
+            strata = patterns[:, m:].astype(np.intp)
+            batches.append(Batch(rows, pattern.reshape(-1), patterns[:, :m], strata))
+        return tuple(batches)
 
     # ---- φ ----------------------------------------------------------------------------------
 

@@ -68,14 +68,8 @@ class Whitener:
         """Matrices of the patterns of each batch, shape (U, m, m), times the rows of subjects."""
         if not self.blocks:
             return columns
-        out = np.empty_like(columns, dtype=float)
+        wide = columns.reshape(len(columns), -1)
+        out = np.empty_like(wide, dtype=float)
         for (batch, _, _), each in zip(self.blocks, by_pattern, strict=True):
-            matrices = each[batch.pattern]
-            if matrices.shape[1] == 1:
-                rows = batch.rows[:, 0]
-                out[rows] = weigh(matrices[:, 0, 0], columns[rows])
-            elif columns.ndim == 1:
-                out[batch.rows] = np.einsum("bij,bj->bi", matrices, columns[batch.rows])
-            else:
-                out[batch.rows] = matrices @ columns[batch.rows]
-        return out
+            out[batch.rows] = each[batch.pattern] @ wide[batch.rows]
+        return out.reshape(columns.shape)

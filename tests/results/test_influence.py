@@ -1,5 +1,7 @@
 """Residuals, leverage and case deletion, against n×n matrices and refits without the rows."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,7 +97,7 @@ def test_leverage_by_moving_one_observation():
 
 
 def replaced(design, **changes):
-    return type(design)(**(vars(design) | changes))
+    return dataclasses.replace(design, **changes)
 
 
 @at_every_point
