@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,10 @@ from mmlib.errors import DataError
 from mmlib.inference.parameters import Parameter
 from mmlib.results.estimates import Fit
 
+Numbers = np.ndarray
+"""Real ones, or complex ones, by whose imaginary parts derivatives are taken, without rounding."""
+
+TINY = 1e-30
 NUDGE = 0.02
 """A column of a factor that starts at zero would stay there: it starts at this share of σ̂."""
 
@@ -271,9 +276,9 @@ class _HeldFactor:
             self.rows.append(_HeldRow(span, scale, held.get((k,)), cors.get(k), positive))
             self.n_free += size
 
-    def __call__(self, free: FloatArray, values: Sequence[float]) -> FloatArray:
+    def __call__(self, free: Numbers, values: Sequence[float]) -> Numbers:
         """The factor for the variables in the term's own order and units."""
-        ordered = np.zeros((len(self.rows), len(self.rows)))
+        ordered = np.zeros((len(self.rows), len(self.rows)), dtype=free.dtype)
         for k, row in enumerate(self.rows):
             ordered[k, : k + 1] = row(free[row.span], values)
         factor = np.empty_like(ordered)
@@ -281,12 +286,10 @@ class _HeldFactor:
         return factor / self.scales[:, None]
 
     def pull_back(self, free: FloatArray, values: Sequence[float], slope: FloatArray) -> FloatArray:
-        """Derivative in the free numbers, from that in the factor."""
-        ordered = (slope / self.scales[:, None])[self.order]
-        gradient = np.empty(self.n_free)
-        for k, row in enumerate(self.rows):
-            gradient[row.span] = row.pull_back(free[row.span], values, ordered[k, : k + 1])
-        return gradient
+        """Derivative in the free numbers, from that in the factor, by steps off the real line."""
+        steps = TINY * 1j * np.eye(self.n_free)
+        changes = [self(free + step, values).imag / TINY for step in steps]
+        return np.array([np.sum(change * slope) for change in changes])
 
     def start(self, theta: FloatArray) -> FloatArray:
         """Free numbers that give the factor of a θ, or one near it with what is held."""
@@ -334,7 +337,7 @@ class _HeldRow:
         """Whether the length is free, and not the direction."""
         return self.sd is None and (self.cor is not None or self.positive)
 
-    def __call__(self, v: FloatArray, values: Sequence[float]) -> FloatArray:
+    def __call__(self, v: Numbers, values: Sequence[float]) -> Numbers:
         """The row."""
         length, direction = _polar(v)
         if self.sd is not None:
@@ -348,24 +351,6 @@ class _HeldRow:
             direction = np.append(cosine, np.sqrt(1 - cosine**2) * direction)
         return length * direction
 
-    def pull_back(self, v: FloatArray, values: Sequence[float], slope: FloatArray) -> FloatArray:
-        """Derivative in v, from that in the row."""
-        if not len(v):
-            return v
-        length, direction = _polar(v)
-        if self.positive:
-            return 2 * v * slope
-        across, along = slope, 0.0
-        if self.cor is not None:
-            cosine = values[self.cor]
-            across, along = np.sqrt(1 - cosine**2) * slope[1:], cosine * slope[0]
-        outward = (across @ direction) * direction
-        if self.sd is not None:
-            return values[self.sd] * self.scale / length * (across - outward)
-        if self.cor is not None:
-            return length * (across + outward + 2 * along * direction)
-        return across
-
     def start(self, row: FloatArray) -> FloatArray:
         """Numbers v that give the row, or its length where the direction is held."""
         size = self.span.stop - self.span.start
@@ -374,10 +359,10 @@ class _HeldRow:
         return row[len(row) - size :]
 
 
-def _polar(v: FloatArray) -> tuple[float, FloatArray]:
+def _polar(v: Numbers) -> tuple[Any, Numbers]:
     """Length and direction; that of no number, or of zero, is the last axis."""
-    length = float(np.linalg.norm(v))
-    if length > 0:
+    length = np.sqrt(v @ v)
+    if abs(length) > 0:
         return length, v / length
     direction = np.zeros(max(len(v), 1))
     direction[-1] = 1.0
