@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from mmlib.design.labels import levels_of, match_labels
 from mmlib.design.matrix import evaluate, model_matrix
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import Frozen, gives_copies
+
+Entries = TypeVar("Entries", FloatArray, IntArray)
 
 TWO_LEVELS = 2
 
@@ -148,7 +150,7 @@ def n_entries(term: RandomTerm) -> int:
     return term.width * (term.width + 1) // 2
 
 
-def theta_by_term(terms: Sequence[RandomTerm], theta: FloatArray) -> list[FloatArray]:
+def theta_by_term(terms: Sequence[RandomTerm], theta: Entries) -> list[Entries]:
     """The entries of θ of each term; what θ has beyond them is left out."""
     ends = np.cumsum([n_theta(term) for term in terms], dtype=int)
     return np.split(theta, ends)[: len(terms)]

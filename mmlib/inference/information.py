@@ -4,7 +4,8 @@ Relative to σ², the variances and covariances of the random effects enter Var(
 
     Var(y) = σ²V,   V = I + Σ_r ρ_r G_r,   G_r = Z (I ⊗ E_r) Zᵀ,
 
-with one ρ_r, and one symmetric pattern E_r of zeros and ones, for each entry of θ. With
+with one ρ_r, and one symmetric pattern E_r of zeros and ones, for each entry of θ; of a term with a
+structure the E_r are the slopes of its covariance in what a search moves. With
 P = V⁻¹ − V⁻¹X(XᵀV⁻¹X)⁻¹XᵀV⁻¹ everything follows from ZᵀV⁻¹X and the traces of PG_r and PG_rPG_s.
 As parameter of scale we take the direction V itself: since V⁻¹V = I, it costs nothing.
 
@@ -27,10 +28,11 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, unit_patterns
+from mmlib.arrays import FloatArray, IntArray, lower_triangle, unit_patterns
+from mmlib.design.directions import term_slopes
+from mmlib.design.terms import RandomTerm, theta_by_term
 from mmlib.engine.elimination import Round
 from mmlib.engine.factor import Eliminated, mirror_upper
-from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import single_threaded
 from mmlib.results.estimates import Fit
 
@@ -151,12 +153,12 @@ class Information:
 
     Attributes
     ----------
-    groupings : list of Grouping
-        Those that the ρ_r belong to.
     Phi : ndarray, shape (p, p)
         Φ = (XᵀV⁻¹X)⁻¹, so that vcov(β̂) = σ²Φ.
     vcov_slopes : ndarray, shape (k, p, p)
         ∂Φ/∂ρ_r = ΦXᵀV⁻¹G_rV⁻¹XΦ.
+    traces : ndarray, shapes (k,) and (k, k)
+        Of PG_r, and of PG_rPG_s.
     slope_products : ndarray, shape (k, k, p, p)
         ΦXᵀV⁻¹G_r P G_sV⁻¹XΦ and its transpose, averaged.
     """
@@ -165,17 +167,23 @@ class Information:
         self._factor = fit.optimum.factor
         self._blocks = self._factor.blocks
         self._plan, self._p = self._blocks.plan, self._blocks.p
-        self.groupings = self._blocks.groupings
-        self._patterns = [patterns(grouping) for grouping in self.groupings]
-        k, p = self._blocks.theta_size, self._p
-        self._single, self._double = np.zeros(k), np.zeros((k, k))
-        self.vcov_slopes, self.slope_products = np.zeros((k, p, p)), np.zeros((k, k, p, p))
+        self._groupings = self._blocks.groupings
+        self._directions = _directions(fit)
+        k, p = len(fit.theta), self._p
+        self._M = [np.zeros((g.width, g.width)) for g in self._groupings]
+        self._forms = [np.zeros((g.width, p, g.width, p)) for g in self._groupings]
+        self._double, self.slope_products = np.zeros((k, k)), np.zeros((k, k, p, p))
         self._eliminate()
         self._start()
         for each, level in zip(self._plan.rounds[::-1], self._levels[::-1], strict=True):
             self._back(each, level)
-        if self.groupings:
+        if self._groupings:
             self._back_to_first()
+        single, self.vcov_slopes = np.zeros(k), np.zeros((k, p, p))
+        for (at, E), M, form in zip(self._directions, self._M, self._forms, strict=True):
+            single[at] = np.einsum("rst,st->r", E, M)
+            self.vcov_slopes[at] = np.einsum("rst,sctd->rcd", E, form)
+        self.traces = single, self._double
         # Derivatives in the ρ of the tail, of all that is before it, are known by symmetry.
         outer = np.array([at for _, at, _ in self._outer], dtype=np.intp)
         pure = np.setdiff1d(np.arange(k), outer)
@@ -183,31 +191,33 @@ class Information:
         self._double[here] = self._double[there].T
         self.slope_products[here] = self.slope_products[there].swapaxes(0, 1)
 
-    def traces(self) -> tuple[FloatArray, FloatArray]:
-        """Traces of PG_r, shape (k,), and of PG_rPG_s, shape (k, k)."""
-        return self._single, self._double
-
     def increase(self, W: FloatArray) -> FloatArray:
-        """Kenward and Roger's Φ_A − Φ; W is the covariance of the ρ̂ (and, last, the scale)."""
-        k = len(self.vcov_slopes)
-        half = np.einsum("rs,rsij->ij", W[:k, :k], self.slope_products)
+        """2Φ{Σ W_rs(Q_rs − P_rΦP_s)}Φ, given the covariance W of the ρ̂."""
+        half = np.einsum("rs,rsij->ij", W, self.slope_products)
         return half + half.T
+
+    def contract(self, changes: list[FloatArray]) -> FloatArray:
+        """ΦXᵀV⁻¹(ΔV)V⁻¹XΦ, of a change of each term's covariance."""
+        by_term = dict(zip(self._blocks.design.terms, changes, strict=True))
+        total = np.zeros_like(self.Phi)
+        for grouping, form in zip(self._groupings, self._forms, strict=True):
+            basis = grouping.inverse_basis
+            total += np.einsum("st,sctd->cd", basis @ grouping.assemble(by_term) @ basis.T, form)
+        return total
 
     # ---- from the first grouping to the tail -----------------------------------------------------
 
     def _eliminate(self) -> None:
         """What the factor has done, with derivatives in the ρ of all that is not in the tail."""
         blocks, factor, plan = self._blocks, self._factor, self._plan
-        numbers = sorted({*range(len(self.groupings))[:1], *(r.grouping for r in plan.rounds)})
+        numbers = sorted({*range(len(self._groupings))[:1], *(r.grouping for r in plan.rounds)})
         self._outer = [
-            (g, int(at), E)
-            for g in numbers
-            for at, E in zip(self.groupings[g].positions, self._patterns[g], strict=True)
+            (g, int(at), E) for g in numbers for at, E in zip(*self._directions[g], strict=True)
         ]
         self._flat = np.zeros((1 + len(self._outer), plan.size))
         self._flat[0] = factor.flat
         self._levels: list[_Level] = []
-        if not self.groupings:
+        if not self._groupings:
             return
         D, B = (_constant(each[0], len(self._flat)) for each in (blocks.own, blocks.dense))
         W, shrink = self._shrunk(0, D, factor.W)
@@ -267,10 +277,10 @@ class Information:
         C = np.eye(q, size) - T[:q] @ K
         M, seen = C @ T[:, :q], -C[:, q:]
         for g, levels, span in plan.tail_spans:
-            n, width = len(levels), self.groupings[g].width
+            n, width = len(levels), self._groupings[g].width
             own = np.einsum("lslt->st", M[span, span].reshape(n, width, n, width))
             self._record(g, own, seen[span].reshape(n, width, self._p))
-            for at, E in zip(self.groupings[g].positions, self._patterns[g], strict=True):
+            for at, E in zip(*self._directions[g], strict=True):
                 turned = -_times_each(M[:, span], E)
                 self._record_tail(int(at), turned, M[:, span], seen, seen[span])
         for row, (g, at, E) in enumerate(self._outer, start=1):
@@ -291,22 +301,21 @@ class Information:
         """
         change = left @ through
         for g, levels, span in self._plan.tail_spans:
-            n, width = len(levels), self.groupings[g].width
+            n, width = len(levels), self._groupings[g].width
             one, two = (each[span].reshape(n, width, -1) for each in (left, right))
             own, slope = (each[span].reshape(n, width, self._p) for each in (seen, change))
             self._record_slope(g, at, np.einsum("lsm,ltm->st", one, two), own, slope)
 
     def _record(self, g: int, M: FloatArray, seen: FloatArray) -> None:
         """Add levels of grouping g: the sum of their blocks of M, and Zᵀv for v = V⁻¹XΦ."""
-        at, E = self.groupings[g].positions, self._patterns[g]
-        self._single[at] += np.einsum("rst,st->r", E, M)
-        self.vcov_slopes[at] += np.einsum("rst,sctd->rcd", E, _outer(seen, seen))
+        self._M[g] += M
+        self._forms[g] += _outer(seen, seen)
 
     def _record_slope(
         self, g: int, at: int, M: FloatArray, seen: FloatArray, change: FloatArray
     ) -> None:
         """Add what the derivatives of these in ρ number `at` say of products."""
-        here, E = self.groupings[g].positions, self._patterns[g]
+        here, E = self._directions[g]
         self._double[here, at] -= np.einsum("rst,st->r", E, M)
         half = np.einsum("rst,sctd->rcd", E, _outer(seen, change))
         self.slope_products[here, at] -= (half + half.transpose(0, 2, 1)) / 2
@@ -394,6 +403,29 @@ def _outer(one: FloatArray, two: FloatArray) -> FloatArray:
     return product.reshape(width, c, width, c)
 
 
-def patterns(grouping: Grouping) -> FloatArray:
-    """The E_r of a grouping, in the order of its entries of θ, shape (k, S, S)."""
-    return unit_patterns(grouping.theta_rows, grouping.theta_columns, grouping.width)
+def term_directions(term: RandomTerm, theta: FloatArray, basis: FloatArray) -> FloatArray:
+    """∂Σ of a term in its directions, shape (k, S, S): variances, or what a search moves.
+
+    `basis` changes to the columns in which they are wanted.
+    """
+    if term.part.structure.is_free:
+        return unit_patterns(*lower_triangle(term.width), term.width)
+    return basis @ term_slopes(term, theta) @ basis.T
+
+
+def _directions(fit: Fit) -> list[tuple[IntArray, FloatArray]]:
+    """For each grouping the numbers of its E_r, and these among its scaled columns, (k, S, S)."""
+    terms = fit.design.terms
+    thetas = dict(zip(terms, theta_by_term(terms, fit.theta), strict=True))
+    numbers = dict(zip(terms, theta_by_term(terms, np.arange(len(fit.theta))), strict=True))
+    directions = []
+    for grouping in fit.blocks.groupings:
+        found = []
+        for term, basis in grouping.by_term(grouping.inverse_basis).items():
+            own = term_directions(term, thetas[term], basis)
+            E = np.zeros((len(own), grouping.width, grouping.width))
+            E[:, grouping.spans[term], grouping.spans[term]] = own
+            found.append(E)
+        at = np.concatenate([numbers[term] for term in grouping.spans])
+        directions.append((at, np.concatenate(found)))
+    return directions

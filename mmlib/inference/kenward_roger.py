@@ -26,7 +26,7 @@ from mmlib.inference.information import (
     with_scale,
 )
 from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
-from mmlib.inference.structured import expected
+from mmlib.inference.structured import expected, increase
 from mmlib.results.estimates import Fit
 
 REFITTED = "The fit is by maximum likelihood; the test is of its refit by REML."
@@ -170,13 +170,13 @@ def spread(fit: Fit) -> Adjustment:
         refitted = spread(by_reml(fit))
         return replace(refitted, notes=(REFITTED, *refitted.notes))
     known = expected(fit)
-    slopes, twice = with_scale(fit, known.Phi, known.vcov_slopes, *known.traces())
+    slopes, twice = with_scale(fit, known.Phi, known.vcov_slopes, *known.traces)
     inverse = pseudo_inverse(twice)
     identified = not len(inverse) or np.linalg.matrix_rank(inverse) == len(inverse)
     half = solve_triangular(fit.blocks.R, np.eye(fit.design.p)) * fit.sigma
     return Adjustment(
         beta=fit.beta,
-        vcov=half @ (known.Phi + known.increase(2 * inverse)) @ half.T,
+        vcov=half @ (known.Phi + increase(fit, known, 2 * inverse)) @ half.T,
         Phi=known.Phi,
         slopes=slopes,
         covariance=2 * inverse,

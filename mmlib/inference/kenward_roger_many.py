@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray
+from mmlib.arrays import FloatArray, unit_patterns
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
-from mmlib.inference.information import patterns, pseudo_inverse
+from mmlib.inference.information import pseudo_inverse
 from mmlib.inference.kenward_roger import moments
 from mmlib.inference.pvalues import f_tail
 
@@ -47,7 +47,7 @@ class ManyKenwardRoger:
         self._rows = solve_triangular(blocks.R, tested.L.T, trans="T").T
         [grouping] = blocks.groupings
         self._grouping = grouping
-        self._E = patterns(grouping)
+        self._E = unit_patterns(grouping.theta_rows, grouping.theta_columns, grouping.width)
         self._A = np.ascontiguousarray(blocks.dense[0][:, :, :-1])
         self._dof = blocks.n - blocks.p
 

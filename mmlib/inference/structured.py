@@ -19,13 +19,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle, unit_patterns
-from mmlib.design.directions import residual_slopes, term_slopes
+from mmlib.arrays import FloatArray, IntArray
+from mmlib.design.directions import residual_slopes
 from mmlib.design.residual import Residual
 from mmlib.design.terms import RandomTerm, theta_by_term
 from mmlib.errors import RankError
 from mmlib.inference.clusters import independent, of_term_among, rows_by, variance_among
-from mmlib.inference.information import Information, vcov_over_variance
+from mmlib.inference.information import Information, term_directions, vcov_over_variance
 from mmlib.results.estimates import Fit
 
 CURVE_STEP = 1e-2
@@ -38,15 +38,23 @@ LARGEST_CLUSTER = 1500
 """Rows of a cluster beyond which its matrices are too large."""
 
 
-def expected(fit: Fit) -> Information | StructuredInformation:
-    """Expected information and adjustment of a fit, whatever its covariances are."""
-    if not fit.design.structured:
-        return Information(fit)
-    return _Terms(fit) if fit.design.residual is None else _Clusters(fit)
+def expected(fit: Fit) -> Information | ClusterInformation:
+    """Expected information of a fit, whatever its covariances are."""
+    return Information(fit) if fit.design.residual is None else ClusterInformation(fit)
 
 
-class StructuredInformation:
-    """What `Information` is where it has structure, in variances and what a search moves.
+def increase(fit: Fit, known: Information | ClusterInformation, W: FloatArray) -> FloatArray:
+    """Φ_A − Φ, given the covariance of the directions and, unless σ is known, the scale."""
+    k = len(known.vcov_slopes)
+    found = known.increase(W[:k, :k])
+    bent = [] if fit.is_singular or not fit.design.structured else _bent(fit, W)
+    if any(change.any() for change in bent):
+        found -= known.contract(bent) / 2
+    return found
+
+
+class ClusterInformation:
+    """What `Information` is where residuals have a structure, cluster by cluster.
 
     Directions are the covariances of a term without a structure, what a search moves of one that
     has one, and φ.
@@ -57,86 +65,18 @@ class StructuredInformation:
         (XᵀV⁻¹X)⁻¹ in the orthonormal basis of X, relative to σ².
     vcov_slopes : ndarray, shape (k, p, p)
         ∂Φ in the directions.
+    traces : ndarray, shapes (k,) and (k, k)
+        Of PG_r, and of PG_rPG_s.
     """
 
-    Phi: FloatArray
-    vcov_slopes: FloatArray
-    _traces: tuple[FloatArray, FloatArray]
-
     def __init__(self, fit: Fit) -> None:
-        self._fit = fit
-        terms = fit.design.terms
-        thetas = theta_by_term(terms, fit.theta)
-        self._patterns = [_directions(term, own) for term, own in zip(terms, thetas, strict=True)]
-
-    def traces(self) -> tuple[FloatArray, FloatArray]:
-        """Traces of PG_r, shape (k,), and of PG_rPG_s, shape (k, k)."""
-        return self._traces
-
-    def increase(self, W: FloatArray) -> FloatArray:
-        """Φ_A − Φ, given the covariance of the directions and, unless σ is known, the scale."""
-        k = len(self.vcov_slopes)
-        increase = self._straight(W[:k, :k])
-        bent = [] if self._fit.is_singular else _bent(self._fit, W)
-        if any(change.any() for change in bent):
-            increase -= self._contract(bent) / 2
-        return increase
-
-    def _straight(self, W: FloatArray) -> FloatArray:
-        """2Φ{Σ W_rs(Q_rs − P_rΦP_s)}Φ."""
-        raise NotImplementedError
-
-    def _contract(self, changes: list[FloatArray]) -> FloatArray:
-        """ΦXᵀV⁻¹(ΔV)V⁻¹XΦ, of changes of each term's covariance, then of the residuals'."""
-        raise NotImplementedError
-
-
-def _directions(term: RandomTerm, theta: FloatArray) -> FloatArray:
-    """∂Σ of a term in its directions, shape (k, S, S)."""
-    if not term.part.structure.is_free:
-        return term_slopes(term, theta)
-    return unit_patterns(*lower_triangle(term.width), term.width)
-
-
-class _Terms(StructuredInformation):
-    """Directions of random terms, from those of all covariances that the engine gives."""
-
-    def __init__(self, fit: Fit) -> None:
-        super().__init__(fit)
-        self._known = known = Information(fit)
-        self._M = M = self._entries(self._patterns)
-        single, double = known.traces()
-        self.Phi, self.vcov_slopes = known.Phi, np.tensordot(M, known.vcov_slopes, axes=1)
-        self._traces = M @ single, M @ double @ M.T
-
-    def _entries(self, patterns: list[FloatArray]) -> FloatArray:
-        """Own patterns (k, S, S) of each term as rows of entries of the scaled covariances."""
-        rows = [np.zeros((len(own), len(self._known.vcov_slopes))) for own in patterns]
-        by_term = dict(zip(self._fit.design.terms, zip(patterns, rows, strict=True), strict=True))
-        for grouping in self._known.groupings:
-            for term in grouping.terms:
-                own, into = by_term[term]
-                whole = np.zeros((len(own), grouping.width, grouping.width))
-                whole[:, grouping.spans[term], grouping.spans[term]] = own
-                scaled = grouping.inverse_basis @ whole @ grouping.inverse_basis.T
-                into[:, grouping.positions] = scaled[:, grouping.theta_rows, grouping.theta_columns]
-        return np.concatenate(rows)
-
-    def _straight(self, W: FloatArray) -> FloatArray:
-        return self._known.increase(self._M.T @ W @ self._M)
-
-    def _contract(self, changes: list[FloatArray]) -> FloatArray:
-        entries = self._entries([change[None] for change in changes]).sum(axis=0)
-        return np.tensordot(entries, self._known.vcov_slopes, axes=1)
-
-
-class _Clusters(StructuredInformation):
-    """Directions of random terms and residuals, cluster by cluster."""
-
-    def __init__(self, fit: Fit) -> None:
-        super().__init__(fit)
-        design, residual = fit.design, fit.design.residual
+        self._fit, design, residual = fit, fit.design, fit.design.residual
         assert residual is not None
+        thetas = theta_by_term(design.terms, fit.theta)
+        self._patterns = [
+            term_directions(term, theta, np.eye(term.width))
+            for term, theta in zip(design.terms, thetas, strict=True)
+        ]
         self._clusters = rows_by(independent(design))
         largest = max(map(len, self._clusters))
         if largest > LARGEST_CLUSTER:
@@ -168,9 +108,10 @@ class _Clusters(StructuredInformation):
         PhiM = Phi @ self._M
         self.vcov_slopes = PhiM @ Phi
         both = PhiM.reshape(k, -1) @ PhiM.transpose(0, 2, 1).reshape(k, -1).T
-        self._traces = single - np.einsum("kaa->k", PhiM), double - 2 * through + both
+        self.traces = single - np.einsum("kaa->k", PhiM), double - 2 * through + both
 
-    def _straight(self, W: FloatArray) -> FloatArray:
+    def increase(self, W: FloatArray) -> FloatArray:
+        """2Φ{Σ W_rs(Q_rs − P_rΦP_s)}Φ."""
         total = np.zeros_like(self.Phi)
         for rows in self._clusters:
             D, inverse, Y = self._matrices(rows)
@@ -181,7 +122,8 @@ class _Clusters(StructuredInformation):
         total -= np.einsum("kia,ab,kbj->ij", self._M, self.Phi, turned)
         return self.Phi @ (total + total.T) @ self.Phi
 
-    def _contract(self, changes: list[FloatArray]) -> FloatArray:
+    def contract(self, changes: list[FloatArray]) -> FloatArray:
+        """ΦXᵀV⁻¹(ΔV)V⁻¹XΦ, of changes of each term's covariance, then of the residuals'."""
         total, n_terms = np.zeros_like(self.Phi), len(self._patterns)
         each = [change[None] for change in changes]
         for rows in self._clusters:

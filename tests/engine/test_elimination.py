@@ -99,7 +99,7 @@ def test_inference_predictions_and_influence_do_not_notice(formula, monkeypatch)
     assert fit.blocks.plan.rounds
     one, two = Information(fit), Information(usual)
     for left, right in zip(
-        (*one.traces(), one.slope_products), (*two.traces(), two.slope_products), strict=True
+        (*one.traces, one.slope_products), (*two.traces, two.slope_products), strict=True
     ):
         np.testing.assert_allclose(left, right, rtol=1e-7, atol=1e-9 * np.abs(right).max())
     np.testing.assert_allclose(fit.leverage(), usual.leverage(), rtol=1e-8)

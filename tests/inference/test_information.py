@@ -73,7 +73,7 @@ def test_slopes_of_vcov(name, kind):
 @each_point
 def test_traces(name, kind):
     dense = Dense(name, kind)
-    single, double = Information(dense.point).traces()
+    single, double = Information(dense.point).traces
     products = [dense.P @ G for G in dense.G]
     close(single, [np.trace(product) for product in products], single)
     close(double, [[np.sum(one * two.T) for two in products] for one in products], double)
@@ -85,7 +85,7 @@ def test_without_random_terms():
     np.testing.assert_allclose(known.Phi, np.eye(dense.design.p), atol=1e-12)
     assert known.vcov_slopes.shape == (0, dense.design.p, dense.design.p)
     assert known.slope_products.shape == (0, 0, dense.design.p, dense.design.p)
-    assert [part.shape for part in known.traces()] == [(0,), (0, 0)]
+    assert [part.shape for part in known.traces] == [(0,), (0, 0)]
 
 
 def test_the_origin_of_a_random_slope_does_not_matter():
@@ -94,7 +94,7 @@ def test_the_origin_of_a_random_slope_does_not_matter():
     one = Information(mm.lmm("Reaction ~ Days + (Days | Subject)", sleep))
     two = Information(mm.lmm("Reaction ~ Days + (year | Subject)", sleep))
     np.testing.assert_allclose(one.Phi, two.Phi, rtol=1e-4, atol=1e-8)
-    for traces in zip(one.traces(), two.traces(), strict=True):
+    for traces in zip(one.traces, two.traces, strict=True):
         np.testing.assert_allclose(*traces, rtol=1e-4, atol=1e-4)
 
 
