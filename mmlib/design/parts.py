@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import compress
+from operator import add
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -236,6 +237,28 @@ class Reader:
             root_weights=None if weights is None else np.sqrt(weights),
         )
 
+    def look(self, part: pd.DataFrame) -> _Seen:
+        """What a part has."""
+        frame, weights, _ = self.usable(part)
+        coded, _ = self.columns()
+        kinds = {name: kind for name in sorted(coded) if (kind := kind_of(frame[name]))}
+        factors = {name for name, kind in kinds.items() if kind != "numbers"}
+        texts = [self.formula.fixed, *(part.expr for part in self.formula.random)]
+        for text in texts:
+            for _, code in factors_of(parse_with_formulaic(text)):
+                factors |= code.labels
+        sets = {(name,) for name in factors} | {r.factors for r in self.formula.random}
+        labels = {
+            tuple(names): frame[list(names)].drop_duplicates(ignore_index=True) for names in sets
+        }
+        log_weights = 0.0 if weights is None else float(np.log(weights).sum())
+        return _Seen(len(frame), len(part), log_weights, kinds, labels, frame.iloc[:100])
+
+    def triangles(self, part: pd.DataFrame) -> list[FloatArray]:
+        """R of [X] and of each term's (weighted) columns, in a part."""
+        rows = self(part)
+        return [_triangle(weigh(rows.root_weights, each)) for each in (rows.X, *rows.columns)]
+
     def _response(self, frame: pd.DataFrame) -> FloatArray:
         expression = parse_with_formulaic(f"0 + {self.formula.response}")
         column = only_column(expression)
@@ -279,47 +302,9 @@ class _Seen:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """The first pass: a function of a part."""
-
-    reader: Reader
-
-    def __call__(self, part: pd.DataFrame) -> _Seen:
-        frame, weights, _ = self.reader.usable(part)
-        coded, _ = self.reader.columns()
-        kinds = {name: kind for name in sorted(coded) if (kind := kind_of(frame[name]))}
-        factors = {name for name, kind in kinds.items() if kind != "numbers"}
-        texts = [self.reader.formula.fixed, *(part.expr for part in self.reader.formula.random)]
-        for text in texts:
-            for _, code in factors_of(parse_with_formulaic(text)):
-                factors |= code.labels
-        sets = {(name,) for name in factors} | {r.factors for r in self.reader.formula.random}
-        labels = {
-            tuple(names): frame[list(names)].drop_duplicates(ignore_index=True) for names in sets
-        }
-        log_weights = 0.0 if weights is None else float(np.log(weights).sum())
-        return _Seen(len(frame), len(part), log_weights, kinds, labels, frame.iloc[:100])
-
-
-def _add(one: Any, two: Any) -> Any:
-    return one + two
-
-
-@dataclass(frozen=True, eq=False)
-class _Triangles:
-    """R of [X] and of each term's (weighted) columns."""
-
-    reader: Reader
-
-    def __call__(self, part: pd.DataFrame) -> list[FloatArray]:
-        rows = self.reader(part)
-        return [_triangle(weigh(rows.root_weights, each)) for each in (rows.X, *rows.columns)]
-
-    @staticmethod
-    def join(one: list[FloatArray], two: list[FloatArray]) -> list[FloatArray]:
-        """R of both parts."""
-        return [_triangle(np.vstack(pair)) for pair in zip(one, two, strict=True)]
+def _joined(one: list[FloatArray], two: list[FloatArray]) -> list[FloatArray]:
+    """R of both parts."""
+    return [_triangle(np.vstack(pair)) for pair in zip(one, two, strict=True)]
 
 
 def _triangle(columns: FloatArray) -> FloatArray:
@@ -360,7 +345,7 @@ def design_of_parts(
         if given is not None and not isinstance(given, str):
             raise DataError(f"{name} must name a column where the data come in parts.")
     reader = Reader(formula, weights, offset)
-    seen = parts.sum(_Look(reader), _add)
+    seen = parts.sum(reader.look, add)
     pattern = _pattern(seen)
     _, names, spec = model_matrix(
         parse_with_formulaic(formula.fixed), pattern, "fixed part", formula.fixed
@@ -378,7 +363,7 @@ def design_of_parts(
             )
     terms.sort(key=lambda term: -term.n_levels)
     reader = Reader(formula, weights, offset, tuple(terms), spec, np.ones(len(names), dtype=bool))
-    R, *triangles = parts.sum(_Triangles(reader), _Triangles.join)
+    R, *triangles = parts.sum(reader.triangles, _joined)
     kept = independent_columns(R)
     R = _triangle(R[:, kept])
     terms = [_scaled(term, T, seen.n) for term, T in zip(terms, triangles, strict=True)]

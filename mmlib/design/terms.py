@@ -74,7 +74,7 @@ class RandomTerm(Frozen):
     @property
     def sources(self) -> set[str]:
         """The columns of the data that the model matrix is made of."""
-        return columns_used(getattr(self._spec, "formula", self._spec))
+        return columns_used(self._spec.formula)
 
     @property
     def spec(self) -> Any:
@@ -116,10 +116,6 @@ def random_terms(
     part: RandomPart, frame: pd.DataFrame, codes: IntArray, levels: pd.Index
 ) -> list[RandomTerm]:
     """The term of one part of the formula; for ``||`` one term for each of its columns."""
-    if part.expr == "1":  # which needs no formulaic, and is what most terms have
-        ones = np.ones((len(frame), 1))
-        spec: Any = parse_with_formulaic("1")
-        return [RandomTerm(part, ("Intercept",), levels, codes, ones, spec, (0,))]
     expression = parse_with_formulaic(part.whole or part.expr)
     values, names, spec = model_matrix(expression, frame, "random term", str(part))
     pieces = [tuple(range(len(names)))]

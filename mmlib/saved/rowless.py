@@ -33,6 +33,9 @@ from mmlib.model import LMMResult
 OF_SLIM = ("log_det_weights", *slim.OF_ROWS, "residual_quantiles")
 """What a design has that had rows."""
 
+OF_INTERCEPT = {"factors": {}, "transforms": {}, "terms": [[[[[], 1]], ["Intercept"]]]}
+"""How a random intercept is coded, which some files leave out."""
+
 IN_FILES = {
     "functions_of_cells": "functions",
     "residual_quantiles": "quantiles",
@@ -78,7 +81,7 @@ def _term(term: RandomTerm, parts: Sequence[RandomPart], triangle: np.ndarray) -
         "columns": term.columns,
         "positions": vars(term)["_positions"],
         "levels": term.levels,
-        "coding": _coding(term.spec) if isinstance(term.spec, ModelSpec) else None,
+        "coding": _coding(term.spec),
         "triangle": triangle,
     }
 
@@ -157,14 +160,13 @@ def _restored_term(saved: Mapping[str, Any], formula: MixedFormula) -> RandomTer
         else pd.MultiIndex.from_frame(labels)
     )
     text = part.whole or part.expr
-    coding = saved["coding"]
     return RandomTerm(
         part if saved["expr"] == part.expr else RandomPart(saved["expr"], part.factors),
         saved["columns"],
         levels,
         np.zeros(0, dtype=np.intp),
         np.zeros((0, len(saved["columns"]))),
-        parse_with_formulaic(text) if coding is None else _spec(text, coding),
+        _spec(text, saved["coding"] or OF_INTERCEPT),
         saved["positions"],
     )
 
