@@ -46,6 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", default=in_ci, help="leave no test out")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: while a kernel or a browser works, its worker waits."""
+    return min(os.cpu_count() or 1, 8) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes long, unless all is asked for."""
     if not config.option.all:
