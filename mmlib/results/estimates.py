@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -465,15 +465,13 @@ class Fit(Frozen):
         nsim = require_count("nsim", nsim)
         rng, truth = as_generator(rng), self.truth
         other = {"beta": beta, "theta": theta, "sd": sd, "corr": corr, "sigma": sigma}
-        given = [name for name, value in other.items() if value is not None]
+        given: dict[str, Any] = {name: v for name, v in other.items() if v is not None}
         if conditional and set(given) - {"sigma"}:
             raise DataError(
-                f"{given[0]}= changes the effects, which conditional=True keeps: leave one out."
+                f"{next(iter(given))}= changes the effects, which conditional=True keeps: leave one out."
             )
         if given:
-            truth = truth_of(
-                self.design, truth, beta=beta, theta=theta, sd=sd, corr=corr, sigma=sigma
-            )
+            truth = truth_of(self.design, truth, **given)
         if conditional:
             spherical = rng.standard_normal((nsim, self.nobs))
             return self._fitted + errors_of(self.design, truth, spherical)

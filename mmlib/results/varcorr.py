@@ -52,20 +52,17 @@ class TermCovariance(Frozen):
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.covariance / np.outer(self.sd, self.sd)
 
-    @property
-    def n_shown_correlations(self) -> int:
-        """Columns of a table that its correlations need."""
-        return int(self.rho is not None) if not self.structure.is_free else len(self.columns) - 1
-
-    def row_of_table(self, k: int) -> tuple[str, list[str]]:
-        """Name and correlations in the k-th row: all of them, or that of the structure."""
-        if self.structure.is_free:
-            return self.columns[k], fixed_point(self.correlation[k, :k], 2)
-        common = self.structure.common
-        name = f"{self.columns[0]} … {self.columns[-1]}" if common else self.columns[k]
-        if k == 0 and self.rho is not None:
-            return name, [f"{self.rho:.2f} ({self.structure.word})"]
-        return name, []
+    def rows_of_table(self) -> Iterator[tuple[str, float, list[str]]]:
+        """Name, standard deviation, and correlations with the rows before or of the structure."""
+        names, word = self.columns, self.structure.word
+        of_structure = [] if self.rho is None else [f"{self.rho:.2f} ({word})"]
+        if self.structure.common:
+            names = (f"{names[0]} … {names[-1]}",)
+        for k, name in enumerate(names):
+            if self.structure.is_free:
+                yield name, self.sd[k], fixed_point(self.correlation[k, :k], 2)
+            else:
+                yield name, self.sd[k], of_structure if k == 0 else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,38 +253,24 @@ class VarCorr(Shown):
          operator Intercept  0.06808   0.2609
          Residual            0.10625   0.3260
         """
-        of_levels = self.residual.sds if self.residual else {}
-        errors = of_levels or {"": self.sigma}
-        shown = [term.sd[:1] if term.structure.common else term.sd for term in self.terms]
-        sds = [float(sd) for each in shown for sd in each] + list(errors.values())
+        errors = (self.residual.sds if self.residual else {}) or {"": self.sigma}
+        parts = [(term.group, list(term.rows_of_table())) for term in self.terms]
+        parts.append(("Residual", [(name, sd, []) for name, sd in errors.items()]))
+        sds = [float(sd) for _, rows in parts for _, sd, _ in rows]
         variances = [sd**2 for sd in sds]
-        cells = iter(
-            zip(
-                fixed_point(variances, decimals_for(variances)),
-                fixed_point(sds, decimals_for(sds)),
-                strict=True,
-            )
+        numbers = zip(
+            fixed_point(variances, decimals_for(variances)),
+            fixed_point(sds, decimals_for(sds)),
+            strict=True,
         )
-        n_correlations = max((term.n_shown_correlations for term in self.terms), default=0)
-        rows = []
-        for term, each in zip(self.terms, shown, strict=True):
-            for k in range(len(each)):
-                name, correlations = term.row_of_table(k)
-                padding = [""] * (n_correlations - len(correlations))
-                rows.append(
-                    (term.group if k == 0 else "", name, *next(cells), *correlations, *padding)
-                )
-        for k, name in enumerate(errors):
-            label = "Residual" if k == 0 else ""
-            rows.append((label, name, *next(cells), *[""] * n_correlations))
-        header = (
-            "Groups",
-            "Name",
-            "Variance",
-            "Std.Dev.",
-            *["Corr", *[""] * n_correlations][:n_correlations],
-        )
-        table = Table("Random effects", header, tuple(rows), n_labels=2)
+        n = max(len(correlations) for _, rows in parts for *_, correlations in rows)
+        cells = [
+            (group * (k == 0), name, *next(numbers), *correlations, *[""] * (n - len(correlations)))
+            for group, rows in parts
+            for k, (name, _, correlations) in enumerate(rows)
+        ]
+        header = ("Groups", "Name", "Variance", "Std.Dev.", *["Corr", *[""] * n][:n])
+        table = Table("Random effects", header, tuple(cells), n_labels=2)
         return Summary((table, *(self.residual.parts() if self.residual else [])))
 
 
