@@ -244,13 +244,6 @@ class Fit(Frozen):
         """
         return as_tables(self.blocks.groupings, self._modes.b)
 
-    def term_modes(self) -> list[FloatArray]:
-        """Conditional modes of each term of `design.terms`, shape (m, S)."""
-        modes: dict[RandomTerm, FloatArray] = {}
-        for grouping, b in zip(self.blocks.groupings, self._modes.b, strict=True):
-            modes |= {term: b[:, span] for term, span in grouping.spans.items()}
-        return [modes[term] for term in self.design.terms]
-
     def cond_var(self) -> dict[str, FloatArray]:
         """Conditional variance Var(b | y): β, θ and σ are taken as known.
 
@@ -468,7 +461,8 @@ class Fit(Frozen):
         given: dict[str, Any] = {name: v for name, v in other.items() if v is not None}
         if conditional and set(given) - {"sigma"}:
             raise DataError(
-                f"{next(iter(given))}= changes the effects, which conditional=True keeps: leave one out."
+                f"{next(iter(given))}= changes the effects, which conditional=True keeps: "
+                "leave one out."
             )
         if given:
             truth = truth_of(self.design, truth, **given)

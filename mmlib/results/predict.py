@@ -41,14 +41,17 @@ INCLUDED = {
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Rows to predict for: codes of −1 mark a level whose effects are not predicted, but drawn."""
+    """Rows to predict for.
+
+    Each grouping has codes and columns; a code of −1 marks a level whose effects are not predicted,
+    but drawn.
+    """
 
     index: pd.Index
     X: FloatArray
     offset: FloatArray | float
     residual: FloatArray
-    codes: list[IntArray]
-    values: list[FloatArray]
+    effects: list[tuple[IntArray, FloatArray]]
 
 
 def predict(
@@ -65,22 +68,25 @@ def predict(
     require_choice("new_levels", new_levels, ("error", "population"))
     require_choice("interval", interval, (*INCLUDED, None))
     require_choice("missing", missing, ("error", "nan"))
-    counted = _counted(fit.design, random)
+    design, counted = fit.design, _counted(fit.design, random)
     if new is None:
         return _predict(fit, _rows_of_fit(fit, counted), interval, level)
-    ask = _Question.of(fit.design, counted, of_observation=interval == "prediction")
     new = require_frame(new, "new")
-    require_columns(new, ask.columns, "new")
+    drawn = interval == "prediction"
+    coded, groupings, others = _columns_needed(design, counted, drawn=drawn)
+    require_columns(new, dict.fromkeys([*coded, *groupings, *others]), "new")
     possible = np.ones(len(new), dtype=bool)
     if missing == "nan":
-        possible = ask.complete(new, groupings=new_levels == "error")
-    fit.design.check_types(new[possible], ask.coded)
-    possible[possible] = _estimable(fit.design, new[possible], ask.fixed, missing)
+        names = [*coded, *others, *(groupings if new_levels == "error" else [])]
+        possible = np.array(new[names].notna().all(axis=1))
+    design.check_types(new[possible], coded)
+    possible[possible] = _estimable(design, new[possible], missing)
     if not possible.any():
         names = _COLUMNS if interval else _COLUMNS[:1]
         nothing = pd.DataFrame(np.nan, index=new.index, columns=names)
         return nothing if interval else nothing["predicted"]
-    found = _predict(fit, _new_rows(ask, new[possible], new_levels, fit.theta), interval, level)
+    rows = _new_rows(fit, new[possible], counted, new_levels, drawn=drawn)
+    found = _predict(fit, rows, interval, level)
     if possible.all():
         return found
     placed = found.set_axis(np.flatnonzero(possible)).reindex(range(len(new)))
@@ -92,7 +98,8 @@ def _predict(
     fit: Fit, rows: _Rows, interval: Interval | None, level: float
 ) -> pd.Series | pd.DataFrame:
     predicted = rows.X @ fit.beta + rows.offset
-    for modes, codes, values in zip(fit.term_modes(), rows.codes, rows.values, strict=True):
+    modes_of = [table.to_numpy() for table in fit.ranef().values()]
+    for modes, (codes, values) in zip(modes_of, rows.effects, strict=True):
         predicted += np.where(codes < 0, 0.0, (modes[codes] * values).sum(axis=1))
     if interval is None:
         return pd.Series(predicted, index=rows.index, name="predicted")
@@ -121,74 +128,43 @@ def _counted(design: Design, random: Random) -> set[str]:
 
 
 def _rows_of_fit(fit: Fit, counted: set[str]) -> _Rows:
-    design = fit.design
+    design, nowhere = fit.design, np.full(fit.nobs, -1)
     return _Rows(
         index=design.index,
         X=design.X,
         offset=0.0 if design.offset is None else design.offset,
         residual=design.residual_variances(fit.theta),
-        codes=[t.codes if t.group in counted else np.full(design.n, -1) for t in design.terms],
-        values=[term.model_matrix for term in design.terms],
+        effects=[
+            (g.codes if g.name in counted else nowhere, g.model_matrix)
+            for g in fit.blocks.groupings
+        ],
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Question:
-    """What a prediction needs of new data.
+def _columns_needed(
+    design: Design, counted: set[str], *, drawn: bool
+) -> tuple[list[str], list[str], list[str]]:
+    """Columns of expressions, of groupings whose modes count, and others.
 
-    Attributes
-    ----------
-    fixed, coded, offset, groupings, residual : list of str
-        Columns: of the fixed part, of all expressions, what they are called, and what the residual
-        variance of an observation depends on.
-    counted, used : list of RandomTerm
-        The terms whose modes count, and those whose columns are needed.
+    Of effects and residuals that are drawn, the variance depends on their columns.
     """
-
-    design: Design
-    fixed: list[str]
-    coded: list[str]
-    offset: list[str]
-    groupings: list[str]
-    residual: list[str]
-    counted: list[RandomTerm]
-    used: list[RandomTerm]
-
-    @classmethod
-    def of(cls, design: Design, counted: set[str], *, of_observation: bool) -> _Question:
-        """What the groupings that count need; the variance of the others needs their columns."""
-        terms = [term for term in design.terms if term.group in counted]
-        used = list(design.terms) if of_observation else terms
-        fixed = columns_used(parse_with_formulaic(design.formula.fixed))
-        return cls(
-            design=design,
-            fixed=sorted(fixed),
-            coded=sorted(fixed.union(*(term.sources for term in used))),
-            offset=[design.offset_column] if design.offset_column else [],
-            groupings=sorted({name for term in terms for name in term.part.factors}),
-            residual=design.residual.sd_columns if design.residual and of_observation else [],
-            counted=terms,
-            used=used,
-        )
-
-    @property
-    def columns(self) -> list[str]:
-        """All of them, once."""
-        return list(dict.fromkeys([*self.coded, *self.groupings, *self.offset, *self.residual]))
-
-    def complete(self, new: pd.DataFrame, *, groupings: bool) -> np.ndarray:
-        """Mark the rows that miss nothing."""
-        names = [*self.coded, *self.offset, *self.residual, *(self.groupings if groupings else [])]
-        return np.array(new[names].notna().all(axis=1))
+    coded = columns_used(parse_with_formulaic(design.formula.fixed))
+    coded |= {n for t in design.terms if drawn or t.group in counted for n in t.sources}
+    groupings = {f for term in design.terms if term.group in counted for f in term.part.factors}
+    others = [design.offset_column] if design.offset_column else []
+    if design.residual and drawn:
+        others += design.residual.sd_columns
+    return sorted(coded), sorted(groupings), others
 
 
-def _estimable(design: Design, new: pd.DataFrame, fixed: list[str], missing: Missing) -> np.ndarray:
+def _estimable(design: Design, new: pd.DataFrame, missing: Missing) -> np.ndarray:
     """Mark the rows whose mean can be estimated; by default refuse the others."""
     if not len(new):
         return np.ones(0, dtype=bool)
     unknown = design.not_estimable(new)
     if unknown.any() and missing == "error":
         row = int(np.flatnonzero(unknown)[0])
+        fixed = sorted(columns_used(parse_with_formulaic(design.formula.fixed)))
         cell = ", ".join(f"{name} = {new[name].iloc[row]}" for name in fixed)
         raise RankError(
             f"{int(unknown.sum())} row(s) of new cannot be predicted, such as {new.index[row]!r} "
@@ -199,22 +175,21 @@ def _estimable(design: Design, new: pd.DataFrame, fixed: list[str], missing: Mis
     return ~unknown
 
 
-def _new_rows(ask: _Question, new: pd.DataFrame, new_levels: str, theta: FloatArray) -> _Rows:
-    terms, nowhere = ask.design.terms, np.full(len(new), -1)
-    return _Rows(
-        index=new.index,
-        X=ask.design.fixed_matrix(new),
-        offset=_offset(ask.design, new),
-        residual=(
-            ask.design.residual.sds_for(new, ask.design.phi(theta)) ** 2
-            if ask.design.residual and ask.residual
-            else np.ones(len(new))
-        ),
-        codes=[_known_codes(t, new, new_levels) if t in ask.counted else nowhere for t in terms],
-        values=[
-            t.matrix_for(new) if t in ask.used else np.zeros((len(new), t.width)) for t in terms
-        ],
-    )
+def _new_rows(
+    fit: Fit, new: pd.DataFrame, counted: set[str], new_levels: str, *, drawn: bool
+) -> _Rows:
+    design, nowhere = fit.design, np.full(len(new), -1)
+    residual = np.ones(len(new))
+    if design.residual and drawn:
+        residual = design.residual.sds_for(new, design.phi(fit.theta)) ** 2
+    effects = []
+    for g in fit.blocks.groupings:
+        codes = _known_codes(g.terms[0], new, new_levels) if g.name in counted else nowhere
+        values = np.zeros((len(new), g.width))
+        if drawn or g.name in counted:
+            values = np.hstack([term.matrix_for(new) for term in g.terms])
+        effects.append((codes, values))
+    return _Rows(new.index, design.fixed_matrix(new), _offset(design, new), residual, effects)
 
 
 def _offset(design: Design, new: pd.DataFrame) -> FloatArray | float:
@@ -248,18 +223,14 @@ def _known_codes(term: RandomTerm, new: pd.DataFrame, new_levels: str) -> IntArr
 
 def _variance(fit: Fit, rows: _Rows, *, new_observation: bool) -> FloatArray:
     """Variance of the prediction's error, in squared units of y."""
-    by_term = dict(zip(fit.design.terms, zip(rows.codes, rows.values, strict=True), strict=True))
-    effects = [
-        (by_term[g.terms[0]][0], np.hstack([by_term[term][1] for term in g.terms]))
-        for g in fit.blocks.groupings
-    ]
     with single_threaded():
         covariance = fit.effects_covariance
-        variance = covariance.variances(covariance.rows(rows.X, effects))
+        variance = covariance.variances(covariance.rows(rows.X, rows.effects))
     if new_observation:
         variance += rows.residual
         terms = fit.design.terms
-        for term, lam in zip(terms, templates(terms, fit.theta), strict=True):
-            codes, values = by_term[term]
-            variance += np.where(codes < 0, ((values @ lam) ** 2).sum(axis=1), 0.0)
+        by_term = dict(zip(terms, templates(terms, fit.theta), strict=True))
+        for grouping, (codes, values) in zip(fit.blocks.groupings, rows.effects, strict=True):
+            drawn = ((values @ grouping.assemble(by_term)) ** 2).sum(axis=1)
+            variance += np.where(codes < 0, drawn, 0.0)
     return fit.sigma**2 * variance
