@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import compress
@@ -366,7 +366,6 @@ def design_of_parts(
     R, *triangles = parts.sum(reader.triangles, _joined)
     kept = independent_columns(R)
     R = _triangle(R[:, kept])
-    terms = [_scaled(term, T, seen.n) for term, T in zip(terms, triangles, strict=True)]
     for term in terms:
         if sigma is None and term.n_levels * term.width >= seen.n:
             raise RankError(
@@ -378,7 +377,7 @@ def design_of_parts(
     design = DesignOfParts.of(
         formula=formula,
         fixed_names=tuple(compress(names, kept)),
-        terms=tuple(terms),
+        terms=terms_without_rows(terms, [T / np.sqrt(seen.n) for T in triangles]),
         offset_column=offset,
         n_missing=seen.n_rows - seen.n,
         _spec=spec,
@@ -388,7 +387,7 @@ def design_of_parts(
         n=seen.n,
         sum_log_weights=seen.sum_log_weights,
     )
-    return Settled(design, Reader(formula, weights, offset, tuple(terms), spec, kept), R)
+    return Settled(design, Reader(formula, weights, offset, design.terms, spec, kept), R)
 
 
 def refuse_structure(
@@ -424,8 +423,17 @@ def _pattern(seen: _Seen) -> pd.DataFrame:
     return frame
 
 
-def _scaled(term: RandomTerm, triangle: FloatArray, n: int) -> RandomTerm:
-    """The term with S rows whose mean squares are those of all n."""
-    rows = np.zeros((term.width, term.width))
-    rows[: len(triangle)] = triangle * np.sqrt(term.width / n)
-    return term.with_rows(np.arange(term.width), rows)
+def terms_without_rows(
+    terms: Sequence[RandomTerm], triangles: Sequence[FloatArray]
+) -> tuple[RandomTerm, ...]:
+    """The terms with a few rows, as many in each, whose mean squares are those of all rows.
+
+    The triangles are R of the (weighted) columns of each, over the root of the number of rows.
+    """
+    n = max((term.width for term in terms), default=0)
+    found = []
+    for term, triangle in zip(terms, triangles, strict=True):
+        rows = np.zeros((n, term.width))
+        rows[: len(triangle)] = triangle * np.sqrt(n)
+        found.append(term.with_rows(np.zeros(n, dtype=np.intp), rows))
+    return tuple(found)

@@ -121,15 +121,10 @@ class Selection:
     def _term(self, term: RandomTerm, design: Design) -> RandomTerm:
         """The term in these rows: its levels within a copy of a level are others."""
         codes = term.codes[self.rows]
-        labels = term.levels.take(codes)
-        parts = [labels.get_level_values(k).astype(str) for k in range(labels.nlevels)]
-        label = pd.Series(parts[0])
-        for part in parts[1:]:
-            label = label + ":" + pd.Series(part)
         for column, copy in self.copies.items():
             if any(_follows(design.frame, factor, column) for factor in term.part.factors):
-                label = label.where(copy == 0, label + "+" + pd.Series(copy).astype(str))
-        new_codes, levels = pd.factorize(label)
+                codes = codes * (copy.max() + 1) + copy
+        new_codes, levels = pd.factorize(codes)
         if len(levels) < TWO_LEVELS:
             raise DataError(
                 f"grouping {term.group!r} would have one level: a variance between levels needs at "

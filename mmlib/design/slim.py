@@ -6,13 +6,11 @@ parts. Kept are how columns are coded, the levels, R of X, and what marginal mea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Mapping
 
 from mmlib.arrays import FloatArray
 from mmlib.design.design import Design
-from mmlib.design.parts import DesignOfParts, NoRows, Rowless
+from mmlib.design.parts import DesignOfParts, NoRows, Rowless, terms_without_rows
 from mmlib.design.residual import Residual
 from mmlib.design.terms import RandomTerm
 from mmlib.design.whiten import Whitener
@@ -85,21 +83,8 @@ def slim_design(
         residual = SlimResidual.of(**{name: getattr(residual, name) for name in OF_RESIDUAL})
     return SlimDesign.of(
         **{name: getattr(design, name) for name in (*coding, *OF_DESIGN, *OF_ROWS)},
-        terms=slim_terms(design.terms, [triangles[term] for term in design.terms]),
+        terms=terms_without_rows(design.terms, [triangles[term] for term in design.terms]),
         residual=residual,
         log_det_weights=log_det_weights,
         residual_quantiles=quantiles,
     )
-
-
-def slim_terms(
-    terms: Sequence[RandomTerm], triangles: Sequence[FloatArray]
-) -> tuple[RandomTerm, ...]:
-    """The terms with a few rows, as many in each, whose mean squares are those of all rows."""
-    n = max((term.width for term in terms), default=0)
-    slim = []
-    for term, triangle in zip(terms, triangles, strict=True):
-        rows = np.zeros((n, term.width))
-        rows[: term.width] = triangle * np.sqrt(n)
-        slim.append(term.with_rows(np.zeros(n, dtype=np.intp), rows))
-    return tuple(slim)

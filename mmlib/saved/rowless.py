@@ -23,7 +23,7 @@ from mmlib.design import slim
 from mmlib.design.facts import Facts
 from mmlib.design.formula import MixedFormula, RandomPart, parse_formula, parse_with_formulaic
 from mmlib.design.names import shown
-from mmlib.design.parts import DesignOfParts
+from mmlib.design.parts import DesignOfParts, terms_without_rows
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.grouping import term_triangles
 from mmlib.engine.parts import CrossProducts, RowlessBlocks
@@ -129,7 +129,7 @@ def restored(
         "fixed_names": tuple(compress(shown(spec.column_names), kept)),
         "kept": kept,
         "kinds": saved["kinds"],
-        "terms": slim.slim_terms(terms, [each["triangle"] for each in saved["terms"]]),
+        "terms": terms_without_rows(terms, [each["triangle"] for each in saved["terms"]]),
         "residual": residual and slim.SlimResidual.of(**_of_file(residual, slim.OF_RESIDUAL)),
         "_spec": spec,
     }

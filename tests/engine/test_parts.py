@@ -15,6 +15,7 @@ MODELS = {
     "slopes, weights, a factor": ("y ~ x * f + (1 + x | b) + (1 | d)", "w"),
     "nested": ("y ~ x + (1 | b/d)", None),
     "a function, apart, combined": ("y ~ np.log(w) + x + (x || e:f) + (1 | b)", None),
+    "terms of one grouping": ("y ~ x + (1 + x | d) + (0 + w | d)", None),
     "no random term": ("log(w) ~ x + f", None),
 }
 each_model = pytest.mark.parametrize(("formula", "weights"), MODELS.values(), ids=MODELS)
