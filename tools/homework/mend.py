@@ -56,7 +56,6 @@ def mend(handed_in: NotebookNode, course: NotebookNode) -> list[Finding]:
     """
     models = list(graded_cells(course))
     return [
-        *_mend_kernel(handed_in),
         *_mend_copies(handed_in, models),
         *_mend_types(handed_in, models),
         *_mend_lost(handed_in, models),
@@ -78,32 +77,20 @@ def graded_cells(course: NotebookNode) -> Iterator[Model]:
             yield Model(grading["grade_id"], place, kind, answers, shown, dict(grading))
 
 
-def _mend_kernel(notebook: NotebookNode) -> Iterator[Finding]:
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    found = notebook.metadata.get("kernelspec", {}).get("name", "none")
-    notebook.metadata["kernelspec"] = kernel
-    if found != "python3":
-        yield Finding(f"the kernel is called {found!r}", "run with python3")
-
-
 def _mend_copies(notebook: NotebookNode, models: list[Model]) -> Iterator[Finding]:
+    """Leave its name to the last of several copies, as nbgrader would, with all that is written."""
     for model in models:
         same = [cell for cell in notebook.cells if _name(cell) == model.name]
         if len(same) < 2:
             continue
         *copies, last = same
-        if model.answers and model.kind == "code":
-            for cell in copies:
-                del cell.metadata["nbgrader"]
-            done = "all run in their order, the last is taken for the answer"
-        else:
-            if model.answers:
-                last.source = "\n\n".join(dict.fromkeys(cell.source for cell in same))
-            notebook.cells = [cell for cell in notebook.cells if not any(cell is c for c in copies)]
-            done = "put together in one" if model.answers else "one of them is kept"
+        for cell in copies:
+            del cell.metadata["nbgrader"]
+        if model.kind == "markdown":
+            last.source = "\n\n".join(dict.fromkeys(cell.source for cell in same))
         yield Finding(
             f"{model.exercise}: {len(same)} cells are copies of one",
-            done,
+            "all run in their order, the last is taken for the answer",
             f"In {model.exercise} you copied a cell that is graded. Add new cells instead.",
         )
 
