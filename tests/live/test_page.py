@@ -63,13 +63,10 @@ RUN_CELLS = """
 const [steps] = arguments;
 return (async () => {
   const { python, cells } = Live.page;
-  const shown = cells.filter(cell => !cell.isHidden);
   const results = [];
   for (const [i, { source, aside, place }] of steps.entries()) {
-    const cell = shown[place];
+    const cell = cells[place];
     const fresh = i === 0;
-    const needed = cell && !cell.isAside ? Live.page.above(cell).filter(each => each.isHidden) : [];
-    for (const each of needed) await each.execute(python);
     let outputs = [];
     if (cell) {
       await cell.execute(python, { fresh });
@@ -248,7 +245,7 @@ def try_out(browser: Chrome, label: str, code: str | None) -> list[str]:
 
 def tools(browser: Chrome, number: int) -> dict:
     """Return the buttons of a cell by what they say."""
-    cell = f"return Live.page.cells.filter(cell => !cell.isHidden)[{number - 1}].tools"
+    cell = f"return Live.page.cells[{number - 1}].tools"
     buttons = browser.execute_script(cell).find_elements(By.TAG_NAME, "button")
     return {b.get_attribute("textContent").split(" cell")[0]: b for b in buttons}
 
@@ -261,7 +258,7 @@ def press_button(browser: Chrome, button: object) -> None:
 def shown(browser: Chrome, number: int) -> str:
     """Return what stands below a cell, without the caption of a figure."""
     below = f"""
-    const cell = Live.page.cells.filter(cell => !cell.isHidden)[{number - 1}].element;
+    const cell = Live.page.cells[{number - 1}].element;
     const output = cell.querySelector(":scope > .cell_output")?.cloneNode(true);
     for (const caption of output?.querySelectorAll("figcaption") ?? []) caption.remove();
     return output?.textContent ?? "";
@@ -315,7 +312,7 @@ def test_all_runs_from_the_top_and_figures_keep_their_words(python, chapter):
     press_button(python, button)
     assert status(python) == "Done: cell {}.".format(
         python.execute_script(
-            "return Live.page.cells.findLast(c => !c.isAside && !c.isHidden && !c.isForHome).number"
+            "return Live.page.cells.findLast(c => !c.isAside && !c.isForHome).number"
         )
     )
     assert python.execute_script(words) == before != []

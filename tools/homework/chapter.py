@@ -41,11 +41,11 @@ from pybtex.database import parse_file
 
 from tools import ROOT
 from tools.book.execute import CHAPTERS, read_chapter
-from tools.homework.parts import bound, defined, names, split, without_asserts
+from tools.homework.parts import defined, names, split
 from tools.homework.text import Block, HomeworkError, References, directives, gates, parser, plain
 
 _KINDS = ("Derivation", "Computation", "Interpretation")
-# The book's checks of itself, and its interactive figures.
+# The book's checks of itself, and its interactive figures: no cell that readers see needs them.
 _HIDDEN = {"remove-cell", "remove-input"}
 _FIELDS = {
     *("points", "kinds", "rubric", "hidden", "wrong", "unseen", "right", "ask", "solution"),
@@ -218,27 +218,8 @@ def _chapter(path: Path, notebook: NotebookNode, references: References, table: 
         if isinstance(part, Cell) and part.kind == "code":
             before |= set(defined(part.source))
     title = references.titles[path.stem]
-    return Chapter(path.stem, int(path.stem[:2]), title, tuple(_for_students(parts)), own)
-
-
-def _for_students(parts: list[Cell | Exercise]) -> list[Cell | Exercise]:
-    """Drop the cells of which readers see nothing, but keep what others need of them."""
-    shown = [
-        part.source if isinstance(part, Cell) else f"{part.code}\n{part.check}"
-        for part in parts
-        if not isinstance(part, Cell) or (part.kind == "code" and not part.tags & _HIDDEN)
-    ]
-    offered = {name for code in shown for name in bound(code)}
-    needed = {name for code in shown for name in names(code, ast.Load)} - offered
-    kept: list[Cell | Exercise] = []
-    for part in reversed(parts):
-        if not isinstance(part, Cell) or not part.tags & _HIDDEN:
-            kept.append(part)
-        elif needed.intersection(defined(part.source)):
-            code = without_asserts(part.source)
-            needed |= names(code, ast.Load) - offered
-            kept.append(replace(part, source=code, tags=frozenset({"hide-input"})))
-    return kept[::-1]
+    shown = [part for part in parts if not (isinstance(part, Cell) and part.tags & _HIDDEN)]
+    return Chapter(path.stem, int(path.stem[:2]), title, tuple(shown), own)
 
 
 def _parts(notebook: NotebookNode, references: References) -> list[Cell | _Draft]:

@@ -28,15 +28,6 @@ def bound(code: str | ast.AST) -> set[str]:
     return given
 
 
-def without_asserts(code: str) -> str:
-    """Return the code without its assertions."""
-    lines = code.splitlines()
-    for statement in reversed(ast.parse(code).body):
-        if isinstance(statement, ast.Assert):
-            del lines[statement.lineno - 1 : statement.end_lineno]
-    return "\n".join(lines)
-
-
 def defined(code: str | ast.AST) -> Iterator[str]:
     """Name what a cell defines at its top level, in order and once."""
     tree = _tree(code)

@@ -113,7 +113,7 @@ def _tell_on_the_front_page(page: Path) -> None:
 
 def _without(html: BeautifulSoup) -> BeautifulSoup:
     """Take away what an earlier run has added."""
-    added = f".live, .live-hidden, [src*='/{FOLDER}/'], [href*='/{FOLDER}/']"
+    added = f".live, [src*='/{FOLDER}/'], [href*='/{FOLDER}/']"
     for tag in html.select(added):
         tag.decompose()
     return html

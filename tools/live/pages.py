@@ -1,18 +1,15 @@
-"""Prepare the pages of the chapters: what a reader can press, and what runs unseen.
+"""Prepare the pages of the chapters: what a reader can press.
 
-The cells stay where they are; the page's script reads their code from the page. What a reader does
-not see and a later cell needs is put between them, as the homework has it, without the book's
-checks of itself.
+The cells stay where they are; the page's script reads their code from the page.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from bs4 import BeautifulSoup, Tag
 
-from tools.homework.chapter import Chapter, Exercise
+from tools.homework.chapter import Cell, Chapter
 from tools.live.files import LiveError
 
 
@@ -43,48 +40,16 @@ def prepare(html: BeautifulSoup, chapter: Chapter, runtime: Runtime, notebook: s
     LiveError
         If the page shows other code than the chapter has.
     """
-    _hide_what_is_needed(html, chapter)
-    _offer(html, chapter, runtime, notebook)
-
-
-def _hide_what_is_needed(html: BeautifulSoup, chapter: Chapter) -> None:
-    """Put cells that the page does not show before the next thing that it does show."""
-    cells = html.select("div.cell:has(.cell_input)")
-    shown = deque(cell for cell in cells if cell.find_parent(class_="solution") is None)
-    waiting: list[str] = []
-    for part in chapter.parts:
-        if isinstance(part, Exercise):
-            place = html.find(id=part.label)
-        elif part.kind == "code" and shown and source_of(shown[0]) == part.source.rstrip():
-            place = shown.popleft()
-        else:
-            place = None
-            waiting += [part.source] if part.kind == "code" else []
-        if isinstance(place, Tag):
-            for source in waiting:
-                place.insert_before(_hidden(html, source))
-            waiting = []
-    if shown:
-        line = source_of(shown[0]).split("\n")[0]
-        raise LiveError(f"{chapter.name}: the page has a cell that the chapter has not: {line!r}")
-
-
-def source_of(cell: Tag) -> str:
-    """Return the code that a cell shows."""
-    code = cell.select_one(".cell_input pre")
-    return code.get_text().rstrip() if code else ""
-
-
-def _hidden(html: BeautifulSoup, source: str) -> Tag:
-    if "</script" in source:
-        raise LiveError(f"hidden code may not hold </script: {source!r}")
-    tag = html.new_tag("script", attrs={"type": "text/x-python", "class": "live-hidden"})
-    tag.string = source
-    return tag
-
-
-def _offer(html: BeautifulSoup, chapter: Chapter, runtime: Runtime, notebook: str) -> None:
-    """Put the button below the title and the downloads; the script shows it."""
+    known = {part.source.rstrip() for part in chapter.parts if isinstance(part, Cell)}
+    for cell in html.select("div.cell:has(.cell_input)"):
+        code = cell.select_one(".cell_input pre")
+        source = code.get_text().rstrip() if code else ""
+        if cell.find_parent(class_="solution") is None and source not in known:
+            line = source.split("\n")[0]
+            raise LiveError(
+                f"{chapter.name}: the page has a cell that the chapter has not: {line!r}"
+            )
+    # The button comes below the title and the downloads; the script shows it.
     bar = html.new_tag(
         "section",
         attrs={

@@ -2,10 +2,9 @@
 
 // A page that runs: its code in a Python of its own, its exercises with their checks.
 //
-// The page is the only source of its code. Cells are those that it shows, and between them the
-// hidden ones that later cells need. Cells of a solution run aside, in a copy of the page's names,
-// so that what they define is not taken for an answer of the reader. Answers and checks are those
-// of the students' notebook, which is fetched, as everything else, once the reader asks.
+// The page is the only source of its code. Cells of a solution run aside, in a copy of the page's
+// names, so that what they define is not taken for an answer of the reader. Answers and checks are
+// those of the students' notebook, which is fetched, as everything else, once the reader asks.
 
 const Live = {};
 
@@ -183,10 +182,9 @@ function codeField(label, source, { onrun, oninput }) {
 class Cell {
   constructor(element) {
     this.element = element;
-    this.isHidden = element.matches(".live-hidden");
     this.isAside = element.closest(".solution") !== null;
     this.isForHome = element.matches(".tag_at-home");
-    this.code = this.isHidden ? element : element.querySelector(".cell_input pre");
+    this.code = element.querySelector(".cell_input pre");
     this.original = this.code.textContent.trimEnd();
     this.ran = false;
   }
@@ -245,26 +243,24 @@ class Cell {
 
   // Runs it; the committed output stays until there is another.
   async execute(python, { fresh = false } = {}) {
-    const outputs = this.isHidden ? undefined : new Outputs(this.name, this.committed);
+    const outputs = new Outputs(this.name, this.committed);
     const changed = this.source.trimEnd() !== this.original;
     this.outputs = [];
     const ok = await python.run(this.source, {
       aside: this.isAside, fresh,
       onoutput: output => {
         this.outputs.push(output);
-        outputs?.show(output, changed);
-        if (outputs && !outputs.element.isConnected) this.replaceOutput(outputs.element);
+        outputs.show(output, changed);
+        if (!outputs.element.isConnected) this.replaceOutput(outputs.element);
       },
     });
     this.ran = ok;
-    if (outputs) {
-      if (!outputs.element.isConnected && (this.committed || changed)) {
-        outputs.element.append(make("p", {}, "No output."));
-        this.replaceOutput(outputs.element);
-      }
-      this.element.classList.toggle("live-failed", !ok);
-      this.restore.hidden = !(outputs.element.isConnected || this.field);
+    if (!outputs.element.isConnected && (this.committed || changed)) {
+      outputs.element.append(make("p", {}, "No output."));
+      this.replaceOutput(outputs.element);
     }
+    this.element.classList.toggle("live-failed", !ok);
+    this.restore.hidden = !(outputs.element.isConnected || this.field);
     return ok;
   }
 }
@@ -448,8 +444,8 @@ Live.Page = class {
       this.press.disabled = false;
       return;
     }
-    this.cells = [...document.querySelectorAll("script.live-hidden, div.cell:has(> .cell_input, > details .cell_input)")].map(element => new Cell(element));
-    this.cells.filter(cell => !cell.isHidden).forEach((cell, i) => cell.offer(i + 1, this));
+    this.cells = [...document.querySelectorAll("div.cell:has(> .cell_input, > details .cell_input)")].map(element => new Cell(element));
+    this.cells.forEach((cell, i) => cell.offer(i + 1, this));
     this.exercises = this.readExercises();
     this.meter = make("progress", { max: this.megabytes, value: 0, "aria-label": "Python, on its way" });
     this.stopper = button("Stop", "", () => this.stop());
@@ -544,10 +540,10 @@ Live.Page = class {
   // Returns what to say if one of them fails.
   async runCells(cells, fresh = false) {
     for (const [i, cell] of cells.entries()) {
-      if (!cell.isHidden) this.mark(cell, `Running cell ${cell.number}; ${cells.length - i} to go.`);
+      this.mark(cell, `Running cell ${cell.number}; ${cells.length - i} to go.`);
       const ok = await cell.execute(this.python, { fresh: fresh && i === 0 });
       this.mark(undefined);
-      if (!ok) return `${cell.name ?? "A hidden cell"} has an error: ${cell.outputs.at(-1)?.ename ?? ""}. What follows it was not run.`;
+      if (!ok) return `${cell.name} has an error: ${cell.outputs.at(-1)?.ename ?? ""}. What follows it was not run.`;
     }
     return undefined;
   }
