@@ -266,6 +266,7 @@ def test_slides_turn_by_the_keys_and_show_their_formulas(site, browser):
     browser.execute_async_script("MathJax.startup.promise.then(arguments[0])")
     assert browser.execute_script("return document.querySelector('mjx-merror')") is None
     assert browser.execute_script("return [...document.images].every(i => i.naturalWidth > 0)")
+    assert browser.find_elements(By.CSS_SELECTOR, ".slide:last-of-type li"), "its summary"
     press(browser, Keys.ARROW_RIGHT)
     wait(lambda: browser.execute_script("return scrollY > innerHeight / 2"))
     assert axe(browser) == []

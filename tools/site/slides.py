@@ -21,8 +21,11 @@ window.MathJax = {options: {enableMenu: false, processHtmlClass: "math"}};
 </script>
 <script defer src="../_static/vendor/mathjax/tex-chtml-full.js"></script>
 """
-_NO_SLIDE = ".headerlink, .d-print-none, .reading-time, script, .interactive, details.solution"
-_LEFT_OUT = {"Exercises", "Summary", "Quiz"}
+_NO_SLIDE = (
+    ".headerlink, .section-number, .d-print-none, .reading-time, script, .interactive, "
+    "details.solution"
+)
+_LEFT_OUT = {"Exercises", "Quiz"}
 _SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-ZΑ-Ω\\(“*])")
 _SHORT = 3  # sentences with which a section begins
 
@@ -72,15 +75,17 @@ def write_slides(article: Tag, page: str) -> str:
     for within in article.select("p a"):
         within.unwrap()
     heading = article.select_one("h1")
-    title = re.sub(r"^[\d.]+", "", heading.get_text(strip=True)) if heading else ""
+    title = heading.get_text(strip=True) if heading else ""
     slides = [_slide("h1", title, [f'<p><a href="{page}">the chapter</a></p>'], "title")]
     for section in article.select("section"):
         name = section.find(["h1", "h2", "h3"], recursive=False)
-        if isinstance(name, Tag) and not _inside_left_out(section):
-            slides += _section(section, re.sub(r"^[\d.]+", "", name.get_text(strip=True)))
-    summary = _named(article, "Summary")
-    if summary is not None and (points := summary.find("ul", recursive=False)):
-        slides.append(_slide("h2", "Summary", [str(points)]))
+        if not isinstance(name, Tag) or _inside_left_out(section):
+            continue
+        if name.get_text(strip=True) == "Summary":
+            points = map(str, section.find_all("ul", recursive=False))
+            slides.append(_slide("h2", "Summary", list(points)))
+        else:
+            slides += _section(section, name.get_text(strip=True))
     written = "\n".join(slides)
     maths = _MATHS if BeautifulSoup(written, "html.parser").select_one(".math") else ""
     return _PAGE.format(title=title, maths=maths, slides=written)
@@ -90,11 +95,6 @@ def _inside_left_out(section: Tag) -> bool:
     around = [section, *section.find_parents("section")]
     names = (part.find(["h2"], recursive=False) for part in around)
     return any(name.get_text(strip=True) in _LEFT_OUT for name in names if isinstance(name, Tag))
-
-
-def _named(article: Tag, title: str) -> Tag | None:
-    found = (h for h in article.select("h2") if h.get_text(strip=True) == title)
-    return next((h.find_parent("section") for h in found), None)
 
 
 def _section(section: Tag, title: str) -> Iterator[str]:
