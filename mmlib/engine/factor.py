@@ -279,7 +279,10 @@ class Factor:
         p = blocks.p if beta_estimated else 0
         flat = np.zeros(plan.size)
         tail_slopes = self._invert_tail(flat, plan.q_tail + p)
-        spreads = [_recover(each, plan, gone, flat, p) for each, gone in reversed(self.rounds)]
+        spreads = [
+            recover(each, plan, gone.A, gone.B, gone.W, flat, p)[0]
+            for each, gone in reversed(self.rounds)
+        ]
         spreads.reverse()
         if blocks.groupings:
             spreads.insert(0, self.first_spread(flat, p))
@@ -404,12 +407,20 @@ def _eliminate_round(each: Round, plan: Plan, flat: FloatArray, lam: FloatArray)
     return Eliminated(D, A, B, W, N, shrink, log_det)
 
 
-def _recover(each: Round, plan: Plan, gone: Eliminated, flat: FloatArray, p: int) -> FloatArray:
+def recover(
+    each: Round,
+    plan: Plan,
+    A: FloatArray,
+    B: FloatArray,
+    W: FloatArray,
+    flat: FloatArray,
+    p: int,
+) -> tuple[FloatArray, FloatArray]:
     """Put the covariances of a round into a flat vector, from those of what goes later.
 
-    Returns A_j K A_jᵀ of its levels, shape (n, S, S).
+    Returns A_j K A_jᵀ of its levels, shape (n, S, S), and A_j K between them and X, (n, S, p).
     """
-    A, B, W = gone.A, gone.B[:, :, :p], gone.W
+    B = B[:, :, :p]
     diagonal, cells, border = each.views(flat)
     with_beta = plan.corner(flat)[:p, :p] @ B.transpose(0, 2, 1)
     spread = B @ with_beta
@@ -427,7 +438,7 @@ def _recover(each: Round, plan: Plan, gone: Eliminated, flat: FloatArray, p: int
         cells[...] = -np.einsum("kst,kt->ks", W[each.level], met)
     border[:, :, :p] = -W @ with_beta.transpose(0, 2, 1)
     diagonal[...] = W + W @ spread @ W
-    return spread
+    return spread, with_beta.transpose(0, 2, 1)
 
 
 def _eliminate(blocks: Blocks, lam: FloatArray) -> tuple[float, FloatArray, FloatArray]:

@@ -7,15 +7,13 @@ a small design take a fraction of a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, unit_patterns
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
-from mmlib.inference.information import pseudo_inverse
+from mmlib.inference.information import TINY, Numbers, pseudo_inverse
 from mmlib.inference.kenward_roger import moments
 from mmlib.inference.pvalues import f_tail
 
@@ -54,18 +52,52 @@ class ManyKenwardRoger:
     def __call__(self, responses: FloatArray, theta: FloatArray) -> FloatArray:
         """P-values, shape (B,), of responses (B, n) with their θ̂ (B, k); NaN where F has none."""
         with np.errstate(all="ignore"):
-            known = _Information.at(self, theta)
-            beta, sigma2 = self._estimates(responses, known)
-            df, scaling = moments(self._rows, known.Phi, known.slopes, known.covariance)
+            lam = self._grouping.to_scaled(self._grouping.template(theta))
+            covariances = lam @ np.swapaxes(lam, -1, -2)
+            W, Phi, M, forms = self._projected(covariances)
+            slopes, covariance, increase = self._spread(covariances, Phi, M, forms)
+            beta, sigma2 = self._estimates(responses, W, Phi)
+            df, scaling = moments(self._rows, Phi, slopes, covariance)
             distance = beta @ self._rows.T - self._rhs
-            adjusted = self._rows @ known.adjusted @ self._rows.T
+            adjusted = self._rows @ (Phi + increase) @ self._rows.T
             solved = np.linalg.solve(adjusted, distance[:, :, None])[:, :, 0]
             F = scaling * np.sum(distance * solved, axis=1) / sigma2 / len(self._rows)
             usable = (df > 0) & (scaling > 0)
             return np.where(usable, f_tail(len(self._rows), df, F), np.nan)
 
+    def _projected(self, covariances: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """W and Φ, and the sums of ZᵀPZ and of products of ZᵀV⁻¹XΦ: (B, S, S), (B, S, p, S, p)."""
+        A, A11, covariances = self._A, self._blocks.own[0], covariances[:, None]
+        shrink = np.linalg.inv(A11 @ covariances + np.eye(A.shape[1]))
+        W = covariances @ shrink
+        Phi = np.linalg.inv(np.eye(A.shape[2]) - _gram(A, W))
+        left = shrink @ A
+        seen = left @ Phi[:, None]
+        M = shrink @ A11 - seen @ left.swapaxes(-1, -2)
+        return W, Phi, M.sum(axis=1), np.einsum("blsp,bltq->bsptq", seen, seen, optimize=True)
+
+    def _spread(
+        self, covariances: FloatArray, Phi: FloatArray, M: FloatArray, forms: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """As in `Spread`, with the scale last, and Φ_A − Φ."""
+        E, k, p = self._E, len(self._E), Phi.shape[-1]
+        information = np.empty((len(Phi), k + 1, k + 1))
+        products = np.empty((len(Phi), k, k, p, p))
+        for r, pattern in enumerate(E):
+            _, _, moved, turned = self._projected(covariances + TINY * 1j * pattern)
+            information[:, :k, r] = -np.einsum("rst,bst->br", E, moved.imag) / TINY
+            change = np.einsum("rst,bsptq->brpq", E, turned.imag) / TINY
+            products[:, :, r] = -change / 2
+        information[:, :k, k] = information[:, k, :k] = np.einsum("rst,bst->br", E, M)
+        information[:, k, k] = self._dof
+        covariance = 2 * pseudo_inverse(information)
+        increase = np.einsum("brs,brsij->bij", covariance[:, :k, :k], products)
+        slopes = np.einsum("rst,bsptq->brpq", E, forms)
+        slopes = np.concatenate([slopes, Phi[:, None]], axis=1)
+        return slopes, covariance, increase + np.swapaxes(increase, 1, 2)
+
     def _estimates(
-        self, responses: FloatArray, known: _Information
+        self, responses: FloatArray, W: FloatArray, Phi: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """β̂ in the orthonormal basis, shape (B, p), and σ̂², shape (B,)."""
         blocks, grouping = self._blocks, self._grouping
@@ -77,78 +109,15 @@ class ManyKenwardRoger:
         correction = blocks.basis.T @ residual
         residual -= blocks.basis @ correction
         z = (blocks.Zt[0] @ residual).reshape(grouping.n_levels, grouping.width, -1)
-        weighted = np.einsum("blst,ltb->bls", known.W, z)
+        weighted = np.einsum("blst,ltb->bls", W, z)
         score = -np.einsum("lsp,bls->bp", self._A, weighted)
-        gained = np.einsum("bpq,bq->bp", known.Phi, score)
+        gained = np.einsum("bpq,bq->bp", Phi, score)
         rss = np.einsum("ib,ib->b", residual, residual)
         rss -= np.einsum("lsb,bls->b", z, weighted) + np.sum(score * gained, axis=1)
         return (ols + correction).T + gained, rss / self._dof
 
 
-@dataclass(frozen=True, eq=False)
-class _Information:
-    """What the tests need of each θ; X in the orthonormal basis, V relative to σ².
-
-    Attributes
-    ----------
-    W : ndarray, shape (B, m, S, S)
-    Phi, adjusted : ndarray, shape (B, p, p)
-        Φ and Φ_A.
-    slopes : ndarray, shape (B, k + 1, p, p)
-        Derivatives of Φ in the variance parameters, the scale last.
-    covariance : ndarray, shape (B, k + 1, k + 1)
-        Inverse of the expected information of these.
-    """
-
-    W: FloatArray
-    Phi: FloatArray
-    adjusted: FloatArray
-    slopes: FloatArray
-    covariance: FloatArray
-
-    @classmethod
-    def at(cls, model: ManyKenwardRoger, theta: FloatArray) -> _Information:
-        """At each θ of shape (B, k)."""
-        A, A11, E = model._A, model._blocks.own[0], model._E
-        grouping = model._grouping
-        lam = grouping.to_scaled(grouping.template(theta))[:, None]
-        lam_t = np.swapaxes(lam, -1, -2)
-        S, p, k = A.shape[1], A.shape[2], len(E)
-        W = lam @ np.linalg.solve(lam_t @ A11 @ lam + np.eye(S), lam_t)
-        shrink = np.eye(S) - A11 @ W
-        inner = shrink @ A11
-        Phi = np.asarray(np.linalg.inv(np.eye(p) - _gram(A, W)), dtype=np.float64)
-        effects = shrink @ (A @ Phi[:, None])
-        slopes = np.einsum("blsp,rst,bltq->brpq", effects, E, effects, optimize=True)
-        shrink_t = np.swapaxes(shrink, -1, -2)
-        outer = shrink @ (A @ Phi[:, None] @ A.transpose(0, 2, 1)) @ shrink_t
-        single = np.einsum("rst,blst->br", E, inner - outer)
-        H = np.stack([_gram(A, shrink_t @ each @ shrink) for each in E], axis=1)
-        HK = H @ Phi[:, None]
-        one, two = E @ inner[:, :, None], E @ (inner - 2 * outer)[:, :, None]
-        double = np.einsum("blrst,blqts->brq", one, two, optimize=True)
-        double = (double + np.swapaxes(double, 1, 2)) / 2
-        double += np.einsum("brij,bsji->brs", HK, HK)
-        information = np.empty((len(theta), k + 1, k + 1))
-        information[:, :k, :k] = double
-        information[:, :k, k] = information[:, k, :k] = single
-        information[:, k, k] = model._dof
-        covariance = 2 * pseudo_inverse(information)
-        turned = E @ effects[:, :, None]
-        reached = np.einsum("lsp,blst,blrtq->brpq", A, shrink_t, turned, optimize=True)
-        products = np.einsum("blrsp,blst,blqtu->brqpu", turned, inner, turned, optimize=True)
-        products -= np.einsum("brip,bij,bqju->brqpu", reached, Phi, reached, optimize=True)
-        increase = np.einsum("brs,brsij->bij", covariance[:, :k, :k], products)
-        return cls(
-            W=W,
-            Phi=Phi,
-            adjusted=Phi + increase + np.swapaxes(increase, 1, 2),
-            slopes=np.concatenate([slopes, Phi[:, None]], axis=1),
-            covariance=covariance,
-        )
-
-
-def _gram(A: FloatArray, weights: FloatArray) -> FloatArray:
+def _gram(A: FloatArray, weights: Numbers) -> Numbers:
     """Σ_j A_jᵀ W_j A_j for weights of shape (B, m, S, S): shape (B, p, p)."""
     levels, S, p = A.shape
     weighted = (weights @ A).reshape(len(weights), levels * S, p)
