@@ -183,8 +183,7 @@ def name_stars(html: BeautifulSoup, _: Page) -> None:
 def load_only_what_is_used(html: BeautifulSoup, page: Page) -> None:
     """Load MathJax where there is maths, the search index where there is a search, and no more."""
     unused = ["fontawesome.js"]
-    has_maths = html.select_one(".math") is not None
-    if not has_maths:
+    if html.select_one(".math") is None:
         unused.append("tex-chtml")
     if page.path.name != "search.html":
         unused += ["searchtools.js", "language_data.js", "searchindex.js"]
@@ -192,9 +191,6 @@ def load_only_what_is_used(html: BeautifulSoup, page: Page) -> None:
         address = str(tag.get("src") or tag.get("href"))
         if any(part in address for part in unused):
             tag.decompose()
-    for script in html.select("script:not([src])"):
-        if not has_maths and "window.MathJax" in (script.string or ""):
-            script.decompose()
 
 
 def size_images(html: BeautifulSoup, page: Page) -> None:

@@ -126,12 +126,9 @@ def _ending(paragraph: Tag) -> str:
 
 
 def _slide(heading: str, title: str, parts: list[str], kind: str = "") -> str:
-    """Write a slide; of each address in it only what the site holds is kept."""
+    """Write a slide."""
     html = BeautifulSoup("\n".join(parts), "html.parser")
     for tag in html.select("[id]"):
         del tag["id"]
-    for within in html.select("a[href]"):
-        if not re.match(r"https?:|\.\./book/", str(within["href"])):
-            within.unwrap()
     opening = f'<section class="{f"slide {kind}".strip()}">'
     return f"{opening}<{heading}>{title}</{heading}>{html}</section>"
