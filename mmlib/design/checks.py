@@ -126,7 +126,7 @@ def as_numbers(what: str, values: object) -> np.ndarray:
     return numbers
 
 
-def numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray | None:
+def _numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray | None:
     """The `weights` or `offset` argument as floats, one for each row of `data`."""
     if values is None:
         return None
@@ -145,7 +145,7 @@ def numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray | N
     return numbers
 
 
-def as_positive(weights: np.ndarray | None) -> np.ndarray | None:
+def _as_positive(weights: np.ndarray | None) -> np.ndarray | None:
     """Weights, if they can be some."""
     if weights is not None and (weights <= 0).any():
         raise DataError(
@@ -162,28 +162,21 @@ def complete_columns(
 ) -> tuple[pd.DataFrame, FloatArray | None, FloatArray | None]:
     """The columns in the rows that miss nothing, with weights and offset there."""
     require_columns(data, sorted(names))
-    weights = as_positive(numbers_of("weights", weights, data))
-    offset = numbers_of("offset", offset, data)
     frame = data[[name for name in data.columns if name in names]]
-    rows = complete_rows(frame, weights=weights, offset=offset)
-    if len(rows) == len(data):
-        return frame, weights, offset
-    return (
-        frame.iloc[rows],
-        None if weights is None else weights[rows],
-        None if offset is None else offset[rows],
-    )
-
-
-def complete_rows(frame: pd.DataFrame, **arguments: np.ndarray | None) -> np.ndarray:
-    """Positions of the rows that miss nothing."""
-    given = {name: np.isnan(values) for name, values in arguments.items() if values is not None}
-    missing = np.column_stack([frame.isna().to_numpy(), *given.values()])
-    complete = ~missing.any(axis=1)
-    if not complete.any():
-        names = np.array([*map(str, frame.columns), *given])[missing.any(axis=0)]
-        raise DataError(f"every row has a missing value; look at {', '.join(names)}.")
-    return np.flatnonzero(complete)
+    beside = {
+        "weights": _as_positive(_numbers_of("weights", weights, data)),
+        "offset": _numbers_of("offset", offset, data),
+    }
+    given = {name: values for name, values in beside.items() if values is not None}
+    missing = np.column_stack([frame.isna(), *(np.isnan(values) for values in given.values())])
+    complete = np.flatnonzero(~missing.any(axis=1))
+    if not len(complete):
+        incomplete = np.array([*map(str, frame.columns), *given])[missing.any(axis=0)]
+        raise DataError(f"every row has a missing value; look at {', '.join(incomplete)}.")
+    if len(complete) < len(data):
+        frame = frame.iloc[complete]
+        beside |= {name: values[complete] for name, values in given.items()}
+    return frame, beside["weights"], beside["offset"]
 
 
 def as_response(values: pd.Series) -> np.ndarray:

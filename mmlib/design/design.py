@@ -128,9 +128,6 @@ class Design(Frozen):
         """Number of rows used."""
         return len(self.y)
 
-    def require_rows(self, what: str) -> None:
-        """Check that the rows are kept, for what needs them."""
-
     @property
     def p(self) -> int:
         """Number of fixed effects."""

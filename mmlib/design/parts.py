@@ -91,12 +91,9 @@ class Parts:
         if parts and all(hasattr(part, "compute") for part in parts):
             return self._sum_where_they_are(parts, function, add)
         found = (function(require_frame(part)) for part in self)
-        try:
-            return reduce(add, found)
-        except TypeError:
-            if not any(True for _ in self):
-                raise DataError("data has no part: pass at least one frame.") from None
-            raise
+        for first in found:
+            return reduce(add, found, first)
+        raise DataError("data has no part: pass at least one frame.")
 
     @staticmethod
     def _sum_where_they_are(parts: list[Any], function: Any, add: Any) -> Any:
@@ -179,15 +176,6 @@ class DesignOfParts(Rowless, Design):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.description}, {self.n} rows that are not kept>"
-
-    def require_rows(self, what: str) -> None:
-        """Refuse what needs the rows.
-
-        Raises
-        ------
-        DataError
-        """
-        raise no_rows(what, slim=self.is_slim)
 
 
 @dataclass(frozen=True, eq=False)

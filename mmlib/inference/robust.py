@@ -109,14 +109,13 @@ def robust_covariance(fit: Fit, kind: Robust, cluster: str | None = None) -> Rob
         If there is no such cluster, or rows of different clusters share a random effect.
     """
     require_choice("kind", kind, get_args(Robust))
-    fit.design.require_rows("the rows of each cluster")
+    residual = fit.design.y - fit.population_mean
     name, codes = _clusters(fit, cluster)
     m, p = int(codes.max()) + 1, fit.design.p
     if kind == "CR1p" and m <= p:
         raise DataError(f"CR1p divides by m − p, but there are {m} clusters for {p} fixed effects.")
     scale = {"CR1": m / (m - 1), "CR1p": m / (m - p) if m > p else np.nan}.get(kind, 1.0)
     M = fit.vcov().to_numpy()
-    residual = fit.design.y - fit.population_mean
     scores, own, through = np.zeros((m, p)), np.zeros((m, p, p)), np.zeros((m, p, p))
     with single_threaded():
         for k, rows in enumerate(rows_by(codes)):

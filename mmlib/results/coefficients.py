@@ -47,9 +47,7 @@ def _of_grouping(fit: Fit, number: int, reach: float) -> pd.DataFrame:
 
 def _picks(names: list[str], among: list[str]) -> FloatArray:
     """A matrix of ones where a name (row) is one of those (columns)."""
-    return np.array([[float(name == other) for other in among] for name in names]).reshape(
-        len(names), len(among)
-    )
+    return np.equal.outer(np.array(names, object), np.array(among, object)).astype(float)
 
 
 def _errors(fit: Fit, number: int, fixed: FloatArray, varying: FloatArray) -> FloatArray:

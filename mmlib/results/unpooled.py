@@ -7,7 +7,7 @@ import pandas as pd
 
 from mmlib.arrays import FloatArray
 from mmlib.design.whiten import Whitener
-from mmlib.engine.grouping import Grouping
+from mmlib.engine.grouping import Grouping, level_products
 from mmlib.results.estimates import Fit, as_tables
 
 NOT_ESTIMABLE = 1e-10
@@ -28,8 +28,7 @@ def _least_squares(
 ) -> FloatArray:
     partial = resid + (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
     partial, Z = weigh(partial), weigh(grouping.model_matrix @ grouping.basis)
-    gram = np.zeros((grouping.n_levels, grouping.width, grouping.width))
-    np.add.at(gram, grouping.codes, Z[:, :, None] * Z[:, None, :])
+    gram = level_products(grouping.codes, Z, grouping.n_levels)
     score = np.zeros((grouping.n_levels, grouping.width, 1))
     np.add.at(score, grouping.codes, partial[:, None, None] * Z[:, :, None])
     eigenvalues = np.linalg.eigvalsh(gram)

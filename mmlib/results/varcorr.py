@@ -52,17 +52,17 @@ class TermCovariance(Frozen):
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.covariance / np.outer(self.sd, self.sd)
 
-    def rows_of_table(self) -> Iterator[tuple[str, float, list[str]]]:
+    def rows_of_table(self) -> list[tuple[str, float, list[str]]]:
         """Name, standard deviation, and correlations with the rows before or of the structure."""
-        names, word = self.columns, self.structure.word
-        of_structure = [] if self.rho is None else [f"{self.rho:.2f} ({word})"]
+        names = self.columns
+        correlations: list[list[str]] = [[] for _ in names]
+        if self.structure.is_free:
+            correlations = [fixed_point(row[:k], 2) for k, row in enumerate(self.correlation)]
+        elif self.rho is not None:
+            correlations[0] = [f"{self.rho:.2f} ({self.structure.word})"]
         if self.structure.common:
             names = (f"{names[0]} … {names[-1]}",)
-        for k, name in enumerate(names):
-            if self.structure.is_free:
-                yield name, self.sd[k], fixed_point(self.correlation[k, :k], 2)
-            else:
-                yield name, self.sd[k], of_structure if k == 0 else []
+        return list(zip(names, self.sd.tolist(), correlations, strict=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,9 +254,9 @@ class VarCorr(Shown):
          Residual            0.10625   0.3260
         """
         errors = (self.residual.sds if self.residual else {}) or {"": self.sigma}
-        parts = [(term.group, list(term.rows_of_table())) for term in self.terms]
+        parts = [(term.group, term.rows_of_table()) for term in self.terms]
         parts.append(("Residual", [(name, sd, []) for name, sd in errors.items()]))
-        sds = [float(sd) for _, rows in parts for _, sd, _ in rows]
+        sds = [sd for _, rows in parts for _, sd, _ in rows]
         variances = [sd**2 for sd in sds]
         numbers = zip(
             fixed_point(variances, decimals_for(variances)),
