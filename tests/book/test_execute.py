@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import mmlib as mm
 from tools.book.execute import ChapterError, execute, main, read_chapter, save
 
 SAMPLE = Path(__file__).parent / "fixtures" / "01-sample.md"
@@ -121,6 +122,47 @@ def test_accepting_lists_what_is_no_longer_true(tmp_path, capsys):
     assert notebook.cells[0].outputs[0].text == "2.25\n"
     assert notebook.cells[1].outputs == []
     assert notebook.cells[1].source.startswith("assert x == 2.25\nassert x == 1.75, 'why'")
+
+
+@pytest.mark.landing
+def test_whoever_changes_a_datum_is_told_every_statement_that_is_false(tmp_path, capsys):
+    """A teacher's day: the data change, the run refuses, and with ACCEPT it goes through."""
+    pulp = mm.load_dataset("pulp")
+    cells = (
+        'import pandas as pd\npulp = pd.read_csv("pulp.csv")\nround(pulp["bright"].mean(), 2)',
+        "assert f\"{pulp['bright'].mean():.1f}\" == '60.4'\nassert len(pulp) == 20",
+        "top = pulp['bright'].iloc[0]\nassert top < 60, 'the text says so'\nprint(1 / (top > 1))",
+    )
+    first = chapter(tmp_path, *cells)
+    first.write_text(first.read_text() + "\nThe mean is 60.4, of 20 sheets.\n")
+    second = tmp_path / "03-second.md"
+    second.write_text(first.read_text().replace("top > 1", "int(top < 70)"))
+    third = tmp_path / "04-third.md"
+    third.write_text(first.read_text())
+    chapters = [str(path) for path in (first, second, third)]
+    pulp.to_csv(tmp_path / "pulp.csv", index=False)
+    assert main(chapters) == 0
+    pulp.loc[0, "bright"] = 75.0
+    pulp.to_csv(tmp_path / "pulp.csv", index=False)
+    stored = first.with_suffix(".ipynb").read_bytes()
+    capsys.readouterr()
+    assert main(chapters) == 1
+    refused = capsys.readouterr().out
+    assert refused.count("AssertionError: assert f\"{pulp['bright'].mean():.1f}\" == '60.4'") == 3
+    assert first.with_suffix(".ipynb").read_bytes() == stored
+    assert main(["--accept", *chapters]) == 1
+    told = capsys.readouterr().out
+    assert told.count("3 statements do not hold") == 2
+    assert f"{first}: cell 2: no longer true: assert f\"{{pulp['bright'].mean()" in told
+    assert f"{first}: cell 3: no longer true: assert top < 60" in told
+    said = "60.4 (prose) in “The mean is 60.4, of 20 sheets.”: no cell"
+    assert f"{first}: cell 4: {said}" in told
+    assert "the nearest is 61.16 in the output of cell 1" in told
+    assert "20 (prose)" not in told
+    assert "03-second.md: code cell 3" in told
+    assert "ZeroDivisionError" in told
+    (output,) = nbformat.read(third.with_suffix(".ipynb"), as_version=4).cells[0].outputs
+    assert "61.16" in output.data["text/plain"]
 
 
 def test_accepting_stops_at_another_error(tmp_path, capsys):

@@ -14,6 +14,7 @@ REFERENCES = References(
     titles={"03-estimation": "How big?"},
     labels={"fig-a": "Figure 1.2", "eq-a": "(1.4)", "ex-a": "Exercise 1.1"},
     citations={"x1960": ("Sheldon", "1960"), "y2016": ("Faraway and Wu", "2016")},
+    terms=frozenset({"variance component", "fixed effect", "code", "b", "it"}),
 )
 NOTEBOOKS = [
     path
@@ -82,6 +83,7 @@ def test_markdown_and_maths_stay_as_they_are():
     [
         ("{doc}`nowhere`", "refers to nothing"),
         ("{cite}`x1961`", "refers to nothing in the book: did you mean x1960?"),
+        ("{term}`variance compenent`", "did you mean variance component?"),
         ("{numref}`so <fig-b>`", "refers to nothing in the book: did you mean fig-a?"),
         ("{kbd}`x`", "role {kbd} has no plain form"),
         ("```{figure} x.png\n```", "directive {figure} has no plain form"),

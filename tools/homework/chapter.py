@@ -360,7 +360,15 @@ def _references(book: Path, notebooks: dict[Path, NotebookNode]) -> References:
             labels[label] = f"{kind} {number}" if kind else f"({number})"
     pages = sorted(book.rglob("*.md"))
     titles = {page.relative_to(book).as_posix()[:-3]: _title(page) for page in pages}
-    return References(titles, labels, _citations(book / "references.bib"))
+    return References(
+        titles, labels, _citations(book / "references.bib"), _terms(book / "glossary.md")
+    )
+
+
+def _terms(glossary: Path) -> frozenset[str]:
+    """What the glossary explains: the lines of its list that are not indented."""
+    lines = glossary.read_text(encoding="utf-8").split("{glossary}")[1].splitlines()
+    return frozenset(line.strip().lower() for line in lines if re.match(r"[^\s:]", line))
 
 
 def _labels(notebook: NotebookNode) -> Iterator[tuple[str, str]]:

@@ -51,11 +51,14 @@ class References:
         Label of a figure, an exercise or an equation to its name, for `{numref}` and `{eq}`.
     citations : dict
         Key to (authors, year).
+    terms : frozenset of str
+        Those of the glossary, in small letters.
     """
 
     titles: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     citations: dict[str, tuple[str, str]] = field(default_factory=dict)
+    terms: frozenset[str] = frozenset()
 
     def of(self, role: str, content: str) -> str:
         """Write out one role.
@@ -73,6 +76,8 @@ class References:
                     title = self.titles[target.removeprefix("/")]
                     return f"*{text or title}*"
                 case "term":
+                    if (term := " ".join(target.split()).lower()) not in self.terms:
+                        raise KeyError(term)
                     return text or target
                 case "numref" | "ref" | "eq" | "prf:ref":
                     label = self.labels[target]
@@ -87,7 +92,7 @@ class References:
                     name = target.split(".")[-1] if target.startswith("~") else target
                     return f"`{text or name}{'()' if role in ('func', 'meth') else ''}`"
         except KeyError as error:
-            known = [*self.titles, *self.labels, *self.citations]
+            known = [*self.titles, *self.labels, *self.citations, *self.terms]
             near = get_close_matches(error.args[0], known, n=1)
             meant = f": did you mean {near[0]}?" if near else ""
             lost = f"{{{role}}}`{content}` refers to nothing in the book{meant}"
