@@ -24,6 +24,11 @@ import numpy as np
 
 from mmlib.arrays import FloatArray, IntArray, lower_triangle
 
+Numbers = np.ndarray
+"""Real ones, or complex ones, by whose imaginary parts derivatives are taken, without rounding."""
+
+TINY = 1e-30
+
 AT_BOUND = 1e-9
 """A correlation this close to its bound is there."""
 
@@ -78,11 +83,7 @@ class Structure:
 
     def template(self, theta: FloatArray, width: int) -> FloatArray:
         """T, shape (S, S)."""
-        if self.is_free:
-            T = np.zeros((width, width))
-            T[lower_triangle(width)] = theta
-            return T
-        return self.at(self.to_smooth(theta, width), width)[0]
+        return self._template(self.to_smooth(theta, width), width)
 
     def to_smooth(self, theta: FloatArray, width: int) -> FloatArray:
         """The numbers that a search moves, from θ; of a triangle, its entries."""
@@ -100,7 +101,16 @@ class Structure:
 
     def to_theta(self, smooth: FloatArray, width: int) -> FloatArray:
         """(s, ρ) from the numbers that a search moves; s is positive, and ρ on a bound or off."""
-        theta = np.abs(smooth)
+        theta, n = self._signed(smooth, width), self.n_sds(width)
+        theta[:n] = np.abs(theta[:n])
+        for bound in (self.lowest_correlation(width), 1.0) if self.has_rho else ():
+            if abs(theta[-1] - bound) < AT_BOUND:
+                theta[-1] = bound
+        return theta
+
+    def _signed(self, smooth: Numbers, width: int) -> Numbers:
+        """(s, ρ), but for the signs of s, which makes it smooth."""
+        theta = smooth.copy()
         if not self.has_rho:
             return theta
         if not self.common:
@@ -109,49 +119,34 @@ class Structure:
             theta[-1] = np.sin(smooth[-1])
         else:
             theta[-1] = 1 - width / (width - 1) * np.sin(smooth[-1]) ** 2
-        for bound in (self.lowest_correlation(width), 1.0):
-            if abs(theta[-1] - bound) < AT_BOUND:
-                theta[-1] = bound
         return theta
 
     def theta_slopes(self, smooth: FloatArray, width: int) -> FloatArray:
         """Derivative of each entry of θ in its own number, shape (k,)."""
         if self.is_free:
             return np.ones_like(smooth)
-        slopes = np.where(smooth < 0, -1.0, 1.0)
-        if not self.has_rho:
-            return slopes
-        if not self.common:
-            slopes[:-1] = 2 * smooth[:-1]
-        if self.correlation == "ar1":
-            slopes[-1] = np.cos(smooth[-1])
-        else:
-            slopes[-1] = -width / (width - 1) * np.sin(2 * smooth[-1])
+        moved, n = self._signed(smooth + TINY * 1j, width), self.n_sds(width)
+        slopes = moved.imag / TINY
+        slopes[:n] *= np.where(moved[:n].real < 0, -1.0, 1.0)
         return slopes
 
     def at(self, smooth: FloatArray, width: int) -> tuple[FloatArray, FloatArray]:
         """T and its derivatives in the numbers that a search moves, shapes (S, S), (k, S, S)."""
+        steps = TINY * 1j * np.eye(len(smooth))
+        slopes = [self._template(smooth + step, width).imag / TINY for step in steps]
+        return self._template(smooth, width), np.reshape(slopes, (-1, width, width))
+
+    def _template(self, smooth: Numbers, width: int) -> Numbers:
+        """T from the numbers that a search moves."""
         if self.is_free:
-            row, column = lower_triangle(width)
-            units = np.zeros((len(row), width, width))
-            units[np.arange(len(row)), row, column] = 1.0
-            return self.template(smooth, width), units
-        n = self.n_sds(width)
-        moved = smooth[:n]
-        squared = self.has_rho and not self.common
-        sds, sd_slopes = (moved**2, 2 * moved) if squared else (moved, np.ones(n))
-        root, turn = np.eye(width), np.zeros((0, width, width))
-        if self.correlation == "ar1":
-            root, turn = _ar1_root(smooth[-1], width)
-        elif self.correlation == "exchangeable":
-            root, turn = _exchangeable_root(smooth[-1], width)
-        each = np.broadcast_to(sds, width)[:, None]
-        grown = np.zeros((n, width, width))
-        if self.common:
-            grown[0] = root
-        else:
-            grown[np.arange(width), np.arange(width)] = sd_slopes[:, None] * root
-        return each * root, np.concatenate([grown, each * turn])
+            T = np.zeros((width, width), dtype=smooth.dtype)
+            T[lower_triangle(width)] = smooth
+            return T
+        sds = np.broadcast_to(self._signed(smooth, width)[: self.n_sds(width)], width)
+        if not self.has_rho:
+            return np.diag(sds)
+        root = _ar1_root if self.correlation == "ar1" else _exchangeable_root
+        return sds[:, None] * root(smooth[-1], width)
 
     def sign_free(self, width: int) -> list[IntArray]:
         """Positions of the numbers that may change their sign, or be zero, together."""
@@ -161,26 +156,20 @@ class Structure:
         return [np.array([k], dtype=np.intp) for k in range(self.n_sds(width))]
 
 
-def _ar1_root(angle: float, width: int) -> tuple[FloatArray, FloatArray]:
-    """Cholesky factor of ρ^|i−j| with ρ = sin a, and its derivative in a."""
-    rho, rest = np.sin(angle), np.cos(angle)
+def _ar1_root(angle: complex, width: int) -> Numbers:
+    """Cholesky factor of ρ^|i−j| with ρ = sin a."""
     lag = np.subtract.outer(np.arange(width), np.arange(width))
-    below = lag >= 0
-    lag = np.where(below, lag, 0)
-    power = np.where(below, rho**lag, 0.0)
-    slope = np.where(below, lag * rho ** np.maximum(lag - 1, 0), 0.0) * rest
-    root, turn = power * rest, slope * rest - power * rho
-    root[:, 0], turn[:, 0] = power[:, 0], slope[:, 0]
-    return root, turn[None]
+    powers = np.vander([np.sin(angle)], width, increasing=True)[0]
+    root = np.tril(powers[lag])
+    root[:, 1:] *= np.cos(angle)
+    return root
 
 
-def _exchangeable_root(angle: float, width: int) -> tuple[FloatArray, FloatArray]:
-    """Symmetric root of (1 − ρ)I + ρJ, and its derivative in the angle."""
+def _exchangeable_root(angle: complex, width: int) -> Numbers:
+    """Symmetric root of (1 − ρ)I + ρJ."""
     mean = np.full((width, width), 1 / width)
     apart = np.sqrt(width / (width - 1)) * (np.eye(width) - mean)
-    together = np.sqrt(width) * mean
-    sine, cosine = np.sin(angle), np.cos(angle)
-    return sine * apart + cosine * together, (cosine * apart - sine * together)[None]
+    return np.sin(angle) * apart + np.cos(angle) * np.sqrt(width) * mean
 
 
 US = Structure("us", "unstructured", correlation="free")
