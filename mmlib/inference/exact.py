@@ -21,11 +21,8 @@ from scipy.optimize import brentq
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_generator, require_count, require_estimated_sigma, require_fit
-from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.objective import Objective
-from mmlib.engine.optimize import minimize_objective
 from mmlib.engine.spectral import SpectralModel, Spectrum
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
@@ -331,7 +328,8 @@ def exact_rlrt(
     notes: tuple[str, ...] = ()
     if others:
         small = replace(fit.design, terms=others)
-        statistic = _reml_criterion(small) - fit.objective
+        with single_threaded():
+            statistic = Fit.of(Blocks(small), reml=True).objective - fit.objective
         if statistic < ROUNDING * (1 + abs(fit.objective)):
             statistic = 0.0
         names = ", ".join(_label(other) for other in others)
@@ -423,9 +421,3 @@ def _named_term(fit: Fit, name: str | None) -> RandomTerm:
 def _label(term: RandomTerm) -> str:
     """The standard deviation's name, as in the summary of a fit."""
     return term.group if term.columns == ("Intercept",) else f"{term.group}: {term.columns[0]}"
-
-
-def _reml_criterion(design: Design) -> float:
-    """Smallest REML criterion of a design."""
-    with single_threaded():
-        return minimize_objective(Objective(Blocks(design), reml=True)).objective

@@ -163,18 +163,14 @@ def exact_test(design: Design, seed: int) -> PValues:
 
 def on_boundary(blocks: Blocks, theta: FloatArray) -> BoolArray:
     """Whether each θ, shape (B, k), has a term whose covariance matrix lacks rank."""
-    found = np.zeros(len(theta), dtype=bool)
-    if blocks.design.structured:
-        for row, one in enumerate(theta):
-            for term, T in zip(
-                blocks.design.terms, templates(blocks.design.terms, one), strict=True
-            ):
-                scaled = np.sqrt(np.mean(term.model_matrix**2, axis=0))[:, None] * T
-                smallest = np.linalg.svd(scaled, compute_uv=False)[-1]
-                found[row] |= bool(smallest <= SINGULAR_TOLERANCE)
-        return found
+    found, terms = np.zeros(len(theta), dtype=bool), blocks.design.terms
     for grouping in blocks.groupings:
-        scaled = grouping.to_scaled(grouping.template(theta))
+        if blocks.design.structured:
+            by_term = [dict(zip(terms, templates(terms, one), strict=True)) for one in theta]
+            lam = np.array([grouping.assemble(each) for each in by_term])
+        else:
+            lam = grouping.template(theta)
+        scaled = grouping.to_scaled(lam)
         for span in grouping.spans.values():
             smallest = np.linalg.svd(scaled[:, span, span], compute_uv=False)[:, -1]
             found |= smallest <= SINGULAR_TOLERANCE

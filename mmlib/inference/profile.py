@@ -244,16 +244,12 @@ class _Curve:
 
     def _typical_step(self) -> float:
         """How far the parameter moves while the likelihood falls noticeably."""
-        fit, kind, place = self._fit, self.parameter.kind, self.parameter.place
-        if kind == "fixed":
+        fit, place = self._fit, self.parameter.place
+        if self.parameter.kind == "fixed":
             return float(np.sqrt(fit.vcov().to_numpy()[place[0], place[0]]))
-        if kind == "cor":
-            return 0.2
-        if kind == "residual":
-            return 0.1 if np.isfinite(self.highest) else 0.1 * self.estimate
-        if kind == "sd" and self.estimate > 0:
-            return 0.25 * self.estimate
-        if kind == "sd":
-            column = fit.design.terms[place[0]].model_matrix[:, place[1]]
-            return 0.1 * fit.sigma / float(np.sqrt(np.mean(column**2)))
-        return 0.1 * fit.sigma
+        if np.isfinite(self.highest):
+            return 0.1 * (self.highest - self.lowest)
+        if self.estimate > 0:
+            return 0.2 * self.estimate
+        column = fit.design.terms[place[0]].model_matrix[:, place[1]]
+        return 0.1 * fit.sigma / float(np.sqrt(np.mean(column**2)))
