@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy
 from numpy.polynomial import Chebyshev
-from scipy.special import betaincinv, chdtri, ndtr
+from scipy.special import chdtri, ndtr, ndtri
 
 from mmlib.arrays import FloatArray
 from mmlib.inference.pvalues import f_tail, t_quantile, two_sided_t
@@ -37,7 +37,10 @@ MAX_LOADING = 0.95
 """With larger loadings the normal nodes are too far apart."""
 
 N_EVEN = 2**19
-N_SETS, N_RANDOM = 8, 2**16
+N_SETS, N_RANDOM = 8, 2**17
+HALF_CELL = 2.0**-31
+"""Sobol's numbers are moved by half of their least distance: the quantile of zero is infinite."""
+
 _RNG = "seed" if scipy.__version__.startswith("1.14.") else "rng"
 """What scipy calls the source of its random numbers."""
 
@@ -305,7 +308,7 @@ def _directions(rank: int) -> list[FloatArray]:
     """Points spread evenly on the sphere, each array a set of its own.
 
     Equal angles on a circle, Fibonacci's spiral on the sphere of three dimensions, and from there
-    on Sobol's points with random shifts.
+    on the directions of normal vectors, from Sobol's points with random shifts.
     """
     if rank == 1:
         return [np.ones((1, 1))]
@@ -320,34 +323,14 @@ def _directions(rank: int) -> list[FloatArray]:
     from scipy.stats import qmc  # slow to load, and rarely needed
 
     sources: list[dict[str, Any]] = [{_RNG: np.random.default_rng(k)} for k in range(N_SETS)]
-    cubes = [qmc.Sobol(rank - 1, **source).random(N_RANDOM) for source in sources]
-    return [_on_sphere(cube, rank) for cube in cubes]
+    cubes = [qmc.Sobol(rank, **source).random(N_RANDOM) for source in sources]
+    normal = [ndtri(cube + HALF_CELL) for cube in cubes]
+    return [each / np.linalg.norm(each, axis=1, keepdims=True) for each in normal]
 
 
 def _circle(turns: FloatArray) -> FloatArray:
     angle = 2 * np.pi * turns
     return np.column_stack([np.cos(angle), np.sin(angle)])
-
-
-def _on_sphere(cube: FloatArray, rank: int) -> FloatArray:
-    """Points of the unit cube of rank − 1 dimensions, carried to the sphere, uniform to uniform.
-
-    Coordinates go in pairs: their squared lengths break a stick at random, and each pair has a
-    uniform angle. Where their number is odd, the first one stands alone.
-    """
-    if rank % 2:
-        half = (rank - 1) / 2
-        alone = 2 * betaincinv(half, half, cube[:, :1]) - 1
-        return np.hstack([alone, np.sqrt(1 - alone**2) * _on_sphere(cube[:, 1:], rank - 1)])
-    pairs = rank // 2
-    left = np.ones((len(cube), 1))
-    columns = []
-    for pair in range(pairs):
-        rest = pairs - 1 - pair
-        stays = (1 - cube[:, [pair]]) ** (1 / rest) if rest else np.zeros_like(left)
-        columns.append(np.sqrt(left * (1 - stays)) * _circle(cube[:, pairs - 1 + pair]))
-        left = left * stays
-    return np.hstack(columns)
 
 
 def _solve(tail: Tail, share: float, df: FloatArray) -> FloatArray:

@@ -130,7 +130,7 @@ def slopes_of(
 
     shifts = np.diag(steps)
     rows = [(4 * central(shift / 2) - central(shift)) / 3 for shift in shifts]
-    return np.array(rows).reshape(len(x), function(x).size)
+    return np.array(rows).reshape(len(x), -1 if rows else function(x).size)
 
 
 def in_basis(fit: Fit, L: FloatArray) -> FloatArray:
