@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, unit_patterns
+from mmlib.arrays import FloatArray, left_by, unit_patterns
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.information import TINY, Numbers, pseudo_inverse
@@ -104,17 +104,15 @@ class ManyKenwardRoger:
         if blocks.offset is not None:
             responses = responses - blocks.offset
         y = blocks.weigh(np.ascontiguousarray(responses.T))
-        ols = blocks.basis.T @ y
-        residual = y - blocks.basis @ ols
-        correction = blocks.basis.T @ residual
-        residual -= blocks.basis @ correction
+        residual = left_by(blocks.basis, y)
+        ols = blocks.basis.T @ (y - residual)
         z = (blocks.Zt[0] @ residual).reshape(grouping.n_levels, grouping.width, -1)
         weighted = np.einsum("blst,ltb->bls", W, z)
         score = -np.einsum("lsp,bls->bp", self._A, weighted)
         gained = np.einsum("bpq,bq->bp", Phi, score)
         rss = np.einsum("ib,ib->b", residual, residual)
         rss -= np.einsum("lsb,bls->b", z, weighted) + np.sum(score * gained, axis=1)
-        return (ols + correction).T + gained, rss / self._dof
+        return ols.T + gained, rss / self._dof
 
 
 def _gram(A: FloatArray, weights: Numbers) -> Numbers:
