@@ -83,7 +83,7 @@ def test_markdown_and_maths_stay_as_they_are():
     [
         ("{doc}`nowhere`", "refers to nothing"),
         ("{cite}`x1961`", "refers to nothing in the book: did you mean x1960?"),
-        ("{term}`variance componnent`", "did you mean variance component?"),
+        ("{term}`variance xomponent`", "did you mean variance component?"),
         ("{numref}`so <fig-b>`", "refers to nothing in the book: did you mean fig-a?"),
         ("{kbd}`x`", "role {kbd} has no plain form"),
         ("```{figure} x.png\n```", "directive {figure} has no plain form"),
