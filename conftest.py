@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", default=in_ci, help="leave no test out")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are processors: while a kernel or a browser works, its worker waits."""
     return min(os.cpu_count() or 1, 8) + 1
