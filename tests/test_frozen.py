@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import pickle
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -150,8 +151,10 @@ def _(value: pd.Series):
 
 @spoil.register
 def _(value: pd.DataFrame):
-    for number in range(value.shape[1]):
-        spoil(value.iloc[:, number])
+    with warnings.catch_warnings():  # pandas 2 warns of what is tried here
+        warnings.simplefilter("ignore")
+        for number in range(value.shape[1]):
+            spoil(value.iloc[:, number])
     spoil(value.values)
     value.columns.name = value.index.name = "spoilt"
     value.insert(0, "another", 0)

@@ -54,17 +54,16 @@ def unpinned(pyproject: str, requirements: str) -> list[str]:
     found = [(line, Requirement(line.partition("--hash")[0])) for line in lines]
     pins = {canonicalize_name(pin.name): pin for _, pin in found}
     problems = [f"{pin} has no checksum" for line, pin in found if "--hash=sha256:" not in line]
+    versions = {name: re.fullmatch(r"==([^*,]+)", str(pin.specifier)) for name, pin in pins.items()}
     problems += [
-        f"{pin} is not pinned to one version"
-        for pin in pins.values()
-        if not re.fullmatch(r"==[^*,]+", str(pin.specifier))
+        f"{pins[name]} is not pinned to one version" for name in pins if not versions[name]
     ]
     for wanted in declared_requirements(pyproject):
-        pin = pins.get(canonicalize_name(wanted.name))
-        if pin is None:
+        name = canonicalize_name(wanted.name)
+        if name not in pins:
             problems.append(f"{wanted.name} has no pin")
-        elif not wanted.specifier.contains(str(pin.specifier).removeprefix("=="), prereleases=True):
-            problems.append(f"{pin} does not satisfy {wanted}")
+        elif (to := versions[name]) and not wanted.specifier.contains(to[1], prereleases=True):
+            problems.append(f"{pins[name]} does not satisfy {wanted}")
     return problems
 
 

@@ -11,6 +11,9 @@ from mmlib.arrays import FloatArray
 from mmlib.frozen import Frozen
 from mmlib.results.display import Shown, Summary, Table
 
+WITHOUT_END = 1e9
+"""Denominator's degrees of freedom from which on F is χ², to 1e-8; some fdtrc are wrong beyond."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class HypothesisTest(Shown, Frozen):
@@ -78,8 +81,8 @@ def simulated_pvalue(
 
 
 def f_tail(df1: int, df2: FloatArray | float, F: FloatArray | float) -> FloatArray:
-    """P(F or more) for an F distribution, of which infinite `df2` make a χ²/df1."""
-    infinite = np.isinf(df2)
+    """P(F or more) for an F distribution, of which `df2` without end make a χ²/df1."""
+    infinite = np.asarray(df2) > WITHOUT_END
     return np.where(
         infinite, chdtrc(df1, df1 * np.asarray(F)), fdtrc(df1, np.where(infinite, 1.0, df2), F)
     )

@@ -40,8 +40,8 @@ FEW = (
 SAME_DF = 1e-8
 """Degrees of freedom that differ by less than this share are the same."""
 
-STEP = 1e-3
-"""First step of the differences, relative to a coordinate, and that at least `LEAST`."""
+STEP = 2e-5
+"""Step of the differences, relative to a coordinate, and that at least `LEAST`."""
 
 LEAST = 0.1
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from mmlib.results.estimates import Fit
@@ -29,7 +30,7 @@ def tidy(fit: Fit, coefficients: pd.DataFrame) -> pd.DataFrame:
     columns = {old: new for old, new in FIXED_COLUMNS.items() if old in coefficients}
     fixed = coefficients[list(columns)].rename(columns=columns)
     fixed.insert(0, "term", list(coefficients.index))
-    fixed.insert(0, "group", None)
+    fixed.insert(0, "group", np.nan)
     fixed.insert(0, "effect", "fixed")
     rows = [*fixed.to_dict("records"), *_variances(fit)]
     return pd.DataFrame(rows, columns=list(fixed.columns))

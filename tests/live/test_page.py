@@ -466,6 +466,7 @@ class TestWhatIsFetched:
         assert "make serve" in status(browser)
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
+    @pytest.mark.usefixtures("running")
     def test_all_that_was_fetched_came_from_this_machine(self, browser):
         urls = [
             message["params"]["request"]["url"]
