@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, weigh
 from mmlib.design.checks import names_in, require_choice, require_columns
@@ -34,6 +34,15 @@ from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.results.estimates import Fit
+
+WORTH_CONDENSING = 3
+"""With fewer rows than this for each column, a QR decomposition costs more than it saves."""
+
+MAX_NUMBERS = 4 * 10**6
+"""Numbers in the largest array of groups that are left out together,"""
+
+SMALL = 60
+"""with this many columns for what a group touches besides the dense part."""
 
 DECISIVE = 1e-10
 """A leverage this close to 1: without these rows a fixed effect could not be estimated."""
@@ -226,46 +235,107 @@ def _single_rows(covariance: EffectsCovariance, rows: sparse.csr_array, resid: F
 def _groups(
     covariance: EffectsCovariance, rows: sparse.csr_array, resid: FloatArray, codes: IntArray
 ) -> Moves:
-    """Groups left out one after the other; the roots of as many as fit the memory at a time."""
-    order = np.argsort(codes, kind="stable")
-    batch = np.cumsum(np.bincount(codes)) // CHUNK
-    found: list[Moves] = []
-    for some in _runs(order, batch[codes[order]]):
-        part, tail = covariance.root(rows[some])
-        groups = _runs(np.arange(len(some)), codes[some])
-        found += [_without(part[own], tail[own], resid[some[own]]) for own in groups]
-    hats, lengths, moves = map(np.array, zip(*found, strict=True))
-    return hats, lengths, covariance.with_beta(moves)
+    """Groups of like size together, as many as fit the memory at a time."""
+    counts = np.bincount(codes)
+    by_size = np.argsort(counts, kind="stable")
+    rank = np.empty_like(by_size)
+    rank[by_size] = np.arange(len(counts))
+    order = np.argsort(rank[codes], kind="stable")
+    rows, resid, counts = rows[order], resid[order], counts[by_size]
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    most = max(1, MAX_NUMBERS // (covariance.n_dense + SMALL))
+    parts, start = [], 0
+    while start < len(counts):
+        size = max(1, most // counts[start])  # the largest are the last of them
+        size = max(1, most // counts[min(start + size, len(counts)) - 1])
+        own = slice(ends[start], ends[min(start + size, len(counts))])
+        some = counts[start : start + size]
+        label = np.repeat(np.arange(len(some)), some)
+        parts.append(_like_groups(covariance, rows[own], resid[own], label))
+        start += size
+    hats, lengths, moves = (np.concatenate(each)[rank] for each in zip(*parts, strict=True))
+    return hats, lengths, moves
 
 
-def _runs(positions: IntArray, labels: IntArray) -> list[IntArray]:
-    """Positions cut where their label changes."""
-    return np.split(positions, np.flatnonzero(np.diff(labels)) + 1)
-
-
-def _without(part: sparse.csr_array, tail: FloatArray, resid: FloatArray) -> Moves:
-    """What leaving out rows does, whose covariance has this root; the move of β as its root."""
-    touched, place = np.unique(part.indices, return_inverse=True)
-    shape = (len(resid), len(touched))
-    own = sparse.csr_array((part.data, place, part.indptr), shape=shape).toarray()
-    root = np.hstack([own, tail])
-    if len(root) <= root.shape[1]:
-        deleted = _solve_rest(root @ root.T, resid)
-    else:  # by Woodbury's identity
-        deleted = resid + root @ _solve_rest(root.T @ root, root.T @ resid)
+def _like_groups(
+    covariance: EffectsCovariance, rows: sparse.csr_array, resid: FloatArray, label: IntArray
+) -> Moves:
+    """What leaving out each of some groups does; the rows are sorted by their label."""
+    dense, columns = _stacked(rows, label)
+    n_groups, n, n_columns = dense.shape
+    left = _padded(resid, label, n_groups, n)
+    if n > WORTH_CONDENSING * (n_columns + 1):  # fewer rows with the same cross-products
+        bordered = np.concatenate([dense, left[:, :, None]], axis=2)
+        triangles = np.asarray(np.linalg.qr(bordered, mode="r"))
+        dense, left = triangles[:, :, :-1], triangles[:, :, -1]
+        n = dense.shape[1]
+        where = np.broadcast_to(columns[:, None], dense.shape)
+        pointers = np.arange(n_groups * n + 1) * n_columns
+        shape = (n_groups * n, rows.shape[1])
+        rows = sparse.csr_array((dense.ravel(), where.ravel(), pointers), shape=shape)
+        rows.sum_duplicates()  # where a group touches fewer columns
+        label = np.repeat(np.arange(n_groups), n)
+    part, tail = covariance.root(rows)
+    sparse_root, _ = _stacked(part, label)
+    tail_root = _padded(tail, label, n_groups, n)
+    H = sparse_root @ sparse_root.transpose(0, 2, 1) + tail_root @ tail_root.transpose(0, 2, 1)
+    deleted = _solve_rest(H, left)
     # H (I − H)⁻¹ e is what the deletion adds to the residuals.
-    return np.sum(root**2), deleted @ (deleted - resid), deleted @ root[:, len(touched) :]
+    lengths = np.einsum("gi,gi->g", deleted, deleted - left)
+    moves = covariance.with_beta((deleted[:, None] @ tail_root)[:, 0])
+    return np.einsum("gii->g", H), lengths, moves
+
+
+def _padded(values: FloatArray, label: IntArray, n_groups: int, n: int) -> FloatArray:
+    """The rows of each group stacked, with zeros where a group has fewer: shape (groups, n, …)."""
+    starts = np.searchsorted(label, np.arange(n_groups))
+    stacked = np.zeros((n_groups, n, *values.shape[1:]))
+    stacked[label, np.arange(len(label)) - starts[label]] = values
+    return stacked
+
+
+def _stacked(rows: sparse.csr_array, label: IntArray) -> tuple[FloatArray, IntArray]:
+    """Sparse rows, sorted by their group, dense in the columns that the group touches.
+
+    Returns
+    -------
+    ndarray, shape (groups, n, c)
+        Zeros where a group has fewer rows, or touches fewer columns.
+    ndarray of int, shape (groups, c)
+        These columns.
+    """
+    n_groups = int(label[-1]) + 1
+    counts = np.bincount(label, minlength=n_groups)
+    within = np.arange(len(label)) - np.repeat(np.cumsum(counts) - counts, counts)
+    lengths = np.diff(rows.indptr)
+    group = np.repeat(label, lengths)
+    width = max(1, rows.shape[1])
+    touched, entry = np.unique(group * width + rows.indices, return_inverse=True)
+    owner, column = np.divmod(touched, width)
+    local = np.arange(len(touched)) - np.searchsorted(owner, np.arange(n_groups))[owner]
+    c = int(local.max(initial=-1)) + 1
+    dense = np.zeros((n_groups, int(counts.max()), c))
+    dense[group, np.repeat(within, lengths), local[entry]] = rows.data
+    columns = np.zeros((n_groups, c), dtype=np.intp)
+    columns[owner, local] = column
+    return dense, columns
 
 
 def _solve_rest(H: FloatArray, resid: FloatArray) -> FloatArray:
-    """(I − H)⁻¹ e; nan where β could not be estimated without it."""
+    """(I − H)⁻¹ e of each group; nan where β could not be estimated without it."""
+    rest = np.eye(H.shape[1]) - H
     try:
-        triangle = np.linalg.cholesky(np.eye(len(H)) - H)
+        pivots = np.diagonal(np.linalg.cholesky(rest), axis1=1, axis2=2).min(axis=1) ** 2
     except np.linalg.LinAlgError:
-        return np.full_like(resid, np.nan)
-    if np.diag(triangle).min() ** 2 <= DECISIVE:
-        return np.full_like(resid, np.nan)
-    return np.asarray(cho_solve((triangle, True), resid))
+        if len(H) == 1:
+            return np.full_like(resid, np.nan)
+        half = len(H) // 2
+        return np.concatenate(
+            [_solve_rest(H[:half], resid[:half]), _solve_rest(H[half:], resid[half:])]
+        )
+    deleted = np.asarray(np.linalg.solve(rest, resid[:, :, None])[:, :, 0], dtype=np.float64)
+    deleted[pivots <= DECISIVE] = np.nan
+    return deleted
 
 
 def _report(
