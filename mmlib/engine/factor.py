@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from mmlib.arrays import FloatArray
+from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.terms import templates
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.elimination import Plan, Round
@@ -466,5 +466,12 @@ def mirror_upper(matrix: FloatArray, width: int = 128) -> FloatArray:
         panel = slice(start, start + width)
         matrix[panel, :start] = matrix[:start, panel].T
         corner = matrix[panel, panel]
-        matrix[panel, panel] = np.triu(corner) + np.triu(corner, 1).T
+        row, column = _below(len(corner))
+        corner[row, column] = corner[column, row]
     return matrix
+
+
+@cache
+def _below(size: int) -> tuple[IntArray, IntArray]:
+    """Rows and columns below the diagonal."""
+    return np.tril_indices(size, -1)
