@@ -20,12 +20,14 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def as_read(
-    _app: Any, what: str, name: str, _obj: Any, _options: Any, signature: str, returns: str
-) -> tuple[str, str]:
+    _app: Any, what: str, name: str, _obj: Any, _options: Any, signature: str | None, returns: str
+) -> tuple[str, str] | None:
     """The signature and what comes back, in public names."""
+    if signature is None:  # of an attribute
+        return None
     if what in ("class", "exception") and name not in CONSTRUCTED:
         return "", returns
-    return public_names(signature or ""), public_names(returns or "")
+    return public_names(signature), public_names(returns or "")
 
 
 def public_names(text: str) -> str:
