@@ -62,11 +62,17 @@ class PlainCoordinates:
             return blocks.gather([np.eye(grouping.width) for grouping in blocks.groupings])
         return blocks.gather(blocks.moment_templates())
 
-    def further_starts(self, *, at_zero: bool) -> FloatArray:
-        """Where the objective may have another valley."""
-        if at_zero or uneven(self._blocks):
-            return further_starts(self._blocks)
-        return np.zeros((0, self.size))
+    def further_starts(self, x: FloatArray) -> FloatArray:
+        """Where the objective may have another valley than that at `x`.
+
+        From where a term's last column is zero a search stays there, and finds valleys at the edge.
+        """
+        at_zero = any((x[column] == 0).any() for column in self.columns)
+        if not (at_zero or uneven(self._blocks)):
+            return np.zeros((0, self.size))
+        last = [column[0] for column in self.columns if len(column) == 1 and x[column].all()]
+        edges = np.where(np.arange(self.size) == np.array(last, dtype=int)[:, None], 0.0, x)
+        return np.vstack([further_starts(self._blocks), edges])
 
 
 class StructuredCoordinates:
@@ -112,9 +118,9 @@ class StructuredCoordinates:
         """Effects as large as errors, and the residuals' moment estimates."""
         return self._from(STARTS[0], RESIDUAL_STARTS[0])
 
-    def further_starts(self, *, at_zero: bool) -> FloatArray:
-        """Where the objective may have another valley."""
-        del at_zero  # valleys of correlations are elsewhere
+    def further_starts(self, x: FloatArray) -> FloatArray:
+        """Where the objective may have another valley: at other correlations, whatever `x`."""
+        del x
         correlated = any(term.part.structure.has_rho for term in self._terms)
         residual = self._residual is not None and bool(self._residual.kind) and bool(self._of_terms)
         starts = list(

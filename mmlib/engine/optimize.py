@@ -258,8 +258,7 @@ class _Search:
     def other_starts(self, point: Point) -> Iterator[FloatArray]:
         """Where another valley may be, lower than the one that was found."""
         if len(point.x) > 1 or self.blocks.design.structured:
-            at_zero = any(np.any(point.x[c] == 0) for c in self.variables.columns)
-            yield from self.variables.further_starts(at_zero=at_zero)
+            yield from self.variables.further_starts(point.x)
             return
         lam, values = scan(self.objective)
         outside = np.concatenate([[np.inf], values, [np.inf]])
