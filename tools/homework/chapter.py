@@ -367,6 +367,8 @@ def _references(book: Path, notebooks: dict[Path, NotebookNode]) -> References:
 
 def _terms(glossary: Path) -> frozenset[str]:
     """What the glossary explains: the lines of its list that are not indented."""
+    if not glossary.is_file():
+        return frozenset()
     lines = glossary.read_text(encoding="utf-8").split("{glossary}")[1].splitlines()
     return frozenset(line.strip().lower() for line in lines if re.match(r"[^\s:]", line))
 
