@@ -77,7 +77,8 @@ class CrossBlock:
             start = stop
         self._targets = np.flatnonzero(occurs)
         self._twice = np.where(diagonal[self._targets], 1.0, 2.0)
-        row = (np.cumsum(occurs, dtype=position.dtype) - 1)[position]  # np.unique would sort
+        rank = np.cumsum(occurs, dtype=position.dtype) - 1  # np.unique would sort
+        row = np.take(rank, position, out=position, mode="clip")  # in place
         shape = (len(self._targets), self.n_levels)
         self._products = [sparse.csc_array((each, row, pointers), shape=shape) for each in data]
 
