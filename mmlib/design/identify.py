@@ -46,10 +46,18 @@ def refuse_unidentified(design: Design) -> None:
         dependent = [not independent_columns(t.model_matrix).all() for t in design.terms]
         if any(dependent) or design.n_theta < 2:
             return  # the engine names the column; there are more rows than levels
+    if design.n_theta < MAX_PARAMETERS:
+        refuse_tradable(design, _changes(design))
+
+
+def refuse_tradable(design: Design, changes: FloatArray) -> None:
+    """Refuse parameters of a design that can be traded for each other.
+
+    `changes` tell in each row how Var(y) moves with a parameter, and in the last how with σ²: they
+    are those matrices, or what has the same inner products.
+    """
     owners = _owners(design)
-    if len(owners) > MAX_PARAMETERS:
-        return
-    involved = _first_dependence(_changes(design)[: len(owners)], owners)
+    involved = _first_dependence(changes[: len(owners)], owners)
     if not involved:
         return
     if design.structured:

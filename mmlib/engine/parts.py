@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, Meeting, meet, weigh
+from mmlib.arrays import FloatArray, IntArray, Meeting, lower_triangle, meet, weigh
+from mmlib.design.identify import refuse_tradable
 from mmlib.design.parts import DesignOfParts, NoRows, Parts, Reader, Settled, no_rows
 from mmlib.design.slim import slim_design
+from mmlib.design.terms import n_entries
 from mmlib.engine.blocks import Blocks, refuse_exact_fit
 from mmlib.engine.grouping import Grouping, level_products, term_triangles
 from mmlib.frozen import close
@@ -275,6 +277,8 @@ class BlocksOfParts(RowlessBlocks):
         }
         self._arrange()
         self._refuse_absorbed()
+        if not self.design.structured:
+            refuse_tradable(self.design, self._changes())
         ols: FloatArray = np.linalg.solve(square[:p, :p], square[:p, -1])
         fitted: list[FloatArray] = []
         shift = np.zeros(p)
@@ -294,6 +298,50 @@ class BlocksOfParts(RowlessBlocks):
             dense[:, :, -1] = found[:, :, 0]
         borders = [found[:, :, 1:] for found in by_level[1:]]
         self._finish(within, borders, ols + shift, shift, float(total[0]))
+
+    def _changes(self) -> FloatArray:
+        """How Var(y) moves with each variance and covariance, and with σ².
+
+        A root of the inner products of these matrices, which are sums over cells.
+        """
+        terms = self.design.terms
+        place = {t: (g, s) for g, each in enumerate(self.groupings) for t, s in each.spans.items()}
+        ends = np.cumsum([0, *map(n_entries, terms)])
+        gram = np.zeros((ends[-1] + 1, ends[-1] + 1))  # its lower triangle
+        gram[-1, -1] = self.n
+        for a, one in enumerate(terms):
+            g, rows = place[one]
+            i, j = lower_triangle(one.width)
+            total = self.own[g][:, rows, rows].sum(axis=0)
+            gram[-1, ends[a] : ends[a + 1]] = total[i, j] * np.where(i == j, 1, 2)
+            for b, other in enumerate(terms[: a + 1]):
+                h, columns = place[other]
+                cells = self._cells(g, h)[:, rows, columns]
+                gram[ends[a] : ends[a + 1], ends[b] : ends[b + 1]] = _inner_products(cells)
+        sizes = 1 / np.sqrt(np.diag(gram))
+        squares, vectors = np.linalg.eigh(gram * np.outer(sizes, sizes))
+        return vectors * np.sqrt(np.maximum(squares, 0.0))
+
+    def _cells(self, g: int, h: int) -> FloatArray:
+        """Cross-products of two groupings where their levels meet, shape (cells, S, T)."""
+        if g == h:
+            return self.own[g]
+        blocks = self.meetings[min(g, h), max(g, h)].blocks
+        return blocks if g < h else blocks.transpose(0, 2, 1)
+
+
+def _inner_products(cells: FloatArray) -> FloatArray:
+    """Those of the matrices x_i x_jᵀ + x_j x_iᵀ, within levels, of one term with those of another.
+
+    Each is the sum over the cells of (x_i·z_k)(x_j·z_l) + (x_i·z_l)(x_j·z_k), as entries count.
+    """
+    s, t = cells.shape[1:]
+    flat = cells.reshape(-1, s * t)
+    both = (flat.T @ flat).reshape(s, t, s, t)  # [i, k, j, l]
+    (i, j), (k, m) = lower_triangle(s), lower_triangle(t)
+    straight = both[i[:, None], k, j[:, None], m]
+    crossed = both[i[:, None], m, j[:, None], k]
+    return np.outer(np.where(i == j, 1, 2), np.where(k == m, 1, 2)) * (straight + crossed) / 2
 
 
 def slim_blocks(blocks: Blocks, quantiles: FloatArray) -> RowlessBlocks:

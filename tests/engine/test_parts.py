@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import mmlib as mm
+from mmlib.arrays import lower_triangle
 from mmlib.errors import DataError, FormulaError, RankError
 
 SAME = {"rtol": 1e-10, "atol": 1e-12}
@@ -153,6 +154,51 @@ def test_bad_input(formula, change, options, error, message):
     parts = [first, *(part.assign(**change) for part in others)]
     with pytest.raises(error, match=message):
         mm.lmm(formula, parts, **options)
+
+
+@each_model
+def test_how_the_variance_moves_has_the_inner_products_of_dense_matrices(formula, weights):
+    data = whole()
+    matrices = []
+    one = mm.lmm(formula, data, weights=weights).blocks
+    place = {t: (g, span) for g in one.groupings for t, span in g.spans.items()}
+    for term in one.design.terms:
+        grouping, span = place[term]
+        columns = one.weigh(grouping.model_matrix @ grouping.basis)[:, span]
+        same = grouping.codes[:, None] == grouping.codes
+        for i, j in zip(*lower_triangle(term.width), strict=True):
+            M = np.outer(columns[:, i], columns[:, j]) * same
+            matrices.append(M if i == j else M + M.T)
+    flat = np.array([*matrices, np.eye(len(data))]).reshape(len(matrices) + 1, -1)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    changes = mm.lmm(formula, parts_of(data), weights=weights).blocks._changes()
+    np.testing.assert_allclose(changes @ changes.T, flat @ flat.T, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ x + (1 | d) + (1 | twin)",
+        "y ~ x + (x | d) + (0 + x | d)",
+        "y ~ x + (x | d) + (x | twin) + (1 | b)",
+        "y ~ x + (1 + odd | d)",
+    ],
+)
+@pytest.mark.parametrize("sigma", [None, 1.0])
+def test_what_cannot_be_told_apart_is_refused_as_in_one_frame(formula, sigma):
+    data = whole()
+    data = data.assign(twin="t" + data["d"].astype(str), odd=data["d"] % 2)
+    told = refusal(formula, data, sigma)
+    assert told or sigma
+    assert refusal(formula, parts_of(data), sigma) == told
+
+
+def refusal(formula, data, sigma):
+    try:
+        mm.lmm(formula, data, sigma=sigma)
+    except RankError as error:
+        return str(error)
+    return ""
 
 
 def test_no_parts():
