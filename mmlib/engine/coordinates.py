@@ -62,17 +62,21 @@ class PlainCoordinates:
             return blocks.gather([np.eye(grouping.width) for grouping in blocks.groupings])
         return blocks.gather(blocks.moment_templates())
 
-    def further_starts(self, x: FloatArray) -> FloatArray:
-        """Where the objective may have another valley than that at `x`.
+    def further_starts(self, *, at_zero: bool) -> FloatArray:
+        """Where the objective may have another valley."""
+        if at_zero or uneven(self._blocks):
+            return further_starts(self._blocks)
+        return np.zeros((0, self.size))
 
-        From where a term's last column is zero a search stays there, and finds valleys at the edge.
+    def edges(self, x: FloatArray) -> FloatArray:
+        """Points beside `x` from which a search finds valleys at the edge.
+
+        There the last column of a term is zero, and stays so until that is found to be a saddle.
         """
-        at_zero = any((x[column] == 0).any() for column in self.columns)
-        if not (at_zero or uneven(self._blocks)):
+        if self.size == 1 or not uneven(self._blocks):  # one variance is scanned
             return np.zeros((0, self.size))
         last = [column[0] for column in self.columns if len(column) == 1 and x[column].all()]
-        edges = np.where(np.arange(self.size) == np.array(last, dtype=int)[:, None], 0.0, x)
-        return np.vstack([further_starts(self._blocks), edges])
+        return np.where(np.arange(self.size) == np.array(last, dtype=int)[:, None], 0.0, x)
 
 
 class StructuredCoordinates:
@@ -118,9 +122,13 @@ class StructuredCoordinates:
         """Effects as large as errors, and the residuals' moment estimates."""
         return self._from(STARTS[0], RESIDUAL_STARTS[0])
 
-    def further_starts(self, x: FloatArray) -> FloatArray:
-        """Where the objective may have another valley: at other correlations, whatever `x`."""
-        del x
+    def edges(self, x: FloatArray) -> FloatArray:
+        """None: their variables have no columns that a search could leave at zero."""
+        return x[:0, None] * x
+
+    def further_starts(self, *, at_zero: bool) -> FloatArray:
+        """Where the objective may have another valley."""
+        del at_zero  # valleys of correlations are elsewhere
         correlated = any(term.part.structure.has_rho for term in self._terms)
         residual = self._residual is not None and bool(self._residual.kind) and bool(self._of_terms)
         starts = list(

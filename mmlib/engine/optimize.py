@@ -142,6 +142,11 @@ def minimize_objective(
     for other in search.other_starts(valleys[0].point):
         lowest = min(valley.point.value for valley in valleys)
         valleys.append(search.descend_from(other, above=lowest))
+    best = min(valleys, key=lambda valley: valley.point.value)
+    for edge in variables.edges(best.point.x):
+        valley = search.descend_from(edge, above=best.point.value)
+        if valley.point.value < best.point.value:  # where it is higher there may be no minimum
+            valleys.append(valley)
     return search.report(variables.to_theta(first), valleys)
 
 
@@ -258,7 +263,8 @@ class _Search:
     def other_starts(self, point: Point) -> Iterator[FloatArray]:
         """Where another valley may be, lower than the one that was found."""
         if len(point.x) > 1 or self.blocks.design.structured:
-            yield from self.variables.further_starts(point.x)
+            at_zero = any(np.any(point.x[c] == 0) for c in self.variables.columns)
+            yield from self.variables.further_starts(at_zero=at_zero)
             return
         lam, values = scan(self.objective)
         outside = np.concatenate([[np.inf], values, [np.inf]])
