@@ -416,7 +416,7 @@ NESTED_RANDOM = [
 
 
 @pytest.mark.landing
-@few_examples
+@settings(max_examples=4)
 @given(seed=seeds)
 def test_a_larger_model_never_fits_worse(seed):
     data = simulated(seed=seed)
