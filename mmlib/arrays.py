@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,12 @@ from scipy import sparse
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.intp]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+Numbers = np.ndarray[Any, Any]
+"""Real or complex ones."""
+
+TINY = 1e-30
+"""A step off the real line: imaginary parts over it are derivatives, without rounding."""
 
 ROUNDING = 1e-13
 """Entries of a template below this share of their row are zeros with rounding."""
@@ -28,6 +35,13 @@ def left_by(basis: FloatArray, columns: FloatArray) -> FloatArray:
     for _ in range(2):
         columns = columns - basis @ (basis.T @ columns)
     return columns
+
+
+def slopes_off_the_real_line(
+    function: Callable[[Numbers], Numbers], x: FloatArray
+) -> list[FloatArray]:
+    """Derivatives of a function, which takes complex numbers too, in each entry of x."""
+    return [function(x + step).imag / TINY for step in TINY * 1j * np.eye(len(x))]
 
 
 def random_matrix(codes: IntArray, values: FloatArray, n_levels: int) -> sparse.csr_array:

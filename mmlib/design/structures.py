@@ -22,12 +22,14 @@ from typing import Literal
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle
-
-Numbers = np.ndarray
-"""Real ones, or complex ones, by whose imaginary parts derivatives are taken, without rounding."""
-
-TINY = 1e-30
+from mmlib.arrays import (
+    TINY,
+    FloatArray,
+    IntArray,
+    Numbers,
+    lower_triangle,
+    slopes_off_the_real_line,
+)
 
 AT_BOUND = 1e-9
 """A correlation this close to its bound is there."""
@@ -132,8 +134,7 @@ class Structure:
 
     def at(self, smooth: FloatArray, width: int) -> tuple[FloatArray, FloatArray]:
         """T and its derivatives in the numbers that a search moves, shapes (S, S), (k, S, S)."""
-        steps = TINY * 1j * np.eye(len(smooth))
-        slopes = [self._template(smooth + step, width).imag / TINY for step in steps]
+        slopes = slopes_off_the_real_line(lambda x: self._template(x, width), smooth)
         return self._template(smooth, width), np.reshape(slopes, (-1, width, width))
 
     def _template(self, smooth: Numbers, width: int) -> Numbers:

@@ -45,11 +45,6 @@ class PlainCoordinates:
         self.to_theta = self._blocks.to_theta
         self.from_theta = self._blocks.to_scaled
 
-    def evaluate(self, x: FloatArray) -> tuple[float, FloatArray, float]:
-        """The objective, its gradient, and its rounding."""
-        at, gradient = self.at(x)
-        return at.value, gradient, at.rounding
-
     def at(self, x: FloatArray, sigma: float | None = None) -> tuple[Evaluation, FloatArray]:
         """The objective, profiled over σ or at one, and its gradient."""
         at = self._objective.at_scaled([g.template(x) for g in self._blocks.groupings], sigma)
@@ -99,11 +94,6 @@ class StructuredCoordinates:
             for offset, each in zip([0, *self._ends], self._of_terms, strict=False)
             for column in each.columns
         ]
-
-    def evaluate(self, x: FloatArray) -> tuple[float, FloatArray, float]:
-        """The objective, its gradient, and its rounding."""
-        at, gradient = self.at(x)
-        return at.value, gradient, at.rounding
 
     def at(self, x: FloatArray, sigma: float | None = None) -> tuple[Evaluation, FloatArray]:
         """The objective, profiled over σ or at one, and its gradient by the chain rule."""

@@ -205,12 +205,13 @@ class _Search:
         """The objective at `x` units; infinite where it cannot be computed."""
         self.evaluations += 1
         try:
-            value, gradient, rounding = self.variables.evaluate(x * self.unit)
+            here, gradient = self.variables.at(x * self.unit)
+            value = here.value
         except (BreakdownError, RankError, np.linalg.LinAlgError):
             return Point(x, np.inf, np.full_like(x, np.nan))
         if self._watch is not None:
             self._watch(self.evaluations, value)
-        return Point(x, value, gradient * self.unit, rounding)
+        return Point(x, value, gradient * self.unit, here.rounding)
 
     def descend_from(self, scaled: FloatArray, *, above: float = np.inf) -> _Valley:
         """The minimum below a point; where it is not below `above`, only about where it is."""

@@ -19,13 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle, unit_patterns
+from mmlib.arrays import TINY, FloatArray, IntArray, Numbers, lower_triangle, unit_patterns
 from mmlib.design.directions import term_slopes
 from mmlib.design.terms import RandomTerm, theta_by_term
 from mmlib.engine.elimination import Round, summing
@@ -34,12 +34,6 @@ from mmlib.engine.threads import single_threaded
 from mmlib.results.estimates import Fit
 
 Result = TypeVar("Result")
-
-Numbers = np.ndarray[Any, Any]
-"""Real or complex ones."""
-
-TINY = 1e-30
-"""A step off the real line: imaginary parts over it are derivatives, without rounding."""
 
 FLAT = 1e-10
 """Directions with less than this share of the largest curvature count as not identified."""

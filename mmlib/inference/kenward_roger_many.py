@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, left_by, unit_patterns
+from mmlib.arrays import TINY, FloatArray, Numbers, left_by, unit_patterns
 from mmlib.engine.blocks import Blocks
 from mmlib.inference.hypothesis import Hypothesis
-from mmlib.inference.information import TINY, Numbers, pseudo_inverse
+from mmlib.inference.information import pseudo_inverse
 from mmlib.inference.kenward_roger import moments
 from mmlib.inference.pvalues import f_tail
 

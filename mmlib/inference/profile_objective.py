@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, IntArray, lower
+from mmlib.arrays import FloatArray, IntArray, Numbers, lower, slopes_off_the_real_line
 from mmlib.design.residual import Residual
 from mmlib.design.structures import US
 from mmlib.design.terms import RandomTerm, theta_by_term
@@ -27,10 +27,6 @@ from mmlib.errors import DataError
 from mmlib.inference.parameters import Parameter
 from mmlib.results.estimates import Fit
 
-Numbers = np.ndarray
-"""Real ones, or complex ones, by whose imaginary parts derivatives are taken, without rounding."""
-
-TINY = 1e-30
 NUDGE = 0.02
 """A column of a factor that starts at zero would stay there: it starts at this share of σ̂."""
 
@@ -287,8 +283,7 @@ class _HeldFactor:
 
     def pull_back(self, free: FloatArray, values: Sequence[float], slope: FloatArray) -> FloatArray:
         """Derivative in the free numbers, from that in the factor, by steps off the real line."""
-        steps = TINY * 1j * np.eye(self.n_free)
-        changes = [self(free + step, values).imag / TINY for step in steps]
+        changes = slopes_off_the_real_line(lambda x: self(x, values), free)
         return np.array([np.sum(change * slope) for change in changes])
 
     def start(self, theta: FloatArray) -> FloatArray:

@@ -160,10 +160,10 @@ def test_what_a_search_moves_has_the_right_gradient(name):
     x = variables.from_theta(theta)
     np.testing.assert_allclose(variables.to_theta(x), theta, rtol=1e-8)
     np.testing.assert_allclose(variables.from_theta(variables.to_theta(x)), x, rtol=1e-8, atol=1e-8)
-    _, gradient, _ = variables.evaluate(x)
+    _, gradient = variables.at(x)
     for k in range(len(x)):
         step = 1e-5 * np.eye(len(x))[k]
-        slope = (variables.evaluate(x + step)[0] - variables.evaluate(x - step)[0]) / 2e-5
+        slope = (variables.at(x + step)[0].value - variables.at(x - step)[0].value) / 2e-5
         assert gradient[k] == pytest.approx(slope, rel=2e-5, abs=2e-5)
 
 
