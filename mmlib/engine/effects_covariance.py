@@ -50,7 +50,8 @@ class EffectsCovariance:
             if blocks.cross is not None:
                 A.insert(0, blocks.cross.matrix)
             self._add_step(factor.W, sparse.hstack(A, format="csr"))
-        for each, gone in factor.rounds:
+        for gone in factor.rounds:
+            each = gone.round
             n_later = plan.q + p - each.stop
             place = each.level[:, None] * each.width + np.arange(each.width)
             columns = np.repeat(each.column - each.stop, each.width)

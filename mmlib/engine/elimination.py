@@ -232,9 +232,11 @@ class Round:
     def connect(self, plan: Plan) -> None:
         """Find where the products of the cells of a level go."""
         counts = np.bincount(self.level, minlength=self.n)
-        self.one, self.two = pairs_within(counts)
-        position = plan.positions(self.column[self.one], self.column[self.two])
-        self.targets, self.label = np.unique(position, return_inverse=True)
+        one, two = pairs_within(counts)
+        position = plan.positions(self.column[one], self.column[two])
+        order = np.argsort(position, kind="stable")
+        self.one, self.two, position = one[order], two[order], position[order]
+        self.targets, self.first_of_target = np.unique(position, return_index=True)
         apart = self.one != self.two
         rows = np.concatenate([self.one, self.two[apart]])
         columns = np.concatenate([self.two, self.one[apart]])

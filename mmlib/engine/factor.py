@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from mmlib.arrays import FloatArray, IntArray
+from mmlib.arrays import FloatArray, IntArray, Numbers
 from mmlib.design.terms import templates
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.elimination import Plan, Round
@@ -52,25 +52,84 @@ class Modes:
 
 @dataclass(frozen=True, eq=False)
 class Eliminated:
-    """A round that is gone: what it was, and what it has become.
+    """A round that is gone: what it was, and what it has become. Its numbers may be complex.
 
     Attributes
     ----------
+    round : Round
     D, A, B : ndarray, shapes (n, S, S), (cells, S), (n, S, p+1)
         Its diagonal blocks, cells and border when it went.
-    W, N, shrink : ndarray, shape (n, S, S)
-        λF⁻¹λᵀ, λF⁻¹ and I − DW, with F = λᵀDλ + I.
-    log_det : float
-        Σ log|F|.
+    W, shrink : ndarray, shape (n, S, S)
+        ΣF⁻¹ and F⁻¹ = I − DW, with F = DΣ + I and Σ = λλᵀ.
     """
 
-    D: FloatArray
-    A: FloatArray
-    B: FloatArray
-    W: FloatArray
-    N: FloatArray
-    shrink: FloatArray
-    log_det: float
+    round: Round
+    D: Numbers
+    A: Numbers
+    B: Numbers
+    W: Numbers
+    shrink: Numbers
+
+    @classmethod
+    def out_of(cls, flat: Numbers, each: Round, plan: Plan, covariance: Numbers) -> Eliminated:
+        """Take a round out of the flat vector, and its part out of what stays."""
+        D, A, B = each.views(flat)
+        for s, t in zip(*np.triu_indices(each.width, 1), strict=True):
+            D[:, t, s] = D[:, s, t]
+        W, shrink = shrunk(D, covariance)
+        WB = W @ B
+        if len(A):
+            WA = np.einsum("kst,kt->ks", W[each.level], A)
+            products = np.einsum("ks,ks->k", A[each.one], WA[each.two])
+            flat[each.targets] -= np.add.reduceat(products, each.first_of_target)
+            border = np.einsum("ks,ksd->kd", A, WB[each.level])
+            flat[each.place_borders] -= each.by_place @ border
+        rows = B.reshape(-1, plan.n_dense)
+        plan.corner(flat)[...] -= rows.T @ WB.reshape(rows.shape)
+        return cls(each, D, A, B, W, shrink)
+
+    @property
+    def log_det(self) -> float:
+        """Σ log|F|."""
+        shrink, one = self.shrink, self.round.width == 1
+        return -float((np.log(shrink) if one else np.linalg.slogdet(shrink)[1]).sum())
+
+    def recover(self, flat: Numbers, plan: Plan, p: int) -> tuple[Numbers, Numbers]:
+        """Put the covariances of the round into a flat vector, from those of what goes later.
+
+        Returns A_j K A_jᵀ of its levels, shape (n, S, S), and A_j K between them and X, (n, S, p).
+        """
+        each, A, B = self.round, self.A, self.B[:, :, :p]
+        diagonal, cells, border = each.views(flat)
+        with_beta = plan.corner(flat)[:p, :p] @ B.transpose(0, 2, 1)
+        spread = B @ with_beta
+        if len(A):
+            met = each.partners_times(flat, A)
+            if p:
+                borders = flat[each.cell_borders[:, None] + np.arange(p)]
+                met += np.einsum("kp,ksp->ks", borders, B[each.level])
+                reached = each.by_level @ (borders[:, :, None] * A[:, None, :]).reshape(len(A), -1)
+                through = reached.reshape(with_beta.shape)
+                with_beta += through
+                spread += B @ through
+            products = (A[:, :, None] * met[:, None, :]).reshape(len(A), -1)
+            spread += (each.by_level @ products).reshape(spread.shape)
+            cells[...] = -np.einsum("kst,kt->ks", self.W[each.level], met)
+        border[:, :, :p] = -self.W @ with_beta.transpose(0, 2, 1)
+        diagonal[...] = self.W + self.W @ spread @ self.W
+        return spread, with_beta.transpose(0, 2, 1)
+
+
+def shrunk(D: Numbers, covariance: Numbers) -> tuple[Numbers, Numbers]:
+    """W = ΣF⁻¹ and F⁻¹ = I − DW, with F = DΣ + I, of levels with cross-products D, (n, S, S)."""
+    F = D @ covariance + np.eye(len(covariance))
+    shrink = 1 / F if len(covariance) == 1 else np.linalg.inv(F)
+    return covariance @ shrink, shrink
+
+
+def level_slope(D: Numbers, shrink: Numbers, W_bar: Numbers) -> Numbers:
+    """Derivative in Σ of Σ_j log|F_j|, and of what moves by ⟨W̄_j, dW_j⟩: shape (S, S)."""
+    return (shrink @ (D + W_bar @ shrink.transpose(0, 2, 1))).sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +186,7 @@ class Factor:
 
     Attributes
     ----------
-    rounds : list of (Round, Eliminated)
+    rounds : list of Eliminated
     flat : ndarray
         Each round as it was when it went, and the tail (see `mmlib.engine.elimination`).
     T : ndarray, shape (m, m)
@@ -149,10 +208,11 @@ class Factor:
             self.W = self.N @ self.templates[0].T
             blocks.add_gram(flat, self.U)
         before = np.diag(self.plan.corner(flat)).copy()
-        self.rounds: list[tuple[Round, Eliminated]] = []
+        self.rounds: list[Eliminated] = []
         for each in self.plan.rounds:
-            gone = _eliminate_round(each, self.plan, flat, self.templates[each.grouping])
-            self.rounds.append((each, gone))
+            lam = self.templates[each.grouping]
+            gone = Eliminated.out_of(flat, each, self.plan, lam @ lam.T)
+            self.rounds.append(gone)
             self.log_det_Z += gone.log_det
         self.T = mirror_upper(self.plan.tail(flat))
         S = self._times_rows(self._columns_times(self.T.copy()))
@@ -228,7 +288,8 @@ class Factor:
         b = self._times_rows(tail[:q, None].copy(), transposed=True)
         negative[plan.q - q : plan.q] = b[:, 0]
         scores: list[FloatArray] = []
-        for each, gone in reversed(self.rounds):
+        for gone in reversed(self.rounds):
+            each = gone.round
             score = gone.B @ negative[plan.q :]
             if len(gone.A):
                 score += each.by_level @ (gone.A * negative[each.column, None])
@@ -279,11 +340,7 @@ class Factor:
         p = blocks.p if beta_estimated else 0
         flat = np.zeros(plan.size)
         tail_slopes = self._invert_tail(flat, plan.q_tail + p)
-        spreads = [
-            recover(each, plan, gone.A, gone.B, gone.W, flat, p)[0]
-            for each, gone in reversed(self.rounds)
-        ]
-        spreads.reverse()
+        spreads = [gone.recover(flat, plan, p)[0] for gone in reversed(self.rounds)][::-1]
         if blocks.groupings:
             spreads.insert(0, self.first_spread(flat, p))
         return Covariances(flat, spreads, tail_slopes)
@@ -348,9 +405,9 @@ class Factor:
         if blocks.groupings:
             N, W_bar = self.N, W_bars.pop(0)
             slopes[0] += 2 * (blocks.own[0] @ (N + self.U @ (W_bar @ N))).sum(axis=0)
-        for (each, gone), W_bar in zip(self.rounds, W_bars, strict=True):
-            both = gone.D @ gone.N + gone.shrink @ (W_bar @ gone.N)
-            slopes[each.grouping] += 2 * both.sum(axis=0)
+        for gone, W_bar in zip(self.rounds, W_bars, strict=True):
+            g = gone.round.grouping
+            slopes[g] += 2 * level_slope(gone.D, gone.shrink, W_bar) @ self.templates[g]
         if plan.tail_spans:
             pulled = self.T @ negative[plan.q - plan.q_tail :]
         for (g, _, span), slope in zip(plan.tail_spans, known.tail_slopes, strict=True):
@@ -378,67 +435,6 @@ def factorize(blocks: Blocks, theta: FloatArray) -> Factor:
     by_term = dict(zip(terms, templates(terms, theta), strict=True))
     blocks = blocks.at(theta)
     return Factor(blocks, [g.to_scaled(g.assemble(by_term)) for g in blocks.groupings])
-
-
-def _eliminate_round(each: Round, plan: Plan, flat: FloatArray, lam: FloatArray) -> Eliminated:
-    """Take a round out of the flat vector, and its part out of what stays."""
-    D, A, B = each.views(flat)
-    for s, t in zip(*np.triu_indices(each.width, 1), strict=True):
-        D[:, t, s] = D[:, s, t]
-    F = lam.T @ D @ lam + np.eye(len(lam))
-    if len(lam) == 1:
-        log_det, shrink = float(np.log(F).sum()), 1 / F
-        N = lam / F
-        W = N @ lam.T
-    else:
-        log_det = float(np.linalg.slogdet(F)[1].sum())
-        N = lam @ np.linalg.inv(F)
-        W = N @ lam.T
-        shrink = np.eye(len(lam)) - D @ W
-    WB = W @ B
-    if len(A):
-        WA = np.einsum("kst,kt->ks", W[each.level], A)
-        products = np.einsum("ks,ks->k", A[each.one], WA[each.two])
-        flat[each.targets] -= np.bincount(each.label, products, len(each.targets))
-        border = np.einsum("ks,ksd->kd", A, WB[each.level])
-        flat[each.place_borders] -= each.by_place @ border
-    rows = B.reshape(-1, plan.n_dense)
-    plan.corner(flat)[...] -= rows.T @ WB.reshape(rows.shape)
-    return Eliminated(D, A, B, W, N, shrink, log_det)
-
-
-def recover(
-    each: Round,
-    plan: Plan,
-    A: FloatArray,
-    B: FloatArray,
-    W: FloatArray,
-    flat: FloatArray,
-    p: int,
-) -> tuple[FloatArray, FloatArray]:
-    """Put the covariances of a round into a flat vector, from those of what goes later.
-
-    Returns A_j K A_jᵀ of its levels, shape (n, S, S), and A_j K between them and X, (n, S, p).
-    """
-    B = B[:, :, :p]
-    diagonal, cells, border = each.views(flat)
-    with_beta = plan.corner(flat)[:p, :p] @ B.transpose(0, 2, 1)
-    spread = B @ with_beta
-    if len(A):
-        met = each.partners_times(flat, A)
-        if p:
-            borders = flat[each.cell_borders[:, None] + np.arange(p)]
-            met += np.einsum("kp,ksp->ks", borders, B[each.level])
-            reached = each.by_level @ (borders[:, :, None] * A[:, None, :]).reshape(len(A), -1)
-            through = reached.reshape(with_beta.shape)
-            with_beta += through
-            spread += B @ through
-        products = (A[:, :, None] * met[:, None, :]).reshape(len(A), -1)
-        spread += (each.by_level @ products).reshape(spread.shape)
-        cells[...] = -np.einsum("kst,kt->ks", W[each.level], met)
-    border[:, :, :p] = -W @ with_beta.transpose(0, 2, 1)
-    diagonal[...] = W + W @ spread @ W
-    return spread, with_beta.transpose(0, 2, 1)
 
 
 def _eliminate(blocks: Blocks, lam: FloatArray) -> tuple[float, FloatArray, FloatArray]:

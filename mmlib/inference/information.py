@@ -28,8 +28,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import TINY, FloatArray, IntArray, Numbers, lower_triangle, unit_patterns
 from mmlib.design.directions import term_slopes
 from mmlib.design.terms import RandomTerm, theta_by_term
-from mmlib.engine.elimination import Round, summing
-from mmlib.engine.factor import Covariances, Factor, mirror_upper, recover
+from mmlib.engine.factor import Covariances, Eliminated, Factor, level_slope, mirror_upper, shrunk
 from mmlib.engine.threads import single_threaded
 from mmlib.results.estimates import Fit
 
@@ -203,45 +202,25 @@ class _Projected:
         self.M = [np.zeros((g.width, g.width), self._dtype) for g in groupings]
         self.forms = [np.zeros((g.width, p, g.width, p), self._dtype) for g in groupings]
         flat = self._first_gone()
-        gone = [self._round_gone(each, flat) for each in self._plan.rounds]
+        rounds = [
+            Eliminated.out_of(flat, each, self._plan, covariances[each.grouping])
+            for each in self._plan.rounds
+        ]
         K = self._tail(mirror_upper(self._plan.tail(flat)))
-        for each, (D, A, B, W, shrink) in zip(self._plan.rounds[::-1], gone[::-1], strict=True):
-            spread, reach = recover(each, self._plan, A, B, W, K, p)
-            self._record(each.grouping, D, shrink, spread, reach)
+        for gone in reversed(rounds):
+            spread, reach = gone.recover(K, self._plan, p)
+            self._record(gone.round.grouping, gone.D, gone.shrink, spread, reach)
         if groupings:
             self._back_to_first(K)
-
-    def _shrunk(self, grouping: int, D: Numbers) -> tuple[Numbers, Numbers]:
-        """W = Σ(DΣ + I)⁻¹ and I − DW."""
-        covariance = self._covariances[grouping]
-        shrink = np.linalg.inv(D @ covariance + np.eye(len(covariance)))
-        return covariance @ shrink, shrink
 
     def _first_gone(self) -> Numbers:
         blocks, flat = self._blocks, self._blocks.within.astype(self._dtype)
         if blocks.groupings:
-            W, self._shrink = self._shrunk(0, blocks.own[0])
+            W, self._shrink = shrunk(blocks.own[0], self._covariances[0])
             blocks.add_gram(flat.real, self._factor.U)
             if np.iscomplexobj(W):
                 blocks.add_gram(flat.imag, -W.imag)
         return flat
-
-    def _round_gone(self, each: Round, flat: Numbers) -> tuple[Numbers, ...]:
-        """Take a round out of the flat vector (`factor._eliminate_round`)."""
-        D, A, B = each.views(flat)
-        for s, t in zip(*np.triu_indices(each.width, 1), strict=True):
-            D[:, t, s] = D[:, s, t]
-        W, shrink = self._shrunk(each.grouping, D)
-        WB = W @ B
-        if len(A):
-            WA = np.einsum("kst,kt->ks", W[each.level], A)
-            products = np.einsum("ks,ks->k", A[each.one], WA[each.two])
-            flat[each.targets] -= summing(each.label, len(each.targets)) @ products
-            border = np.einsum("ks,ksd->kd", A, WB[each.level])
-            flat[each.place_borders] -= each.by_place @ border
-        rows = B.reshape(-1, self._plan.n_dense)
-        self._plan.corner(flat)[...] -= rows.T @ WB.reshape(rows.shape)
-        return D, A, B, W, shrink
 
     def _tail(self, T: Numbers) -> Numbers:
         """K in the tail, in a flat vector, and what the tail's levels add.
@@ -285,7 +264,7 @@ class _Projected:
 
     def _record(self, g: int, D: Numbers, shrink: Numbers, spread: Numbers, reach: Numbers) -> None:
         """Add levels of a grouping, which meet what goes later in `reach` and `spread`."""
-        self.M[g] += (shrink @ (D - spread @ shrink.transpose(0, 2, 1))).sum(axis=0)
+        self.M[g] += level_slope(D, shrink, -spread)
         self._record_seen(g, shrink @ reach)
 
     def _record_seen(self, g: int, seen: Numbers) -> None:
