@@ -53,20 +53,20 @@ def lmm(
 
     Parameters
     ----------
-    formula : str
+    formula : str or MixedFormula
         ``"y ~ fixed + (expr | group)"`` in lme4's notation; without a random term the model is an
         ordinary linear one. Terms between which variance could be moved without any change in the
-        fit, such as ``(1 | g) + (x | g)``, are refused. A name that is no plain identifier stands
-        in backticks, ``y ~ `dose (mg)```; see the notes for what may be computed. A random term may
-        have a structure, as ``ar1(0 + visit | g)``: see the notes.
+        fit, such as ``(1 | g) + (x | g)``, are refused. Write a name that is not a plain identifier
+        in backticks, ``y ~ `dose (mg)```. A random term may have a structure, as ``ar1(0 + visit |
+        g)``. The notes list the structures and what may be computed.
     data : DataFrame
         One row for each observation. Text, categories and flags (true or false) are factors, the
         levels of text in the order of code points. Rows with missing values are left out, and
         columns of the fixed part that depend on those before them; both with a `DataWarning`.
-        Frames of polars and Arrow, and dicts of columns, are converted. More rows than the memory
-        holds come in parts: a list of frames, an iterator, a function that makes an iterator, an
-        Arrow data set, or partitions of Dask, which are summed where they are. The fit is the
-        same; it keeps no rows, and refuses by name what needs them.
+        Frames of polars and Arrow, and dicts of columns, are converted. Data larger than memory can
+        come in parts: a list of frames, an iterator, a function that makes an iterator, an Arrow
+        data set, or partitions of Dask, which are summed where they are. The fit is the same, but
+        keeps no rows and refuses by name what needs them.
     reml : bool, default True
         Restricted maximum likelihood; ``False`` for maximum likelihood.
     weights, offset : column name or array, shape (rows of `data`,), optional
@@ -83,9 +83,9 @@ def lmm(
         correlations) or ``"us(visit | id)"`` (any variances and correlations, an MMRM). A random
         term is not needed beside it; its levels must hold each subject as a whole.
     progress : bool, callable or None
-        None shows a counter when stderr is a terminal and the search takes more than a few
-        seconds; True and False always and never do; a callable gets the number of evaluations so
-        far, and the last objective.
+        None shows a counter if stderr is a terminal and the search takes more than a few seconds,
+        True always, False never; a callable receives the number of evaluations so far and the last
+        objective.
 
     Returns
     -------
@@ -101,23 +101,20 @@ def lmm(
     DataWarning, ConvergenceWarning
         If rows or columns were left out, or the optimiser stopped early.
 
-    Notes
-    -----
-    A formula can run no code but this: arithmetic, comparisons, ``&``, ``|`` and ``~``; every
-    function of numpy that takes each value on its own (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``,
-    ``np.isin``, ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``,
-    ``x.between(1, 3)`` and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and
-    ``center``, ``scale``, ``standardize``, ``poly``, ``bs``, ``cr`` and ``cc``, which remember for
-    new data what they found in the rows of the fit (R: in all rows where the column is not missing,
-    also if they are left out). What depends on other rows, such as ``x - x.mean()``, is
-    refused: for new rows it would be another number. Arithmetic is in floats of 64 bits, and a
-    flag counts 0 or 1 in it.
+    Notes ----- A formula can compute only this: arithmetic, comparisons, ``&``, ``|`` and ``~``;
+    every elementwise function of numpy (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``, ``np.isin``,
+    ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``, ``x.between(1, 3)``
+    and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and ``center``,
+    ``scale``, ``standardize``, ``poly``, ``bs``, ``cr`` and ``cc``, which remember for new data
+    what they found in the rows of the fit (R: in all rows where the column is not missing, also if
+    they are left out). What depends on other rows, such as ``x - x.mean()``, is refused: for new
+    rows it would differ. Arithmetic is in 64-bit floats; a flag counts as 0 or 1.
 
     Structures of a random term are those of lme4 and glmmTMB: ``us``, the default, ``diag`` (no
     correlations), ``cs`` (one correlation), ``homcs`` (and one variance), ``ar1`` (the correlation
     ρ of neighbouring levels, ρ² of the next but one; one variance) and ``hetar1`` (a variance for
-    each level). ``theta`` has for such a term the relative standard deviations, then ρ; and last
-    the parameters of the residuals, ratios before correlations.
+    each level). For such a term ``theta`` holds the relative standard deviations, then ρ; the
+    parameters of the residuals come last, ratios before correlations.
 
     References
     ----------
@@ -155,10 +152,6 @@ class LMMResult(Shown, Fit):
 
     Attributes
     ----------
-    design : Design
-        The arrays that the formula made of the data.
-    blocks : Blocks
-        Their cross-products.
     reml : bool
         Whether the fit is by REML.
     optimum : Optimum
@@ -263,7 +256,7 @@ class LMMResult(Shown, Fit):
         Parameters
         ----------
         level : float
-            Coverage of the intervals aimed at, between 0 and 1.
+            Nominal coverage, between 0 and 1.
 
         Returns
         -------
@@ -273,11 +266,10 @@ class LMMResult(Shown, Fit):
             level. A coefficient that the fixed part lacks is the group's own alone; one that does
             not vary is the fixed effect.
 
-        Notes
-        -----
-        The standard error counts the errors of β̂ and of the conditional modes together, from their
-        joint covariance; adding the two variances would be wrong, for the errors are correlated. θ
-        and σ are taken as known, and the quantiles are normal, as in `predict`.
+        Notes ----- The standard error counts the errors of β̂ and of the conditional modes
+        together, from their joint covariance; adding the two variances would be wrong, as the
+        errors are correlated. θ and σ are taken as known, and the quantiles are normal, as in
+        `predict`.
 
         References
         ----------
@@ -309,7 +301,7 @@ class LMMResult(Shown, Fit):
         Parameters
         ----------
         level : float, optional
-            Adds a parametric-bootstrap interval with this coverage.
+            Adds a parametric bootstrap interval with this coverage.
         **boot
             With `level`: ``nsim``, ``rng``, ``executor``, ``progress`` as for `bootstrap`, and
             ``kind`` as for `BootstrapResult.confint`.
@@ -354,20 +346,20 @@ class LMMResult(Shown, Fit):
         level: float | None = None,
         **boot: Unpack[BootOptions],
     ) -> pd.Series | pd.DataFrame:
-        """Intraclass correlation: share of the groups in the variance that is not fixed.
+        """Intraclass correlation: the groups' share of the variance beside the fixed effects.
 
         Parameters
         ----------
         by_group : bool, default False
-            One (adjusted) correlation for each grouping; they sum up to that of all.
+            One (adjusted) correlation for each grouping; they add up to the overall one.
         level, **boot
             As for `r2`.
 
         Returns
         -------
         Series ``adjusted, unadjusted``, or with `level` DataFrame ``estimate, lower, upper``
-            Unadjusted, the variance of the fixed effects counts in the whole. With `by_group` the
-            groupings take the place of the two.
+            The unadjusted one counts the variance of the fixed effects in the total. With
+            `by_group`, an entry or row for each grouping instead.
 
         Raises
         ------
@@ -458,7 +450,7 @@ class LMMResult(Shown, Fit):
             ± quantile × standard error, for variances and correlations on a scale without bounds
             (see the notes). Or a parametric bootstrap of this fit, by its own criterion.
         level : float
-            Coverage aimed at, between 0 and 1.
+            Nominal coverage, between 0 and 1.
         parameters : str or sequence of str, optional
             Names, by default all: ``sd_<column>|<group>``, ``cor_<column>.<column>|<group>``,
             ``sigma``, and fixed effects; with structure also ``sd_<structure>|<group>``,
@@ -482,18 +474,16 @@ class LMMResult(Shown, Fit):
         Raises
         ------
         DataError
-            If the method, a parameter or the level is not one of those, or an option belongs to
-            another method.
+            If the method, a parameter or the level is not valid, or an option belongs to another
+            method.
         BootstrapError
             If the bootstrap cannot be finished; its ``result`` can be resumed.
 
-        Notes
-        -----
-        Wald intervals take standard deviations and their ratios by the logarithm, a correlation ρ
-        between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1; standard
-        errors are from the observed information of the fit's own criterion, as nlme's
-        ``intervals``. What is estimated at its bound has nan, and is held there for the others. The
-        profile is to be preferred where a variance may be zero.
+        Notes ----- Wald intervals take standard deviations and their ratios by the logarithm, a
+        correlation ρ between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1;
+        standard errors are from the observed information of the fit's own criterion, as nlme's
+        ``intervals``. What is estimated at its bound is NaN, and is held there for the others.
+        Prefer the profile where a variance may be zero.
 
         References
         ----------
@@ -527,8 +517,8 @@ class LMMResult(Shown, Fit):
         Returns
         -------
         dict
-            For each grouping a table like that of `LMMResult.ranef`; a level whose own rows cannot
-            tell its effects apart has nan.
+            For each grouping a table like that of `LMMResult.ranef`; NaN for a level whose own rows
+            cannot tell its effects apart.
 
         Examples
         --------
@@ -556,9 +546,9 @@ class LMMResult(Shown, Fit):
         scaled : {"pearson", "standardized", "normalized"}, optional
             By default in the units of y. ``"pearson"`` divides by the standard deviation of what is
             estimated: σ/√w, or for marginal residuals √Var(y_i). ``"standardized"`` divides by the
-            standard deviation of the residual itself, which is smaller, for the fit follows the
+            standard deviation of the residual itself, which is smaller because the fit follows the
             data: σ√(1 − h)/√w with leverage h, or √(Var(y_i) − Var(x_iᵀβ̂)). A residual that cannot
-            vary has nan. ``"normalized"`` multiplies conditional residuals by the inverse root of
+            vary is NaN. ``"normalized"`` multiplies conditional residuals by the inverse root of
             the whole covariance σ²R of the errors, so that those of one subject are uncorrelated,
             as in nlme.
 
@@ -680,14 +670,14 @@ class LMMResult(Shown, Fit):
             rows of the fit, σ² for others) and of the effects of a new level. Both take θ and σ as
             known and use normal quantiles, which is too short where a variance rests on few levels.
         level : float
-            Coverage aimed at, between 0 and 1.
+            Nominal coverage, between 0 and 1.
         random : str, sequence of str, or False, optional
             The groupings whose conditional modes count: by default all, with False none. One that
             does not count is treated as a new level in every row, and its columns need not be in
             `new` (but for a prediction interval, which counts their variance).
         missing : {"error", "nan"}
-            What to do with a row that has a missing value, or whose mean the fit cannot tell, such
-            as a cell that was never observed: refuse all, or give this row no number.
+            What to do with a row that has a missing value, or whose mean cannot be estimated, such
+            as that of a cell never observed: refuse all rows, or give this one NaN.
 
         Returns
         -------
@@ -701,10 +691,10 @@ class LMMResult(Shown, Fit):
             If a column is missing from `new`, a fixed-effect column has a missing value, a level
             the fit has not seen or a value outside a spline's range, or (with
             ``new_levels="error"``) a grouping has an unknown level. Levels that are text on one
-            side and numbers on the other are matched where they say the same, and refused where
-            they only count the same.
+            side and numbers on the other are matched if written alike (``"7"`` and 7), and refused
+            if they only have the same value (``"007"``).
         RankError
-            If the mean of a row cannot be estimated, for columns were left out of the fit.
+            If the mean of a row cannot be estimated because columns were left out of the fit.
 
         Examples
         --------
@@ -768,11 +758,9 @@ class LMMResult(Shown, Fit):
         DataError
             If variances are so far apart that the fit rests on the rows themselves.
 
-        Notes
-        -----
-        It keeps sums over the rows, the labels of the levels and the combinations of factors that
-        occur; where a level has one row these can tell its values, so think before passing it on.
-        `mmlib.save` writes it to a file.
+        Notes ----- It keeps sums over the rows, the labels of the levels and the combinations of
+        factors that occur; where a level has one row, these can reveal its values: think before
+        passing it on. `mmlib.save` writes it to a file.
 
         Examples
         --------
@@ -797,7 +785,7 @@ class LMMResult(Shown, Fit):
         with single_threaded():
             blocks = slim_blocks(factor.blocks, residual_quantiles(self))
             lighter = dataclasses.replace(optimum, factor=Factor(blocks, factor.templates))
-        return LMMResult(design=blocks.design, blocks=blocks, reml=self.reml, optimum=lighter)
+        return LMMResult(reml=self.reml, optimum=lighter)
 
     def __getattr__(self, name: str) -> NoReturn:
         """Answer what other packages call an attribute with its name here."""

@@ -162,9 +162,8 @@ class Design(Frozen):
         """The part of θ that belongs to the residuals."""
         return theta[sum(map(n_theta, self.terms)) :]
 
-    def whitener(self, theta: FloatArray | None = None) -> Whitener:
+    def whitener(self, phi: FloatArray | None = None) -> Whitener:
         """What turns rows into those of a model with independent errors of one variance."""
-        phi = None if theta is None else self.phi(theta)
         return Whitener(self.root_weights, self.sum_log_weights, self.residual, phi)
 
     def residual_covariance(self, theta: FloatArray, rows: np.ndarray) -> FloatArray:

@@ -55,7 +55,7 @@ class SlimDesign(DesignOfParts):
     residual_quantiles: FloatArray
 
     def whitener(self, _: FloatArray | None = None) -> Whitener:
-        """That of no rows, at the θ of the fit."""
+        """That of no rows, at the φ of the fit."""
         return Whitener(None, -self.log_det_weights)
 
 

@@ -1,4 +1,4 @@
-"""θ-free cross-products of a design, and their blocked Cholesky factor at any θ.
+"""Cross-products of a design, which do not depend on θ.
 
 The matrix that carries the whole model is (Bates et al. 2015, eq. 16, bordered by y)
 
@@ -56,9 +56,9 @@ class Blocks:
     Attributes
     ----------
     design : Design
-        What they are computed from; a pickle holds nothing else but
-    theta : ndarray or None
-        where residuals have a structure, the θ whose φ the rows are whitened by.
+        What they are computed from. A pickle holds only this and `phi`.
+    phi : ndarray or None
+        Parameters of the residuals' structure, if they have one.
     weigh : Whitener
         Applies the weights, and this structure, to rows.
     groupings : list of Grouping
@@ -88,8 +88,8 @@ class Blocks:
         Transposes of the (weighted) columns of Z.
     """
 
-    def __init__(self, design: Design, theta: FloatArray | None = None) -> None:
-        self._describe(design, theta)
+    def __init__(self, design: Design, phi: FloatArray | None = None) -> None:
+        self._describe(design, phi)
         weighted_X = self.weigh(design.X)
         self.R: FloatArray = np.asarray(np.linalg.qr(weighted_X, mode="r"))
         self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
@@ -99,20 +99,20 @@ class Blocks:
         self._refuse_absorbed()
         self._set_response(design.y)
 
-    def _describe(self, design: Design, theta: FloatArray | None = None) -> None:
-        self.design, self.theta = design, theta
+    def _describe(self, design: Design, phi: FloatArray | None = None) -> None:
+        self.design, self.phi = design, phi
         self.n, self.p = design.n, design.p
-        self.weigh = design.whitener(theta)
+        self.weigh = design.whitener(phi)
         self.offset = design.offset
         self.theta_size = sum(n_entries(term) for term in design.terms)
         self.groupings = gather_groupings(design.terms, self.weigh)
 
     def __reduce__(self) -> tuple[type[Blocks], tuple[Design, FloatArray | None]]:
-        return Blocks, (self.design, self.theta)
+        return Blocks, (self.design, self.phi)
 
-    def at(self, theta: FloatArray) -> Blocks:
-        """The same at a θ: where residuals have a structure, the rows are whitened by its φ."""
-        return self if self.design.residual is None else Blocks(self.design, theta)
+    def at(self, phi: FloatArray) -> Blocks:
+        """The same at a φ: where residuals have a structure, the rows are whitened by it."""
+        return self if self.design.residual is None else Blocks(self.design, phi)
 
     def _multiply(self) -> None:
         """Everything that does not depend on y."""

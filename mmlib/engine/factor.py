@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from mmlib.arrays import FloatArray, IntArray, Numbers
-from mmlib.design.terms import templates
+from mmlib.design.terms import RandomTerm, templates
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.elimination import Plan, Round
 from mmlib.engine.reflections import Reduced
@@ -431,9 +432,14 @@ class Factor:
 
 def factorize(blocks: Blocks, theta: FloatArray) -> Factor:
     """Blocked Cholesky factor of Ω(θ), θ being that of the model's own columns."""
-    terms = blocks.design.terms
-    by_term = dict(zip(terms, templates(terms, theta), strict=True))
-    blocks = blocks.at(theta)
+    design = blocks.design
+    by_term = dict(zip(design.terms, templates(design.terms, theta), strict=True))
+    return factor_at(blocks, by_term, design.phi(theta))
+
+
+def factor_at(blocks: Blocks, by_term: Mapping[RandomTerm, FloatArray], phi: FloatArray) -> Factor:
+    """The same from the templates of terms, which need not be triangular, and φ."""
+    blocks = blocks.at(phi)
     return Factor(blocks, [g.to_scaled(g.assemble(by_term)) for g in blocks.groupings])
 
 

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import require_positive
 from mmlib.design.design import Design
-from mmlib.design.terms import RandomTerm, template_slopes, templates, theta_by_term
+from mmlib.design.terms import RandomTerm, template_slopes, theta_by_term
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.factor import Factor, factorize
+from mmlib.engine.factor import Factor, factor_at, factorize
 from mmlib.engine.residual_gradient import covariance_slopes
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
@@ -32,10 +32,11 @@ MAX_THETA = 1e50
 class Objective:
     """The profiled objective of a linear mixed model as a function of θ.
 
-    Where σ is known (`Design.sigma`), r²/σ² + ν log(2πσ²) takes the place of the last term.
     With r²(θ) the penalized residual sum of squares and ν = n (ML) or n − p (REML),
 
         d(θ) = log|Ω_Z| [+ log|Ω_X·Z|] + ν [1 + log(2π r²/ν)],   σ̂² = r²/ν.
+
+    Where σ is known (`Design.sigma`), r²/σ² + ν log(2πσ²) takes the place of the last term.
 
     Parameters
     ----------
@@ -109,11 +110,10 @@ class Objective:
         True
         """
         entries, design = self.checked(theta), self.blocks.design
-        terms = design.terms
-        at = self.at(dict(zip(terms, templates(terms, entries), strict=True)), design.phi(entries))
+        at = Evaluation(self, factorize(self.blocks, entries), design.phi(entries))
         gradient = [
             np.einsum("kst,st->k", template_slopes(term, own), at.slopes[term])
-            for term, own in zip(terms, theta_by_term(terms, entries), strict=True)
+            for term, own in zip(design.terms, theta_by_term(design.terms, entries), strict=True)
         ]
         return at.value, np.concatenate([*gradient, at.in_phi])
 
@@ -124,12 +124,7 @@ class Objective:
         sigma: float | None = None,
     ) -> Evaluation:
         """The objective at templates of terms, which need not be triangular, and φ."""
-        blocks = self.blocks
-        if blocks.design.residual is not None:
-            rest = np.zeros(blocks.design.n_theta - len(phi))
-            blocks = blocks.at(np.concatenate([rest, phi]))
-        scaled = [g.to_scaled(g.assemble(templates)) for g in blocks.groupings]
-        return Evaluation(self, Factor(blocks, scaled), phi, sigma)
+        return Evaluation(self, factor_at(self.blocks, templates, phi), phi, sigma)
 
     def at_scaled(self, templates: list[FloatArray], sigma: float | None = None) -> Evaluation:
         """The objective at templates of groupings for scaled columns."""

@@ -205,9 +205,9 @@ class RowlessBlocks(Blocks):
     Zt = NoRows("the random effects of each row")
 
     def __init__(
-        self, design: DesignOfParts, sums: CrossProducts, theta: FloatArray | None = None
+        self, design: DesignOfParts, sums: CrossProducts, phi: FloatArray | None = None
     ) -> None:
-        self._describe(design, theta)
+        self._describe(design, phi)
         self.own, self.dense, self.meetings = sums.own, sums.dense, sums.meetings
         self._set_triangle(sums.R)
         self._arrange()
@@ -235,7 +235,7 @@ class RowlessBlocks(Blocks):
         close(self)
 
     def __reduce__(self) -> Any:
-        return RowlessBlocks, (self.design, CrossProducts.of(self), self.theta)
+        return RowlessBlocks, (self.design, CrossProducts.of(self), self.phi)
 
     @property
     def is_slim(self) -> bool:
@@ -247,10 +247,9 @@ class RowlessBlocks(Blocks):
         """None: the rows are not kept."""
         return
 
-    def at(self, theta: FloatArray) -> Blocks:
+    def at(self, phi: FloatArray) -> Blocks:
         """The same, unless the residuals' covariance would be another."""
-        known = self.theta if self.design.residual is not None else theta
-        if known is None or not np.array_equal(known, theta):
+        if self.phi is not None and not np.array_equal(self.phi, phi):
             raise no_rows("the rows at another covariance of the residuals", slim=self.is_slim)
         return self
 
@@ -355,4 +354,4 @@ def slim_blocks(blocks: Blocks, quantiles: FloatArray) -> RowlessBlocks:
     """
     triangles = term_triangles(blocks.groupings)
     design = slim_design(blocks.design, triangles, blocks.weigh.log_det, quantiles)
-    return RowlessBlocks(design, CrossProducts.of(blocks), blocks.theta)
+    return RowlessBlocks(design, CrossProducts.of(blocks), blocks.phi)

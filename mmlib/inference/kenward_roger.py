@@ -67,9 +67,9 @@ def kenward_roger(
     """Test Lβ = β_H by the F test of Kenward and Roger.
 
     The covariance of β̂ is adjusted for the uncertainty of the variances, by their expected
-    information, and F is scaled so that its first two moments are those of an F distribution.
-    Prior weights count as they should (pbkrtest ignores them). No n×n matrix is formed; what does
-    not depend on L is computed once for a fit.
+    information, and F is scaled so that its first two moments are those of an F distribution. Prior
+    weights are taken into account (pbkrtest ignores them). No n×n matrix is formed; what does not
+    depend on L is computed once for each fit.
 
     Parameters
     ----------

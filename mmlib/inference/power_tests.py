@@ -205,4 +205,4 @@ def at_theta(design: Design, theta: FloatArray, *, reml: bool) -> Fit:
         smallest_curvature=1.0,
         converged=True,
     )
-    return Fit(design=design, blocks=factor.blocks, reml=reml, optimum=optimum)
+    return Fit(reml=reml, optimum=optimum)

@@ -117,6 +117,4 @@ def refitted(fit: Fit, y: FloatArray, fits: ManyFits, row: int) -> Fit:
         expected_decrease=float(fits.expected_decrease[row]),
         converged=bool(fits.converged[row]),
     )
-    return dataclasses.replace(
-        fit, design=blocks.design, blocks=optimum.factor.blocks, optimum=optimum
-    )
+    return dataclasses.replace(fit, optimum=optimum)

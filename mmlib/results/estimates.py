@@ -55,26 +55,29 @@ class Fit(Frozen):
 
     Attributes
     ----------
-    design : Design
-        The arrays that the formula made of the data.
-    blocks : Blocks
-        Their cross-products.
     reml : bool
         Whether the fit is by REML.
     optimum : Optimum
         How the minimum was found.
     """
 
-    design: Design
-    blocks: Blocks
     reml: bool
     optimum: Optimum
 
     @classmethod
     def of(cls, blocks: Blocks, *, reml: bool, progress: Progress = False) -> Self:
         """Fit a design, whose cross-products are known, by REML or maximum likelihood."""
-        optimum = fit_model(blocks, reml=reml, progress=progress)
-        return cls(blocks.design, optimum.factor.blocks, reml, optimum)
+        return cls(reml, fit_model(blocks, reml=reml, progress=progress))
+
+    @property
+    def blocks(self) -> Blocks:
+        """The cross-products of the design."""
+        return self.optimum.factor.blocks
+
+    @property
+    def design(self) -> Design:
+        """The arrays that the formula made of the data."""
+        return self.blocks.design
 
     @cached_property
     def _modes(self) -> Modes:
@@ -422,7 +425,7 @@ class Fit(Frozen):
 
         Each replicate draws the spherical effects u (terms in the order of `Design.terms`, levels
         in order), then the errors; so the first k of n replicates do not depend on n. The numbers
-        come from `rng` one after the other: a second call with the same Generator goes on where
+        come from `rng` one after the other: a second call with the same Generator continues where
         the first ended, and a bootstrap with the same `rng` draws others.
 
         Parameters
@@ -446,7 +449,7 @@ class Fit(Frozen):
         Raises
         ------
         DataError
-            If `nsim` is no positive whole number, or `rng` nothing that numpy takes.
+            If `nsim` is not a positive whole number, or numpy does not accept `rng`.
 
         Examples
         --------

@@ -73,7 +73,7 @@ def responses_to(design: Design, truth: Truth, spherical: FloatArray) -> FloatAr
 
 def errors_of(design: Design, truth: Truth, spherical: FloatArray) -> FloatArray:
     """The errors that standard normal numbers, shape (nsim, n), lead to."""
-    return truth.sigma * design.whitener(truth.theta).colour(spherical.T).T
+    return truth.sigma * design.whitener(design.phi(truth.theta)).colour(spherical.T).T
 
 
 def simulate(
@@ -94,7 +94,7 @@ def simulate(
 
     Parameters
     ----------
-    formula : str
+    formula : str or MixedFormula
         As for `lmm`; its left side names what will be measured, and `frame` need not have it.
     frame : DataFrame
         One row for each observation.
@@ -190,7 +190,7 @@ def _possible_theta(design: Design, theta: FloatArray) -> FloatArray:
     """θ, if the covariances that it stands for exist."""
     if design.residual is not None:
         try:
-            design.whitener(theta)
+            design.whitener(design.phi(theta))
         except np.linalg.LinAlgError:
             raise DataError(f"theta is no covariance of the residuals: {theta}.") from None
     return theta

@@ -50,7 +50,7 @@ def save(fit: LMMResult, path: Path) -> None:
     ----------
     fit : LMMResult
     path : str, Path or binary file
-        Where to; by habit with the ending ``.npz``, which is not added.
+        Where to write. The usual ending, ``.npz``, is not added.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def load(path: Path) -> LMMResult:
     Raises
     ------
     DataError
-        If the file is none of `save`, or of a later version.
+        If `save` did not write the file, or a later version did.
 
     Examples
     --------
@@ -171,20 +171,19 @@ def _restored(header: dict[str, Any], arrays: Arrays) -> LMMResult:
     """The fit, at its minimum, which is not searched again."""
     theta: FloatArray = arrays["theta"]
     with single_threaded():
-        design: Design
         blocks: Blocks
         if "rowless" in header:
-            design, blocks = restored(header["formula"], read(header["rowless"], arrays), theta)
+            blocks = restored(header["formula"], read(header["rowless"], arrays), theta)
         else:
             design = _with_rows(header, arrays)
-            blocks = Blocks(design, theta if design.residual is not None else None)
+            blocks = Blocks(design, design.phi(theta))
         optimum = Optimum(
             start=arrays["start"],
             theta=theta,
             factor=factorize(blocks, theta),
             **header["optimum"],
         )
-    return LMMResult(design=design, blocks=blocks, reml=header["reml"], optimum=optimum)
+    return LMMResult(reml=header["reml"], optimum=optimum)
 
 
 def _with_rows(header: dict[str, Any], arrays: Arrays) -> Design:

@@ -117,10 +117,8 @@ def _coding(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def restored(
-    formula: str, saved: Mapping[str, Any], theta: np.ndarray
-) -> tuple[DesignOfParts, RowlessBlocks]:
-    """The design and the cross-products that a file holds."""
+def restored(formula: str, saved: Mapping[str, Any], theta: np.ndarray) -> RowlessBlocks:
+    """The cross-products that a file holds, of a design without rows."""
     parsed, residual, facts = parse_formula(formula), saved["residual"], saved["facts"]
     spec, kept = _spec(parsed.fixed, saved["fixed"]["coding"]), saved["fixed"]["kept"]
     terms = [_restored_term(each, parsed) for each in saved["terms"]]
@@ -133,6 +131,7 @@ def restored(
         "residual": residual and slim.SlimResidual.of(**_of_file(residual, slim.OF_RESIDUAL)),
         "_spec": spec,
     }
+    design: DesignOfParts
     if facts is None:
         design = DesignOfParts.of(**known, **_of_file(saved["design"], slim.OF_DESIGN))
     else:
@@ -143,12 +142,8 @@ def restored(
         )
     sums = saved["sums"]
     meetings = {(g, h): Meeting(*met) for g, h, *met in sums["meetings"]}
-    blocks = RowlessBlocks(
-        design,
-        CrossProducts(**{**sums, "meetings": meetings}),
-        theta if design.residual is not None else None,
-    )
-    return design, blocks
+    sums = CrossProducts(**{**sums, "meetings": meetings})
+    return RowlessBlocks(design, sums, design.phi(theta))
 
 
 def _restored_term(saved: Mapping[str, Any], formula: MixedFormula) -> RandomTerm:

@@ -10,9 +10,9 @@ from tests.helpers.structures import STRUCTURES, thetas
 
 def result_at(design, theta, *, reml=True):
     """Return the result that a fit of this design would be if its minimum were at θ."""
-    blocks = Blocks(design)
-    optimum = SimpleNamespace(theta=theta, factor=factorize(blocks, theta), converged=True)
-    return LMMResult(design=design, blocks=blocks, reml=reml, optimum=optimum)
+    factor = factorize(Blocks(design), theta)
+    optimum = SimpleNamespace(theta=theta, factor=factor, converged=True)
+    return LMMResult(reml=reml, optimum=optimum)
 
 
 def at_point(name, kind):
