@@ -30,7 +30,7 @@ TOLD = ("action", "formula", "null", "reml", "nsim", "term", "effect")
 """What a program is told of a case; inference.R takes it in this order."""
 
 SIMULATED = 5
-"""Monte-Carlo standard errors by which a simulated answer may be off."""
+"""Monte Carlo standard errors by which a simulated answer may be off."""
 
 
 @dataclass(frozen=True)

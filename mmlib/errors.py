@@ -28,7 +28,7 @@ class DatasetError(MMError):
 
 
 class UnknownAttributeError(MMError, AttributeError):
-    """A fit, or the library, has no such name; the message has ours, if it is another package's."""
+    """A fit, or the library, has no such name; if it is another package's, the message has ours."""
 
 
 class DataWarning(UserWarning):

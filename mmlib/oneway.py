@@ -75,7 +75,7 @@ class VarianceComponents(Shown):
         Returns
         -------
         DataFrame, shape (2, 1)
-            Rows: the factor and Residual. Column: Variance, in squared units of the response.
+            Rows: the factor and Residual. Column ``Variance``, in squared units of the response.
         """
         variances = [self.sigma2_group, self.sigma2_resid]
         return pd.DataFrame({"Variance": variances}, index=[self.factor, "Residual"])
@@ -183,7 +183,7 @@ class OneWayLayout(Shown, Frozen):
         Returns
         -------
         DataFrame, shape (2, 5)
-            Rows: the factor and Residuals. Columns: Df, Sum Sq, Mean Sq, F value, Pr(>F).
+            Rows: the factor and Residuals. Columns ``Df, Sum Sq, Mean Sq, F value, Pr(>F)``.
         """
         return pd.DataFrame(
             {
@@ -278,15 +278,16 @@ class OneWayLayout(Shown, Frozen):
         Parameters
         ----------
         level : float
-            Confidence level of each interval, between 0 and 1.
+            Nominal coverage, between 0 and 1.
 
         Returns
         -------
         DataFrame
-            Columns lower, upper. Rows mu (by t), sigma2_resid (by chi-squared), ratio =
-            sigma2_group / sigma2_resid and icc (both by F): all exact; and sigma2_group, by the
-            method of Williams and Tukey, whose coverage may exceed the level a little. Limits
-            below zero are cut at zero. Where F is very small, even the upper limit may be zero.
+            Columns ``lower`` and ``upper``. Rows ``mu`` (by t), ``sigma2_resid`` (by
+            chi-squared), ``ratio`` = sigma2_group / sigma2_resid and ``icc`` (both by F): all
+            exact; and ``sigma2_group``, by the method of Williams and Tukey, whose coverage may
+            exceed the level a little. Limits below zero are set to zero; where F is very small,
+            even the upper limit may be zero.
 
         Raises
         ------
@@ -330,8 +331,8 @@ class OneWayLayout(Shown, Frozen):
     def exact_lrt(self) -> ExactTest:
         """Test sigma2_group = 0 by the likelihood ratio, with its exact null distribution.
 
-        In a balanced layout the statistic is a monotone function of F where it is positive, so
-        that its p-value is that of the F test: no chi-squared approximation is needed.
+        In a balanced layout the statistic is a monotone function of F where it is positive, so its
+        p-value is that of the F test, without a chi-squared approximation.
 
         Returns
         -------
@@ -434,7 +435,7 @@ def oneway(formula: str, data: pd.DataFrame) -> OneWayLayout:
     Parameters
     ----------
     formula : str
-        ``"response ~ factor"``, two column names; a name with spaces or signs goes in backquotes.
+        ``"response ~ factor"``, two column names; a name with spaces or signs stands in backticks.
         The factor's column is read as labels, whatever its type.
     data : DataFrame
         Rows in which either column is missing are left out and counted.

@@ -309,7 +309,8 @@ def strays(name: str, function: Any) -> list[str]:
     listed = parameters(function)
     optional = [p for p in listed if p.default is not p.empty]
     placed = [p for p in optional if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in CHOICES]
-    found = [f"{p.name} is an option and needs its name" for p in placed[1:]]
+    unnamed = [p for k, p in enumerate(placed) if k or p.name in DEFAULTS]
+    found = [f"{p.name} is an option and needs its name" for p in unnamed]
     if placed and sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in listed) > 2:
         found += [f"{p.name} is one of too many without a name" for p in placed[:1]]
     for p in optional:
@@ -349,6 +350,9 @@ def test_a_parameter_means_one_thing_everywhere():
 def test_signatures_that_stray_are_found():
     def odd(fit, group=None, column=None, *, rng=1, n_sim=None): ...
 
+    def drawn(ax=None): ...
+
+    assert strays("drawn", drawn) == ["ax is an option and needs its name"]
     assert strays("odd", odd) == [
         "column is an option and needs its name",
         "group is one of too many without a name",

@@ -106,7 +106,7 @@ def _twin(name: str, known: Iterable[str]) -> str:
 
 
 def as_numbers(what: str, values: object) -> np.ndarray:
-    """Return `values` as floats; a missing value becomes nan.
+    """Return `values` as floats; a missing value becomes NaN.
 
     Raises
     ------

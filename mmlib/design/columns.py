@@ -102,7 +102,7 @@ def as_category(column: pd.Series) -> pd.Series:
 
 
 def as_floats(column: pd.Series) -> np.ndarray:
-    """The values of numbers or flags as floats of 64 bits; a missing value becomes nan."""
+    """The values of numbers or flags as floats of 64 bits; a missing value becomes NaN."""
     if is_object_dtype(column.dtype):
         column = column.where(column.notna(), np.nan)
     if isinstance(column.dtype, np.dtype):

@@ -90,7 +90,7 @@ def parse_formula(formula: str | MixedFormula) -> MixedFormula:
     Parameters
     ----------
     formula : str or MixedFormula
-        For example ``"bright ~ 1 + (1 | operator)"``; one that is parsed is returned as it is.
+        For example ``"bright ~ 1 + (1 | operator)"``; a parsed one is returned as it is.
 
     Returns
     -------

@@ -31,7 +31,7 @@ def plan(
 
     Parameters
     ----------
-    formula : str
+    formula : str or MixedFormula
         As for `lmm`. Its left side names what will be measured; `frame` need not have it.
     frame : DataFrame
         One row for each observation that is planned.

@@ -92,7 +92,7 @@ def adjusted(
     correlation : ndarray, shape (m, m)
         Correlations of the estimates; for ``"mvt"`` and ``"dunnett"``.
     level : float
-        Coverage of the limits.
+        Nominal coverage, between 0 and 1.
     n_means : int
         For ``"tukey"``, how many means are compared.
 

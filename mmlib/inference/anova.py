@@ -127,8 +127,8 @@ def anova(
     Raises
     ------
     DataError
-        If `ddf` or `type` is another value, or goes with several fits; if the fixed part has
-        nothing but the intercept; or if several fits cannot be compared.
+        If `ddf` or `type` has another value, or is given with several fits; if the fixed part is
+        only the intercept; or if several fits cannot be compared.
 
     Notes
     -----

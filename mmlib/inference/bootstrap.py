@@ -72,12 +72,10 @@ class BootstrapTest(HypothesisTest):
             sample has the mean of χ²; ``F``, statistic/df against an F distribution with the
             sample's mean.
 
-        Notes
-        -----
-        The denominator of F follows from its mean, ddf/(ddf − 2) = m, where m is the mean of
-        statistic/df; a mean of 1 or less has none. pbkrtest puts the mean of the statistic itself
-        in the place of m, which agrees only for one degree of freedom.
-        The χ² rows presume regular parameters; where a variance is tested, only ``PBtest`` holds.
+        Notes ----- The denominator of F follows from its mean, ddf/(ddf − 2) = m, where m is the
+        mean of statistic/df; a mean of 1 or less has none. pbkrtest uses the mean of the statistic
+        itself for m, which agrees only for one degree of freedom. The χ² rows presume regular
+        parameters; where a variance is tested, only ``PBtest`` holds.
 
         References
         ----------
@@ -138,8 +136,8 @@ def parametric_bootstrap(
     executor : concurrent.futures.Executor, optional
         Threads, processes, or a cluster (Dask: ``client.get_executor()``).
     progress : bool, callable or None
-        None shows a bar when stderr is a terminal and the run takes more than a second; True and
-        False always and never do; a callable gets (replicates drawn, nsim) now and then.
+        None shows a bar if stderr is a terminal and the run takes more than a second, True always,
+        False never; a callable receives (replicates drawn, nsim) now and then.
     resume : BootstrapTest, optional
         An earlier result for the same fits, to which replicates are added up to `nsim`; `rng` is
         then not used.
@@ -147,8 +145,8 @@ def parametric_bootstrap(
     Returns
     -------
     BootstrapTest
-        p = (1 + #{T* ≥ T})/(nsim + 1). If the keyboard interrupts the run, what was drawn until
-        then, with a `BootstrapWarning`.
+        p = (1 + #{T* ≥ T})/(nsim + 1). A keyboard interrupt leaves what was drawn by then, with a
+        `BootstrapWarning`.
 
     Raises
     ------
@@ -336,12 +334,12 @@ class BootstrapResult(Shown, Frozen):
             Quantiles of the replicates; these mirrored at the observed value; or the observed value
             less the bias, ± a normal quantile times the standard error.
         level : float
-            Coverage aimed at, between 0 and 1.
+            Nominal coverage, between 0 and 1.
 
         Returns
         -------
         DataFrame
-            Columns lower, upper; a row for each component.
+            Columns ``lower`` and ``upper``, a row for each component.
 
         References
         ----------
@@ -412,8 +410,7 @@ def bootstrap(
     -------
     BootstrapResult
         A replicate in which the statistic raises, or has a component that is not finite, counts as
-        failed. If the keyboard interrupts the run, what was drawn until then, with a
-        `BootstrapWarning`.
+        failed. A keyboard interrupt leaves what was drawn by then, with a `BootstrapWarning`.
 
     Raises
     ------

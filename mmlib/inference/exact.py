@@ -211,9 +211,9 @@ def exact_lrt(
     Parameters
     ----------
     small : LMMResult
-        Fit without random term, by ML; its fixed effects are those of `large`, or fewer.
+        ML fit without a random term; its fixed effects are those of `large`, or fewer.
     large : LMMResult
-        Fit with one scalar random term, by ML.
+        ML fit with one scalar random term.
     nsim : int
         Draws from the null distribution; none are needed where the p-value has a closed form.
     rng : Generator, int or None
@@ -223,8 +223,8 @@ def exact_lrt(
     -------
     ExactTest
         ``pvalue`` is exact and ``mcse`` None for a design with one distinct eigenvalue, such as a
-        balanced one; otherwise simulated, (1 + #{T* ≥ T})/(nsim + 1). If the keyboard interrupts
-        the simulation, by what was drawn until then, with a `BootstrapWarning`.
+        balanced one; otherwise simulated, (1 + #{T* ≥ T})/(nsim + 1). A keyboard interrupt leaves
+        what was drawn by then, with a `BootstrapWarning`.
 
     Raises
     ------

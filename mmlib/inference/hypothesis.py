@@ -59,12 +59,11 @@ def hypothesis_matrix(
     fit : LMMResult
     L : str, sequence of str, array of shape (p,) or (h, p), or Hypothesis
         The name of a term of the fixed part (``"treat"``, ``"A:B"``): what `mmlib.anova` tests,
-        that all its coefficients are 0 or, for a term that stands in an interaction as well, that
-        its effects averaged over the levels there are 0 (type III; together with that interaction,
-        its coefficients). Equations in the coefficients, separated by commas
-        (``"treat[T.B] = treat[T.C]"``, ``"2*x - 3 = z"``; without ``=`` the expression is 0);
-        several such texts; or the matrix. A `Hypothesis` has been read already, and is returned
-        as it is.
+        that all its coefficients are 0 or, if the term is also in an interaction, that its effects
+        averaged over the levels there are 0 (type III; its coefficients if that interaction is
+        named too). Equations in the coefficients, separated by commas (``"treat[T.B] =
+        treat[T.C]"``, ``"2*x - 3 = z"``; without ``=`` the expression is 0); several such texts; or
+        the matrix. A `Hypothesis` is returned as it is.
     rhs : float or array, shape (h,), optional
         Right-hand sides β_H for a matrix, by default 0. Equations carry their own.
 

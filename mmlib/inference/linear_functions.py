@@ -86,7 +86,7 @@ class LinearFunctions(Shown, Frozen):
         Labels whose values make families: contrasts, adjustments and tests are within each.
     ddf : {"kenward-roger", "satterthwaite"} or None
     level : float
-        Coverage of the intervals.
+        Nominal coverage, between 0 and 1.
     caption : str
         What the table is of.
     told : tuple of str
@@ -240,7 +240,7 @@ class LinearFunctions(Shown, Frozen):
         by : str or sequence of str, optional
             Labels within whose values the means are compared, by default those of the means.
             Contrasts of contrasts (interactions) by default compare the same contrast between the
-            values of the factors that are left, and are one family.
+            values of the remaining factors, as one family.
         ref : optional
             With ``"reference"``, the level that the others are compared with, by default the first;
             several factors as a tuple.
@@ -248,7 +248,7 @@ class LinearFunctions(Shown, Frozen):
         Returns
         -------
         LinearFunctions
-            Of which there are, once more, `contrasts`.
+            These have `contrasts` in turn.
 
         Raises
         ------
@@ -407,8 +407,8 @@ class LinearFunctions(Shown, Frozen):
         """Test by one F test that the means are equal, or that the contrasts are all zero.
 
         Kenward and Roger's F with its own scaling and degrees of freedom, or Satterthwaite's; with
-        ``ddf=None`` Wald's, with a χ² distribution. There is a test for each value of `by`. Of
-        functions that cannot all be estimated, the part that can be is tested.
+        ``ddf=None`` Wald's, with a χ² distribution. There is a test for each value of `by`. If some
+        functions cannot be estimated, the part that can is tested.
 
         Returns
         -------

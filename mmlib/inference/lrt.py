@@ -68,8 +68,8 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     ------
     DataError
         If the fits differ in their data or their criterion, are REML fits with different fixed
-        parts, are not nested, are the same model or the wrong way round, or if the larger one was
-        not fitted to the end.
+        parts, are not nested, are the same model or the wrong way round, or if the larger one has
+        not converged.
 
     References
     ----------

@@ -61,23 +61,22 @@ def emmeans(
     fit : LMMResult
     specs : str or sequence of str
         The factors (or covariates with values in `at`) whose combinations have means: ``"treat"``,
-        ``"treat * sex"``, ``["treat", "sex"]``; ``"1"`` for the mean of all.
+        ``"treat * sex"``, ``["treat", "sex"]``; ``"1"`` for the overall mean.
     by : str or sequence of str, optional
-        Factors for each of whose levels there is a family of means of its own; contrasts compare
-        within it.
+        Factors each of whose levels has its own family of means; contrasts compare within a family.
     at : dict, optional
         Values at which to hold a covariate, or levels to which to restrict a factor.
     weights : {"equal", "proportional", "outer", "cells", "flat"}
         How to average over other factors: all levels alike; by how often their combinations occur;
         by the product of how often each level occurs; by how often they occur with this very level
-        (which gives back raw means, and their confounding); alike, but empty cells not at all.
-        Rows are counted, whatever their prior weights.
+        (which gives raw means, and their confounding); alike, but without empty cells. Rows are
+        counted, whatever their prior weights.
     ddf : {"kenward-roger", "satterthwaite"} or None, optional
         Degrees of freedom and, for the first, adjusted standard errors; None for normal quantiles.
         By default ``"kenward-roger"`` for a fit by REML, None for one by maximum likelihood. With
         ``"kenward-roger"`` such a fit is refitted by REML, and a note says so.
     level : float
-        Coverage of the intervals.
+        Nominal coverage, between 0 and 1.
     offset : float, optional
         The offset of every prediction, by default the mean of the fit's.
     back : bool, default False
@@ -95,11 +94,9 @@ def emmeans(
         If a name is no variable of the fixed part or stands both in `specs` and `by`, if `at` has
         an unknown column or level, or another option is unknown.
 
-    Notes
-    -----
-    A mean that the data cannot tell, because a cell that it averages has no rows and the model does
-    not say what it would be, is NaN; a note names it. Of a factor that is nested in another (its
-    levels each occur with one level of the other, and it has no term without that one) only the
+    Notes ----- A mean that cannot be estimated, because a cell that it averages has no rows and the
+    model does not predict it, is NaN; a note names it. If a factor is nested in another (its levels
+    each occur with one level of the other, and it has no term without that one), only the
     combinations that occur count.
 
     References

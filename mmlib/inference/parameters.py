@@ -30,7 +30,7 @@ class Parameter:
         ``residual_cor|<group>``, of visits ``residual_cor_<visit>.<visit>|<group>``.
     kind : {"sd", "cor", "sigma", "fixed", "residual"}
     estimate : float
-        In the parameter's unit; nan for the correlation with an effect that does not vary.
+        In the parameter's unit; NaN for the correlation with an effect that does not vary.
     place : tuple of int
         Term and position of a standard deviation, term and two positions of a correlation (of a
         structure: term and position in its part of θ), column of a fixed effect, position in φ;

@@ -83,7 +83,7 @@ class PowerResult(Shown, Frozen):
         Returns
         -------
         DataFrame
-            What varies, then ``power``; ``mcse``, its Monte-Carlo standard error; ``boundary``, the
+            What varies, then ``power``; ``mcse``, its Monte Carlo standard error; ``boundary``, the
             share of refits on the boundary; ``failed``, the number of replicates without a p-value,
             which are left out; and ``exact``, the power of the exact F test, NaN where there is
             none.
@@ -127,8 +127,8 @@ class PowerResult(Shown, Frozen):
             )
         return notes
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Power along the grid, with bars of ± 2 Monte-Carlo errors.
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the power along the grid, with bars of ± 2 Monte Carlo errors.
 
         Parameters
         ----------

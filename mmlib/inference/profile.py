@@ -136,7 +136,7 @@ class Profile:
         Parameters
         ----------
         level : float
-            Coverage aimed at, between 0 and 1.
+            Nominal coverage, between 0 and 1.
         parameters : str or sequence of str, optional
             By default all.
 

@@ -33,7 +33,7 @@ class HypothesisTest(Shown, Frozen):
         simulated one.
     pvalue : float
     mcse : float or None
-        Monte-Carlo standard error of the p-value, where it comes from a simulation.
+        Monte Carlo standard error of the p-value, where it comes from a simulation.
     notes : tuple of str
         What a reader must know before trusting the p-value.
     """
@@ -69,7 +69,7 @@ class HypothesisTest(Shown, Frozen):
 def simulated_pvalue(
     statistic: FloatArray | float, sample: FloatArray, *, tie: FloatArray | float
 ) -> tuple[FloatArray, FloatArray]:
-    """(1 + #{T* ≥ T})/(nsim + 1) and its Monte-Carlo standard error, of one statistic or many.
+    """(1 + #{T* ≥ T})/(nsim + 1) and its Monte Carlo standard error, of one statistic or many.
 
     Simulated statistics less than `tie` below the observed one count as equal to it: where both
     are zero, rounding must not decide.

@@ -51,11 +51,11 @@ def satterthwaite(
 ) -> HypothesisTest:
     """Test Lβ = β_H by an F test with Satterthwaite's degrees of freedom.
 
-    F is Wald's statistic over h. For one row its denominator has ν = 2f²/Var(f) degrees of
-    freedom, f = LΦLᵀ being the estimated variance of Lβ̂ and Var(f) its own, by the delta method
-    from the observed information. For several rows Lβ̂ is rotated to uncorrelated components,
-    whose degrees of freedom are combined as in lmerTest; like there, the result depends a little on
-    how the rows are scaled against each other, unless the design is balanced.
+    F is Wald's statistic over h. For one row its denominator has ν = 2f²/Var(f) degrees of freedom,
+    f = LΦLᵀ being the estimated variance of Lβ̂ and Var(f) its own, by the delta method from the
+    observed information. For several rows Lβ̂ is rotated to uncorrelated components, whose degrees
+    of freedom are combined as in lmerTest; as there, the result depends a little on the scaling of
+    the rows unless the design is balanced.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def group_means(
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw every observation by group, with the mean of each group and of all.
+    """Draw every observation by group, with the mean of each group and the overall mean.
 
     Equal values of one group are set side by side.
 

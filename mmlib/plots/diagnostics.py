@@ -116,11 +116,11 @@ def qq(
     Parameters
     ----------
     values : Series or array, shape (n,)
-        Missing values are left out. Outer points of at most 30 values are named by an index of
-        names.
+        Missing values are left out. With at most 30 values and an index of names, the outer points
+        are labelled.
     samples : array, shape (nsim, n), optional
-        What chance makes of such values, as from `LMMResult.simulate` and `LMMResult.refit`; by
-        default independent normal values.
+        Replicates of such values under the model, as from `LMMResult.simulate` and
+        `LMMResult.refit`; by default independent normal values.
     unit, ax
         As in every figure.
 

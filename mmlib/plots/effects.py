@@ -72,9 +72,8 @@ def caterpillar(
 ) -> Axes:
     """Draw the predicted random effects in order, each with two intervals.
 
-    The thick one is made of the conditional standard deviation, which takes β as known (lme4
-    draws this one); the thin one of the prediction-error standard deviation, which counts the error
-    of β̂ too.
+    The thick one uses the conditional standard deviation, which takes β as known (as in lme4); the
+    thin one uses the prediction-error standard deviation, which includes the error of β̂.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ def caterpillar(
     group, column : str, optional
         A grouping and one of its columns; by default the only grouping, and its first column.
     level : float
-        Coverage aimed at, between 0 and 1.
+        Nominal coverage, between 0 and 1.
     unit, ax
         As in every figure.
 

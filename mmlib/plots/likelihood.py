@@ -43,9 +43,9 @@ def profile_zeta(
 ) -> Axes:
     """Draw the profile ζ of one parameter, with its interval.
 
-    ζ is a straight line where the likelihood is that of a normal mean; a bend says that a symmetric
-    interval would be wrong. A curve that ends before it reaches the interval's height has met a
-    boundary.
+    ζ is a straight line where the likelihood is that of a normal mean; a bend means that a
+    symmetric interval would be wrong. A curve that ends before it reaches the interval's height has
+    met a boundary.
 
     Parameters
     ----------
@@ -123,8 +123,8 @@ def likelihood_surface(
 ) -> Axes:
     """Draw the log-likelihood over both standard deviations, with the ML and the REML estimate.
 
-    Contours are drops of 0.5, 1, 2, 3 and 5 below the maximum of the fit's own criterion, the
-    fixed effects at their best everywhere.
+    Contours are drops of 0.5, 1, 2, 3 and 5 below the maximum of the fit's own criterion, maximised
+    over the fixed effects.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from mmlib.plots.style import axes_for, look
 
 
 def power(result: PowerResult, *, ax: Axes | None = None) -> Axes:
-    """Draw the power along a grid, with bars of ± 2 Monte-Carlo errors; the exact one beside it.
+    """Draw the power along a grid, with bars of ± 2 Monte Carlo errors; the exact one beside it.
 
     What `PowerResult.plot` draws. The first name of the grid is on the axis, and each combination
     of the others has a line of its own.
@@ -38,7 +38,7 @@ def power(result: PowerResult, *, ax: Axes | None = None) -> Axes:
     parts = frame.groupby(others, sort=False) if others else [((), frame)]
     for place, (values, part) in enumerate(parts):
         label = ", ".join(f"{n} = {v:g}" for n, v in zip(others, values, strict=True))
-        label = label or "simulated (± 2 Monte-Carlo errors)"
+        label = label or "simulated (± 2 Monte Carlo errors)"
         bars = 2 * part["mcse"]
         ax.errorbar(part[x], part["power"], yerr=bars, capsize=3, label=label, **look(place))
     if not others and frame["exact"].notna().any():

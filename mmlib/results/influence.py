@@ -60,7 +60,7 @@ class Influence(Frozen):
     leverage : Series
         Hat value ∂ŷ/∂y of a row, random effects included; for a group the sum over its rows.
     cooks_distance : Series
-        (β̂ − β̂₍I₎)ᵀ vcov(β̂)⁻¹ (β̂ − β̂₍I₎) / p: what leaving out does to the fixed effects. nan where
+        (β̂ − β̂₍I₎)ᵀ vcov(β̂)⁻¹ (β̂ − β̂₍I₎) / p: what leaving out does to the fixed effects. NaN where
         β could not be estimated without these rows.
     cooks_conditional : Series
         The same for fixed and random effects together, as lme4's ``cooks.distance`` gives it.
@@ -322,7 +322,7 @@ def _stacked(rows: sparse.csr_array, label: IntArray) -> tuple[FloatArray, IntAr
 
 
 def _solve_rest(H: FloatArray, resid: FloatArray) -> FloatArray:
-    """(I − H)⁻¹ e of each group; nan where β could not be estimated without it."""
+    """(I − H)⁻¹ e of each group; NaN where β could not be estimated without it."""
     rest = np.eye(H.shape[1]) - H
     try:
         pivots = np.diagonal(np.linalg.cholesky(rest), axis1=1, axis2=2).min(axis=1) ** 2

@@ -48,7 +48,7 @@ class TermCovariance(Frozen):
 
     @property
     def correlation(self) -> FloatArray:
-        """Correlation matrix, shape (S, S); nan where a standard deviation is zero."""
+        """Correlation matrix, shape (S, S); NaN where a standard deviation is zero."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.covariance / np.outer(self.sd, self.sd)
 
@@ -206,12 +206,11 @@ class VarCorr(Shown):
     def to_frame(self) -> pd.DataFrame:
         """Long table, a row for each variance and covariance (R's ``as.data.frame(VarCorr(m))``).
 
-        Columns: ``grp, var1, var2`` (empty for a variance), ``vcov`` and ``sdcor`` (the standard
-        deviation, or the correlation), in squared units of y and in units of y.
-
         Returns
         -------
         DataFrame
+            Columns ``grp, var1, var2`` (empty for a variance), ``vcov`` and ``sdcor`` (the standard
+            deviation, or the correlation), in squared units of y and in units of y.
 
         Examples
         --------

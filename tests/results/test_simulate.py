@@ -12,7 +12,7 @@ TRUTH = {"beta": {"Intercept": 3, "x": 1}, "sd": {"g": [1.5, 0.5]}, "sigma": 2.0
 
 
 def test_moments_are_those_of_the_model():
-    """Mean Xβ, and variance ZΣZᵀ + σ²I: in every direction, by 4 Monte-Carlo errors."""
+    """Mean Xβ, and variance ZΣZᵀ + σ²I: in every direction, by 4 Monte Carlo errors."""
     frame = simulated()
     nsim = 4000
     drawn = mm.simulate("y ~ x + (1 + x | g)", frame, **TRUTH, corr={"g": -0.4}, nsim=nsim, rng=5)
