@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ def random_matrix(codes: IntArray, values: FloatArray, n_levels: int) -> sparse.
     return sparse.csr_array((values.ravel(), indices.ravel(), pointers), shape=shape)
 
 
+@cache
 def lower_triangle(size: int) -> tuple[IntArray, IntArray]:
     """Rows and columns of a lower triangle, column by column: the order of θ within a term."""
     column, row = np.triu_indices(size)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, lower_triangle
+from mmlib.arrays import FloatArray, lower_triangle, unit_patterns
 from mmlib.design.design import Design
 from mmlib.design.directions import Probes, directions, random_theta
 from mmlib.design.matrix import independent_columns
@@ -111,8 +111,8 @@ def _changes(design: Design) -> FloatArray:
     terms = [
         term.with_rows(term.codes, np.linalg.qr(term.model_matrix)[0]) for term in design.terms
     ]
-    theta = np.concatenate([np.eye(term.width)[lower_triangle(term.width)] for term in terms])
-    return directions(terms, None, theta, probes)
+    found = [probes.of_term(t, unit_patterns(*lower_triangle(t.width), t.width)) for t in terms]
+    return np.vstack([*found, probes.of_independent()])
 
 
 def _message(terms: Sequence[RandomTerm], *, with_residual: bool) -> str:
