@@ -22,6 +22,10 @@ MAX_VALUE = 1e100
 """Numbers beyond this overflow when they are squared and summed."""
 
 
+class NoRowsError(DataError):
+    """Nothing to work with: no rows, or none without a missing value."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a sentence that offers the known names nearest to `name`, or an empty string."""
     by_folded = {str(candidate).casefold(): str(candidate) for candidate in known}
@@ -50,7 +54,7 @@ def require_frame(data: object, what: str = "data") -> pd.DataFrame:
     if not isinstance(data, pd.DataFrame):
         data = converted_frame(data, what)
     if data.empty:
-        raise DataError(
+        raise NoRowsError(
             f"{what} has {len(data)} rows and {data.shape[1]} columns: nothing to work with."
         )
     if not data.columns.is_unique:
@@ -118,7 +122,7 @@ def as_numbers(what: str, values: object) -> np.ndarray:
     if isinstance(values, np.ndarray) and values.ndim != 1:
         return as_numbers(what, values.ravel()).reshape(values.shape)
     column = values if isinstance(values, pd.Series) else pd.Series(values)
-    if kind_of(column) not in ("numbers", "true or false"):
+    if kind_of(column) not in ("numbers", "true or false") and column.notna().any():
         raise DataError(f"{what} must be real numbers, not of type {column.dtype}.")
     numbers = as_floats(column)
     if np.isinf(numbers).any():
@@ -172,7 +176,7 @@ def complete_columns(
     complete = np.flatnonzero(~missing.any(axis=1))
     if not len(complete):
         incomplete = np.array([*map(str, frame.columns), *given])[missing.any(axis=0)]
-        raise DataError(f"every row has a missing value; look at {', '.join(incomplete)}.")
+        raise NoRowsError(f"every row has a missing value; look at {', '.join(incomplete)}.")
     if len(complete) < len(data):
         frame = frame.iloc[complete]
         beside |= {name: values[complete] for name, values in given.items()}

@@ -193,6 +193,8 @@ def _summands(right: str, text: str) -> list[tuple[str, str]]:
 @lru_cache(maxsize=256)
 def parse_with_formulaic(expression: str) -> Any:
     """Parse one expression, turning formulaic's complaint into a `FormulaError`."""
+    if "%in%" in _outside_quotes(expression):  # formulaic's b/a
+        raise FormulaError(f"Cannot read {expression!r}: for 'a %in% b' of R write a:b.")
     try:
         return Formula(with_aliases(expression))
     except SyntaxError:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import compress
 from operator import add
@@ -21,6 +22,7 @@ import pandas as pd
 
 from mmlib.arrays import FloatArray, IntArray, weigh
 from mmlib.design.checks import (
+    NoRowsError,
     complete_columns,
     require_frame,
     require_positive,
@@ -34,6 +36,7 @@ from mmlib.design.formula import (
     parse_formula,
     parse_with_formulaic,
 )
+from mmlib.design.language import as_typed
 from mmlib.design.matrix import evaluate, factors_of, independent_columns, model_matrix
 from mmlib.design.structures import US
 from mmlib.design.terms import RandomTerm, group_codes, random_terms
@@ -59,7 +62,8 @@ class Parts:
         if isinstance(data, Iterator):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed on exit
             for part in data:
-                pickle.dump(require_frame(part), self._file)
+                with suppress(NoRowsError):
+                    pickle.dump(require_frame(part), self._file)
 
     def __enter__(self) -> Parts:
         return self
@@ -80,20 +84,22 @@ class Parts:
     def sum(
         self, function: Callable[[pd.DataFrame], Sums], add: Callable[[Sums, Sums], Sums]
     ) -> Sums:
-        """The sum of what a function makes of each part.
+        """The sum of what a function makes of each part that has a complete row.
 
         Raises
         ------
         DataError
-            If there is no part.
+            If there is no such part.
         """
+        of_part, both = _OfPart(function), _Both(add)
         parts = list(self._data) if isinstance(self._data, list | tuple) else []
         if parts and all(hasattr(part, "compute") for part in parts):
-            return self._sum_where_they_are(parts, function, add)
-        found = (function(require_frame(part)) for part in self)
-        for first in found:
-            return reduce(add, found, first)
-        raise DataError("data has no part: pass at least one frame.")
+            total = self._sum_where_they_are(parts, of_part, both)
+        else:
+            total = reduce(both, map(of_part, self), None)
+        if total is None:
+            raise DataError("data has no part with rows: pass at least one frame.")
+        return total
 
     @staticmethod
     def _sum_where_they_are(parts: list[Any], function: Any, add: Any) -> Any:
@@ -118,6 +124,29 @@ class Parts:
             yield from (batch.to_pandas() for batch in self._data.to_batches())
         else:
             yield from self._data() if callable(self._data) else self._data
+
+
+@dataclass(frozen=True)
+class _OfPart:
+    """What a function makes of a part; None if the part has no complete row."""
+
+    function: Callable[[pd.DataFrame], Any]
+
+    def __call__(self, part: Any) -> Any:
+        with suppress(NoRowsError):
+            return self.function(require_frame(part))
+
+
+@dataclass(frozen=True)
+class _Both:
+    """The sum of two, either of which may be None."""
+
+    add: Callable[[Any, Any], Any]
+
+    def __call__(self, one: Any, two: Any) -> Any:
+        if one is None or two is None:
+            return two if one is None else one
+        return self.add(one, two)
 
 
 def no_rows(what: str, *, slim: bool) -> DataError:
@@ -227,7 +256,10 @@ class Reader:
 
     def look(self, part: pd.DataFrame) -> _Seen:
         """What a part has."""
-        frame, weights, _ = self.usable(part)
+        try:
+            frame, weights, _ = self.usable(part)
+        except NoRowsError:
+            return _Seen(0, len(part), 0.0, {}, {}, part.iloc[:100])
         coded, _ = self.columns()
         kinds = {name: kind for name in sorted(coded) if (kind := kind_of(frame[name]))}
         factors = {name for name, kind in kinds.items() if kind != "numbers"}
@@ -270,6 +302,8 @@ class _Seen:
     some: pd.DataFrame
 
     def __add__(self, other: _Seen) -> _Seen:
+        if not self.n or not other.n:
+            return replace(self if self.n else other, n_rows=self.n_rows + other.n_rows)
         for name, kind in self.kinds.items():
             if other.kinds[name] != kind:
                 raise DataError(
@@ -334,6 +368,8 @@ def design_of_parts(
             raise DataError(f"{name} must name a column where the data come in parts.")
     reader = Reader(formula, weights, offset)
     seen = parts.sum(reader.look, add)
+    if not seen.n:
+        reader.usable(seen.some)  # which names a column without values
     pattern = _pattern(seen)
     _, names, spec = model_matrix(
         parse_with_formulaic(formula.fixed), pattern, "fixed part", formula.fixed
@@ -346,8 +382,8 @@ def design_of_parts(
     for each in (spec, *(term.spec for term in terms)):
         for call in each.transform_state:
             raise FormulaError(
-                f"{call} takes what it needs from all rows, which are never together here; compute "
-                "this column before."
+                f"{as_typed(call)} takes what it needs from all rows, which are never together here; "
+                "compute this column before."
             )
     terms.sort(key=lambda term: -term.n_levels)
     reader = Reader(formula, weights, offset, tuple(terms), spec, np.ones(len(names), dtype=bool))

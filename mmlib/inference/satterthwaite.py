@@ -138,7 +138,7 @@ def spread(fit: Fit) -> Spread:
     hessian, mixed, slopes = np.split(rows, [len(x), len(x) + 1], axis=1)
     Phi = vcov_over_variance(fit)
     slopes, hessian = with_scale(
-        fit, Phi, slopes.reshape(-1, p, p), mixed[:, 0], (hessian + hessian.T) / 2
+        fit, Phi, slopes.reshape(len(x), p, p), mixed[:, 0], (hessian + hessian.T) / 2
     )
     notes = (BOUNDARY,) if fit.is_singular else ()
     return Spread(Phi, slopes, 2 * pseudo_inverse(hessian), notes)

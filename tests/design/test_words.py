@@ -97,6 +97,8 @@ def test_translations_hold_on_unbalanced_data_with_ties(doses, ours, key):
         ("y ~ ou(0 + dose | plate)", "residual='car1"),
         ("y ~ 2 + dose", "Cannot read"),
         ("y ~ .", "the dot of R"),
+        ("y ~ x %in% g", "write a:b"),
+        ("y ~ x + (x %in% f | g)", "write a:b"),
     ],
 )
 def test_functions_of_r_are_translated(doses, formula, message):

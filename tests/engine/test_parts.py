@@ -113,6 +113,22 @@ def test_missing_rows_and_left_out_columns_are_counted():
     assert fit.design.aliased == ("twice",)
 
 
+@pytest.mark.parametrize("column", ["x", "f", "d", "w"])
+def test_a_part_without_a_complete_row_counts_its_rows_alone(column):
+    data = whole()
+    data[column] = data[column].where(data.index >= 31)
+    first, second, third, last = parts_of(data)
+    parts = [data.iloc[:0], first.assign(**{column: None}), second, third.iloc[:0], third, last]
+    with pytest.warns(mm.DataWarning, match="31 row"):
+        one = mm.lmm("y ~ x * f + (1 | d)", data, weights="w")
+    for several in (parts, iter(parts)):
+        with pytest.warns(mm.DataWarning, match="31 row"):
+            fit = mm.lmm("y ~ x * f + (1 | d)", several, weights="w")
+        np.testing.assert_allclose(fit.objective, one.objective, **SAME)
+    with pytest.raises(DataError, match=f"every row has a missing value; look at .*{column}"):
+        mm.lmm("y ~ x * f + (1 | d)", [first, first], weights="w")
+
+
 def test_what_needs_rows_is_refused_by_name():
     fit = mm.lmm("y ~ x + (1 | d)", parts_of(whole()))
     asks = {
@@ -142,7 +158,7 @@ def test_a_pickle_holds_the_sums():
 @pytest.mark.parametrize(
     ("formula", "change", "options", "error", "message"),
     [
-        ("y ~ scale(x) + (1 | d)", {}, {}, FormulaError, "from all rows"),
+        ("y ~ scale(x) + (1 | d)", {}, {}, FormulaError, r"^scale\(x\) takes .* from all rows"),
         ("y ~ x + (1 | d)", {}, {"weights": np.ones(240)}, DataError, "name a column"),
         ("y ~ f + (1 | d)", {"f": 1}, {}, DataError, "'f' is a factor in one part"),
         ("y ~ x + (1 | row)", {}, {}, RankError, "as many effects"),
