@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import blas
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.intp]]
@@ -29,6 +30,11 @@ def weigh(root_weights: FloatArray | None, columns: FloatArray) -> FloatArray:
     if root_weights is None:
         return columns
     return columns * (root_weights if columns.ndim == 1 else root_weights[:, None])
+
+
+def product(A: FloatArray, B: FloatArray) -> FloatArray:
+    """A @ B of large matrices: scipy has a BLAS in the page, too, where numpy has none."""
+    return np.asarray(blas.dgemm(1.0, B.T, A.T).T)
 
 
 def left_by(basis: FloatArray, columns: FloatArray) -> FloatArray:

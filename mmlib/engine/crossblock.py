@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +19,9 @@ MAX_PAIRS = 10**8
 """Above this many stored products, the Schur complement is left to dense BLAS."""
 
 PAIRS_AT_ONCE = 10**5
+
+FEW_ENTRIES = 10**4
+"""A matrix of up to so many entries is dense: calling a sparse one takes longer than it saves."""
 
 
 class CrossBlock:
@@ -46,10 +50,11 @@ class CrossBlock:
             (self.cells.ravel(), (rows.ravel(), np.repeat(self.column, self.width))),
             shape=(self.n_levels * self.width, self.q),
         ).tocsr()
+        self._matrix = _quick(self.matrix)
         self.pairs = list(combinations_with_replacement(range(self.width), 2))
         counts = np.bincount(self.level, minlength=self.n_levels)
         n_products = int((counts * (counts + 1) // 2).sum()) * len(self.pairs)
-        self._products: list[sparse.csc_array] | None = None
+        self._products: list[sparse.csc_array | FloatArray] | None = None
         if n_products <= MAX_PAIRS or plan.rounds:
             self._multiply_pairs(counts)
 
@@ -80,7 +85,9 @@ class CrossBlock:
         rank = np.cumsum(occurs, dtype=position.dtype) - 1  # np.unique would sort
         row = np.take(rank, position, out=position, mode="clip")  # in place
         shape = (len(self._targets), self.n_levels)
-        self._products = [sparse.csc_array((each, row, pointers), shape=shape) for each in data]
+        self._products = [
+            _quick(sparse.csc_array((each, row, pointers), shape=shape)) for each in data
+        ]
 
     def add_gram(self, flat: FloatArray, W: FloatArray, sign: float = 1.0) -> None:
         """Add ±G(W) to a flat vector."""
@@ -119,8 +126,12 @@ class CrossBlock:
 
     def project(self, columns: FloatArray) -> FloatArray:
         """Z_restᵀZ₁ times `columns` of shape (ℓ, S, c): shape (q_rest, c)."""
-        return self.matrix.T @ columns.reshape(self.n_levels * self.width, -1)
+        return self._matrix.T @ columns.reshape(self.n_levels * self.width, -1)
 
     def lift(self, columns: FloatArray) -> FloatArray:
         """Z₁ᵀZ_rest times `columns` of shape (q_rest, c): shape (ℓ, S, c)."""
-        return (self.matrix @ columns).reshape(self.n_levels, self.width, -1)
+        return (self._matrix @ columns).reshape(self.n_levels, self.width, -1)
+
+
+def _quick(matrix: sparse.csr_array | sparse.csc_array) -> Any:
+    return matrix.toarray() if np.prod(matrix.shape) <= FEW_ENTRIES else matrix

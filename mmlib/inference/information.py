@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import TINY, FloatArray, IntArray, Numbers, lower_triangle, unit_patterns
+from mmlib.arrays import TINY, FloatArray, IntArray, Numbers, lower_triangle, product, unit_patterns
 from mmlib.design.directions import term_slopes
 from mmlib.design.terms import RandomTerm, theta_by_term
 from mmlib.engine.factor import Covariances, Eliminated, Factor, level_slope, mirror_upper, shrunk
@@ -160,7 +160,7 @@ class Information:
             for number, pattern in zip(numbers, patterns, strict=True):
                 moved = list(covariances)
                 moved[g] = covariances[g] + TINY * 1j * pattern
-                there = _Projected(factor, known, moved)
+                there = _Projected(factor, known, moved, here.C)
                 for at, E, M, forms in zip(*directions, there.M, there.forms, strict=True):
                     double[at, number] = -np.einsum("rst,st->r", E, M.imag) / TINY
                     change = np.einsum("rst,sctd->rcd", E, forms.imag) / TINY
@@ -188,13 +188,22 @@ class _Projected:
     Attributes
     ----------
     Phi : ndarray, shape (p, p)
+    C : ndarray, shape (q, q + p)
+        I − TK of the tail, real; it is not computed again where it is given.
     M : list of ndarray, shape (S, S)
         For each grouping the sum of its levels' blocks of ZᵀPZ.
     forms : list of ndarray, shape (S, p, S, p)
         The sum of products of all entries of their ZᵀV⁻¹XΦ.
     """
 
-    def __init__(self, factor: Factor, known: Covariances, covariances: list[Numbers]) -> None:
+    def __init__(
+        self,
+        factor: Factor,
+        known: Covariances,
+        covariances: list[Numbers],
+        C: FloatArray | None = None,
+    ) -> None:
+        self.C = C
         self._factor, self._known, self._covariances = factor, known, covariances
         self._blocks, self._plan, self._p = factor.blocks, factor.plan, factor.blocks.p
         groupings, p = self._blocks.groupings, self._p
@@ -231,19 +240,21 @@ class _Projected:
         size = q + self._p
         flat, known = self._known.flat.astype(self._dtype), plan.tail(self._known.flat)
         K, T, known = (each[:size, :size] for each in (plan.tail(flat), T, known))
-        value = np.ascontiguousarray(T.real)
-        C = np.eye(q, size) - value[:q] @ known
+        value = np.ascontiguousarray(T.real[:q])
+        if self.C is None:
+            self.C = np.eye(q, size) - product(value, known)
+        C: Numbers = self.C
         if np.iscomplexobj(T):
             step, change = np.ascontiguousarray(T.imag), np.zeros_like(known)
             if step.any():  # not where only covariances of the tail move
-                step = step @ known
-                change -= known @ step
+                step = product(step, known)
+                change -= product(known, step)
             for g, _, span in plan.tail_spans:
                 if (moved := self._covariances[g].imag).any():
                     blocks = C[span].T.reshape(size, -1, len(moved)) @ moved
-                    change += blocks.reshape(size, -1) @ C[span]
+                    change += product(blocks.reshape(size, -1), C[span])
             K.imag = change
-            C = C - 1j * (step[:q] + value[:q] @ change)
+            C = C - 1j * (step[:q] + product(value, change))
         self.Phi: Numbers = K[q:, q:].copy()
         for g, levels, span in plan.tail_spans:
             shape = len(levels), len(self.M[g]), -1
