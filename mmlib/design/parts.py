@@ -382,8 +382,8 @@ def design_of_parts(
     for each in (spec, *(term.spec for term in terms)):
         for call in each.transform_state:
             raise FormulaError(
-                f"{as_typed(call)} takes what it needs from all rows, which are never together here; "
-                "compute this column before."
+                f"{as_typed(call)} takes what it needs from all rows, which are never together "
+                "here; compute this column before."
             )
     terms.sort(key=lambda term: -term.n_levels)
     reader = Reader(formula, weights, offset, tuple(terms), spec, np.ones(len(names), dtype=bool))
