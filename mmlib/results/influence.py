@@ -35,7 +35,7 @@ from mmlib.errors import DataError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.results.estimates import Fit
 
-WORTH_CONDENSING = 3
+WORTH_CONDENSING = 1.5
 """With fewer rows than this for each column, a QR decomposition costs more than it saves."""
 
 MAX_NUMBERS = 4 * 10**6
