@@ -65,7 +65,7 @@ def random_data(rng: np.random.Generator, log_sd: float) -> pd.DataFrame:
 def lowest_known(objective: Objective, rng: np.random.Generator) -> float:
     """The lowest value of the objective that a thorough search finds."""
     blocks, design = objective.blocks, objective.blocks.design
-    if blocks.theta_size == 1:
+    if blocks.n_entries == 1:
         by_eigenvalues = SpectralModel(design).fit(design.y[None], reml=objective.reml).objective
         return float(min(by_eigenvalues[0], scan(objective, ratio=1.02)[1].min()))
     identity = blocks.gather([np.eye(grouping.width) for grouping in blocks.groupings])

@@ -1,4 +1,4 @@
-"""Types of arrays, and the small algebra that every floor above shares."""
+"""Types of arrays, and the small algebra that all rooms share."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class BatchModel:
         self.reml, self._blocks = reml, blocks
         self._objective = Objective(blocks, reml=reml)
         self._first, *self._later = blocks.groupings
-        self._size = blocks.theta_size
+        self._size = blocks.n_entries
         self._columns = blocks.theta_columns
         self._add_products()
 
@@ -150,7 +150,7 @@ class BatchModel:
     def _cross_products(self, responses: FloatArray) -> _Responses:
         if self._blocks.offset is not None:
             responses = responses - self._blocks.offset
-        weighted = self._blocks.weigh(np.ascontiguousarray(responses.T))
+        weighted = self._blocks.whiten(np.ascontiguousarray(responses.T))
         residual = left_by(self._blocks.basis, weighted)
         first, B = self._first, len(responses)
         z = (self._blocks.Zt[0] @ residual).reshape(first.n_levels, first.width, B)
@@ -246,7 +246,7 @@ class BatchModel:
         direct = self._type_counts[:, None, None] * (self._A11 @ N) + W_bar @ N
         slope = 2 * (direct - self._A11 @ W @ W_bar @ N).sum(axis=1)
         first = self._first
-        gradient[:, first.positions] = slope[:, first.theta_rows, first.theta_columns]
+        gradient[:, first.positions] = slope[:, *first.triangle]
 
     def _later_templates(self, scaled: FloatArray) -> FloatArray:
         """The matrix that applies the templates of the later groupings, shape (B, m, m)."""
@@ -268,9 +268,7 @@ class BatchModel:
         start = 0
         for grouping in self._later:
             corners = start + np.arange(grouping.n_levels) * grouping.width
-            for position, s, t in zip(
-                grouping.positions, grouping.theta_rows, grouping.theta_columns, strict=True
-            ):
+            for position, s, t in zip(grouping.positions, *grouping.triangle, strict=True):
                 gradient[:, position] = slope[:, corners + s, corners + t].sum(axis=1)
             start += grouping.n_effects
 

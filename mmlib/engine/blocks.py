@@ -59,7 +59,7 @@ class Blocks:
         What they are computed from. A pickle holds only this and `phi`.
     phi : ndarray or None
         Parameters of the residuals' structure, if they have one.
-    weigh : Whitener
+    whiten : Whitener
         Applies the weights, and this structure, to rows.
     groupings : list of Grouping
         Largest first; the first is eliminated level by level.
@@ -90,7 +90,7 @@ class Blocks:
 
     def __init__(self, design: Design, phi: FloatArray | None = None) -> None:
         self._describe(design, phi)
-        weighted_X = self.weigh(design.X)
+        weighted_X = self.whiten(design.X)
         self.R: FloatArray = np.asarray(np.linalg.qr(weighted_X, mode="r"))
         self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
         basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
@@ -102,10 +102,10 @@ class Blocks:
     def _describe(self, design: Design, phi: FloatArray | None = None) -> None:
         self.design, self.phi = design, phi
         self.n, self.p = design.n, design.p
-        self.weigh = design.whitener(phi)
+        self.whiten = design.whitener(phi)
         self.offset = design.offset
-        self.theta_size = sum(n_entries(term) for term in design.terms)
-        self.groupings = gather_groupings(design.terms, self.weigh)
+        self.n_entries = sum(n_entries(term) for term in design.terms)
+        self.groupings = gather_groupings(design.terms, self.whiten)
 
     def __reduce__(self) -> tuple[type[Blocks], tuple[Design, FloatArray | None]]:
         return Blocks, (self.design, self.phi)
@@ -117,7 +117,7 @@ class Blocks:
     def _multiply(self) -> None:
         """Everything that does not depend on y."""
         groupings = self.groupings
-        Z = [self.weigh(grouping.model_matrix @ grouping.basis) for grouping in groupings]
+        Z = [self.whiten(grouping.model_matrix @ grouping.basis) for grouping in groupings]
         self.Zt = [
             random_matrix(grouping.codes, values, grouping.n_levels).T
             for grouping, values in zip(groupings, Z, strict=True)
@@ -208,7 +208,7 @@ class Blocks:
 
     def _set_response(self, y: FloatArray) -> None:
         """Everything that depends on y."""
-        y = self.weigh(y if self.offset is None else y - self.offset)
+        y = self.whiten(y if self.offset is None else y - self.offset)
         basis = self.basis
         # Two passes: the second takes away what rounding left of the projection.
         coefficients = basis.T @ y
@@ -273,7 +273,7 @@ class Blocks:
         if not self.groupings or self.plan.rounds or not few:
             return None
         y = self.design.y if self.offset is None else self.design.y - self.offset
-        residual = self.weigh(y) - self.basis @ self.ols
+        residual = self.whiten(y) - self.basis @ self.ols
         rest = [Zt.toarray().T for Zt in self.Zt[1:]]
         columns = np.column_stack([*rest, self.basis, residual])
         levels = (self.Zt[0] @ columns).reshape(*self.own[0].shape[:2], -1)
@@ -308,11 +308,9 @@ class Blocks:
     def gather(self, templates: Sequence[FloatArray]) -> FloatArray:
         """The entries of θ, shape (…, k), out of one (…, S, S) matrix for each grouping."""
         shape = templates[0].shape[:-2] if templates else ()
-        theta = np.zeros((*shape, self.theta_size))
+        theta = np.zeros((*shape, self.n_entries))
         for grouping, template in zip(self.groupings, templates, strict=True):
-            theta[..., grouping.positions] = template[
-                ..., grouping.theta_rows, grouping.theta_columns
-            ]
+            theta[..., grouping.positions] = template[..., *grouping.triangle]
         return theta
 
     def to_scaled(self, theta: FloatArray) -> FloatArray:
@@ -327,7 +325,7 @@ class Blocks:
     def theta_columns(self) -> list[IntArray]:
         """Positions in θ of each column of each template, the diagonal entry first."""
         return [
-            grouping.positions[grouping.theta_columns == column]
+            grouping.positions[grouping.triangle[1] == column]
             for grouping in self.groupings
             for column in range(grouping.width)
         ]

@@ -40,7 +40,7 @@ class PlainCoordinates:
 
     def __init__(self, objective: Objective) -> None:
         self._objective, self._blocks = objective, objective.blocks
-        self.size = self._blocks.theta_size
+        self.size = self._blocks.n_entries
         self.columns = self._blocks.theta_columns
         self.to_theta = self._blocks.to_theta
         self.from_theta = self._blocks.to_scaled

@@ -29,13 +29,15 @@ class Grouping:
         Upper triangular; the first changes to the scaled columns, term by term.
     spans : dict
         Which of the S columns are those of each term.
+    triangle, positions : (ndarray, ndarray), ndarray of int
+        Rows and columns of the entries of a template, and where these are in θ.
     """
 
     def __init__(
         self,
         terms: Sequence[RandomTerm],
         first_theta: Sequence[int],
-        weigh: Callable[[FloatArray], FloatArray],
+        whiten: Callable[[FloatArray], FloatArray],
     ) -> None:
         self.terms = tuple(terms)
         self.name = terms[0].group
@@ -54,9 +56,9 @@ class Grouping:
             positions.append(start + np.arange(len(row)))
             span = slice(corner, corner + term.width)
             self.spans[term] = span
-            self.inverse_basis[span, span] = _scaling(term, weigh)
+            self.inverse_basis[span, span] = _scaling(term, whiten)
             corner += term.width
-        self.theta_rows, self.theta_columns = np.concatenate(rows), np.concatenate(columns)
+        self.triangle = np.concatenate(rows), np.concatenate(columns)
         self.positions = np.concatenate(positions)
         self.basis = solve_triangular(self.inverse_basis, np.eye(self.width))
 
@@ -68,7 +70,7 @@ class Grouping:
     def template(self, theta: FloatArray) -> FloatArray:
         """The template, shape (…, S, S), whose lower triangle is filled from `theta`, (…, k)."""
         lam = np.zeros((*theta.shape[:-1], self.width, self.width))
-        lam[..., self.theta_rows, self.theta_columns] = theta[..., self.positions]
+        lam[..., *self.triangle] = theta[..., self.positions]
         return lam
 
     def assemble(self, by_term: Mapping[RandomTerm, FloatArray]) -> FloatArray:
@@ -92,7 +94,7 @@ class Grouping:
 
 
 def gather_groupings(
-    terms: Sequence[RandomTerm], weigh: Callable[[FloatArray], FloatArray]
+    terms: Sequence[RandomTerm], whiten: Callable[[FloatArray], FloatArray]
 ) -> list[Grouping]:
     """Terms on the same factor together, the grouping with most effects first."""
     starts = np.cumsum([0, *(n_entries(term) for term in terms)])
@@ -100,7 +102,7 @@ def gather_groupings(
     for number, term in enumerate(terms):
         by_name.setdefault(term.group, []).append(number)
     groupings = [
-        Grouping([terms[k] for k in members], [int(starts[k]) for k in members], weigh)
+        Grouping([terms[k] for k in members], [int(starts[k]) for k in members], whiten)
         for members in by_name.values()
     ]
     return sorted(groupings, key=lambda grouping: -grouping.n_effects)
@@ -114,7 +116,7 @@ def term_triangles(groupings: Sequence[Grouping]) -> dict[RandomTerm, FloatArray
     return triangles
 
 
-def _scaling(term: RandomTerm, weigh: Callable[[FloatArray], FloatArray]) -> FloatArray:
+def _scaling(term: RandomTerm, whiten: Callable[[FloatArray], FloatArray]) -> FloatArray:
     """The (weighted) columns of a term in orthogonal ones of mean square 1: the change of basis.
 
     Raises
@@ -122,7 +124,7 @@ def _scaling(term: RandomTerm, weigh: Callable[[FloatArray], FloatArray]) -> Flo
     RankError
         If the columns are linearly dependent.
     """
-    columns = weigh(term.model_matrix)
+    columns = whiten(term.model_matrix)
     triangle = np.asarray(np.linalg.qr(columns, mode="r")) / np.sqrt(len(columns))
     norms = np.linalg.norm(triangle, axis=0)
     dependent = np.abs(np.diag(triangle)) <= ALIAS_TOLERANCE * norms

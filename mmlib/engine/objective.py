@@ -165,7 +165,7 @@ class Objective:
         """The objective from its parts, of one θ or of many with the same `blocks`."""
         blocks = blocks or self.blocks
         # What the residuals' covariance adds, and X alone.
-        constant = blocks.weigh.log_det + 2 * blocks.log_det_R * self.reml
+        constant = blocks.whiten.log_det + 2 * blocks.log_det_R * self.reml
         sigma = self.sigma if sigma is None else sigma
         if sigma is None:
             misfit = self.dof * (1 + LOG_2PI + np.log(rss / self.dof))

@@ -6,8 +6,8 @@ wherever a column is zero, minimum or not; only the curvature tells. Hence: a qu
 then the Hessian (differences of the analytic gradient), which polishes the point with Newton
 steps, or shows the way out of a saddle.
 
-The search works in columns of Z that were made orthogonal and of mean square 1 within each term, so
-neither the units nor the origin of a variable matter; the θ that it reports is the model's own.
+The search works in coordinates (`mmlib.engine.coordinates`) in which neither the units nor the
+origin of a variable matter; the θ that it reports is the model's own.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def minimize_objective(
     ----------
     objective : Objective
     start : ndarray, optional
-        Where to start; by default where its coordinates do (`mmlib.engine.coordinates`).
+        θ to start from; by default where the coordinates start.
     watch : callable, optional
         Called with the number of evaluations and the objective after each of them.
 
@@ -172,14 +172,14 @@ def without(x: FloatArray, entries: IntArray) -> FloatArray:
     return other
 
 
-def search_from(objective: Objective, scaled: FloatArray) -> float:
-    """Where one descent ends, from entries of the templates for scaled columns."""
-    return _Search(objective).descend_from(scaled).point.value
+def search_from(objective: Objective, x: FloatArray) -> float:
+    """The objective where one descent from these coordinates ends."""
+    return _Search(objective).descend_from(x).point.value
 
 
 @dataclass(frozen=True)
 class _Valley:
-    """Where one descent ended; `point.x` are the entries of the scaled templates."""
+    """Where one descent ended, `point.x` being the coordinates."""
 
     point: Point
     restarts: int
@@ -189,9 +189,9 @@ class _Valley:
 
 
 class _Search:
-    """The objective in scaled columns, with a count of its evaluations, and the search's moves.
+    """The objective in its coordinates, with a count of its evaluations, and the search's moves.
 
-    The entries of the templates are measured in a `unit` each, their own size where it is above 1.
+    Each coordinate is measured in a `unit`, its own size where that is above 1.
     """
 
     def __init__(self, objective: Objective, watch: Watch | None = None) -> None:
@@ -213,10 +213,10 @@ class _Search:
             self._watch(self.evaluations, value)
         return Point(x, value, gradient * self.unit, here.rounding)
 
-    def descend_from(self, scaled: FloatArray, *, above: float = np.inf) -> _Valley:
+    def descend_from(self, x: FloatArray, *, above: float = np.inf) -> _Valley:
         """The minimum below a point; where it is not below `above`, only about where it is."""
-        self.unit = np.maximum(1.0, np.abs(scaled))
-        point = self.at(scaled / self.unit)
+        self.unit = np.maximum(1.0, np.abs(x))
+        point = self.at(x / self.unit)
         while not np.isfinite(point.value):
             point = self.at(point.x / FAR)
         restarts, tolerance = 0, COARSE
@@ -276,9 +276,9 @@ class _Search:
             if (between > max(values[dip], point.value)).any():
                 yield np.sqrt(lam[[dip]])
 
-    def is_at_the_edge(self, scaled: FloatArray) -> bool:
+    def is_at_the_edge(self, x: FloatArray) -> bool:
         """Whether nothing can be computed further out: the residual variance is on its way to 0."""
-        return not np.isfinite(self.at(FAR * scaled / self.unit).value)
+        return not np.isfinite(self.at(FAR * x / self.unit).value)
 
     def report(self, first: FloatArray, valleys: list[_Valley]) -> Optimum:
         """The log of a search: the lowest valley, and how many there are."""

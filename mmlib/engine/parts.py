@@ -353,5 +353,5 @@ def slim_blocks(blocks: Blocks, quantiles: FloatArray) -> RowlessBlocks:
         Of the scaled residuals.
     """
     triangles = term_triangles(blocks.groupings)
-    design = slim_design(blocks.design, triangles, blocks.weigh.log_det, quantiles)
+    design = slim_design(blocks.design, triangles, blocks.whiten.log_det, quantiles)
     return RowlessBlocks(design, CrossProducts.of(blocks), blocks.phi)

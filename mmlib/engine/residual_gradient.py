@@ -37,7 +37,7 @@ def covariance_slopes(factor: Factor, *, reml: bool, rss_weight: float) -> list[
     part, dense = _root(factor, reml=reml)
     e = residuals(factor)
     slopes = []
-    for batch, _, inverse in factor.blocks.weigh.blocks:
+    for batch, _, inverse in factor.blocks.whiten.blocks:
         m = batch.rows.shape[1]
         sums = np.zeros((len(inverse), m, m))
         step = max(1, CHUNK // (m * max(dense.shape[1], m)))

@@ -51,7 +51,7 @@ def further_starts(blocks: Blocks) -> FloatArray:
     """
     diagonal = [column[0] for column in blocks.theta_columns]
     size = len(diagonal)
-    sizes = [np.ones((1, size))] if uneven(blocks) or blocks.theta_size > ONE_VALLEY else []
+    sizes = [np.ones((1, size))] if uneven(blocks) or blocks.n_entries > ONE_VALLEY else []
     if uneven(blocks):
         alone = np.where(np.eye(size), LARGE, ALMOST_NONE)
         but_one = np.where(np.eye(size), ALMOST_NONE, LARGE)
@@ -60,7 +60,7 @@ def further_starts(blocks: Blocks) -> FloatArray:
             alone[: size * (size > 1)],
             but_one[: size * (size > 2)],
         ]
-    starts = np.zeros((sum(map(len, sizes)), blocks.theta_size))
+    starts = np.zeros((sum(map(len, sizes)), blocks.n_entries))
     starts[:, diagonal] = np.vstack([np.zeros((0, size)), *sizes])
     if not uneven(blocks):
         return starts

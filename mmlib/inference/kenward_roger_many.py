@@ -26,7 +26,7 @@ def suits(blocks: Blocks) -> bool:
     if len(blocks.groupings) != 1 or blocks.design.structured:
         return False
     grouping = blocks.groupings[0]
-    size = grouping.n_levels * grouping.width * blocks.p * blocks.theta_size
+    size = grouping.n_levels * grouping.width * blocks.p * blocks.n_entries
     return size <= MAX_NUMBERS
 
 
@@ -45,7 +45,7 @@ class ManyKenwardRoger:
         self._rows = solve_triangular(blocks.R, tested.L.T, trans="T").T
         [grouping] = blocks.groupings
         self._grouping = grouping
-        self._E = unit_patterns(grouping.theta_rows, grouping.theta_columns, grouping.width)
+        self._E = unit_patterns(*grouping.triangle, grouping.width)
         self._A = np.ascontiguousarray(blocks.dense[0][:, :, :-1])
         self._dof = blocks.n - blocks.p
 
@@ -103,7 +103,7 @@ class ManyKenwardRoger:
         blocks, grouping = self._blocks, self._grouping
         if blocks.offset is not None:
             responses = responses - blocks.offset
-        y = blocks.weigh(np.ascontiguousarray(responses.T))
+        y = blocks.whiten(np.ascontiguousarray(responses.T))
         residual = left_by(blocks.basis, y)
         ols = blocks.basis.T @ (y - residual)
         z = (blocks.Zt[0] @ residual).reshape(grouping.n_levels, grouping.width, -1)

@@ -60,7 +60,7 @@ class Refitter:
         """Fit every response, shape (B, n)."""
         if self._spectral is not None:
             maxima = self._spectral.fit(responses, reml=self.reml)
-            theta = np.sqrt(maxima.lam)[:, None][:, : self._blocks.theta_size]
+            theta = np.sqrt(maxima.lam)[:, None][:, : self._blocks.n_entries]
             found = np.isfinite(maxima.objective)
             return ManyFits(theta, maxima.objective, np.where(found, 0.0, np.inf), found)
         if self._batch is not None:

@@ -113,7 +113,7 @@ def residuals(
     if scaled == "normalized":
         if kind == "marginal":
             raise DataError("scaled='normalized' is of conditional residuals; leave kind out.")
-        values = fit.blocks.weigh(fit.resid.to_numpy()) / fit.sigma
+        values = fit.blocks.whiten(fit.resid.to_numpy()) / fit.sigma
         return pd.Series(values, index=design.index, name="resid")
     values = design.y - fit.population_mean if kind == "marginal" else fit.resid.to_numpy()
     if scaled is not None:
@@ -169,14 +169,14 @@ def influence(fit: Fit, *, group: str | Sequence[str] | None = None) -> Influenc
             group = ":".join(factors)
             if fit.design.residual is not None:
                 fit.design.residual.refuse_crossed(codes, f"influence(group={group!r})")
-            resid = fit.blocks.weigh(fit.resid.to_numpy())
+            resid = fit.blocks.whiten(fit.resid.to_numpy())
             parts = _groups(fit.effects_covariance, design_rows(fit), resid, codes)
         return _report(fit, group, index, *parts)
 
 
 def design_rows(fit: Fit) -> sparse.csr_array:
     """The rows (z, x) of the fit, whitened: times √w where errors are independent."""
-    return _rows(fit, fit.blocks.weigh)
+    return _rows(fit, fit.blocks.whiten)
 
 
 def _rows(fit: Fit, through: Callable[[FloatArray], FloatArray]) -> sparse.csr_array:
@@ -187,8 +187,8 @@ def _rows(fit: Fit, through: Callable[[FloatArray], FloatArray]) -> sparse.csr_a
 
 def _through_precision(fit: Fit) -> Callable[[FloatArray], FloatArray]:
     """R⁻¹ times columns."""
-    weigh = fit.blocks.weigh
-    return lambda columns: weigh.transposed(weigh(columns))
+    whiten = fit.blocks.whiten
+    return lambda columns: whiten.transposed(whiten(columns))
 
 
 def _alone(fit: Fit) -> tuple[sparse.csr_array, FloatArray]:
@@ -197,7 +197,7 @@ def _alone(fit: Fit) -> tuple[sparse.csr_array, FloatArray]:
     To leave a row out is to give it a mean of its own. What that explains are the row's entries of
     R⁻¹A and R⁻¹e, each over the root of that of R⁻¹; for independent errors √w times A and e.
     """
-    scale = 1 / np.sqrt(fit.blocks.weigh.precisions(fit.nobs))
+    scale = 1 / np.sqrt(fit.blocks.whiten.precisions(fit.nobs))
     through = _through_precision(fit)
     own = _rows(fit, lambda columns: weigh(scale, through(columns)))
     return own, scale * through(fit.resid.to_numpy())

@@ -17,17 +17,17 @@ NOT_ESTIMABLE = 1e-10
 def unpooled(fit: Fit) -> dict[str, pd.DataFrame]:
     """What `LMMResult.unpooled` gives."""
     groupings, resid = fit.blocks.groupings, fit.resid.to_numpy()
-    modes, weigh = fit.ranef(), fit.blocks.weigh
+    modes, whiten = fit.ranef(), fit.blocks.whiten
     return as_tables(
-        groupings, [_least_squares(g, modes[g.name].to_numpy(), resid, weigh) for g in groupings]
+        groupings, [_least_squares(g, modes[g.name].to_numpy(), resid, whiten) for g in groupings]
     )
 
 
 def _least_squares(
-    grouping: Grouping, modes: FloatArray, resid: FloatArray, weigh: Whitener
+    grouping: Grouping, modes: FloatArray, resid: FloatArray, whiten: Whitener
 ) -> FloatArray:
     partial = resid + (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
-    partial, Z = weigh(partial), weigh(grouping.model_matrix @ grouping.basis)
+    partial, Z = whiten(partial), whiten(grouping.model_matrix @ grouping.basis)
     gram = level_products(grouping.codes, Z, grouping.n_levels)
     score = np.zeros((grouping.n_levels, grouping.width, 1))
     np.add.at(score, grouping.codes, partial[:, None, None] * Z[:, :, None])

@@ -55,7 +55,7 @@ def squares(blocks, theta):
 def test_determinants_and_squares_are_those_of_brute_force(name, kind):
     _, blocks, theta, dense = prepare(name, kind)
     factor = factorize(blocks, theta)
-    log_det_V = factor.log_det_Z + blocks.weigh.log_det
+    log_det_V = factor.log_det_Z + blocks.whiten.log_det
     np.testing.assert_allclose(log_det_V, np.linalg.slogdet(dense.V)[1], **TIGHT)
     log_det_X = factor.log_det_X + 2 * blocks.log_det_R
     np.testing.assert_allclose(log_det_X, np.linalg.slogdet(dense.information)[1], **TIGHT)

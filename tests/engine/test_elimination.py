@@ -53,7 +53,7 @@ def prepared(formula):
     design = mm.build_design(formula, chains(), weights="w")
     blocks = Blocks(design)
     assert blocks.plan.rounds
-    size = blocks.theta_size
+    size = blocks.n_entries
     theta = np.random.default_rng(3).uniform(0.3, 1.2, size)
     return design, blocks, theta
 

@@ -180,7 +180,7 @@ def test_how_the_variance_moves_has_the_inner_products_of_dense_matrices(formula
     place = {t: (g, span) for g in one.groupings for t, span in g.spans.items()}
     for term in one.design.terms:
         grouping, span = place[term]
-        columns = one.weigh(grouping.model_matrix @ grouping.basis)[:, span]
+        columns = one.whiten(grouping.model_matrix @ grouping.basis)[:, span]
         same = grouping.codes[:, None] == grouping.codes
         for i, j in zip(*lower_triangle(term.width), strict=True):
             M = np.outer(columns[:, i], columns[:, j]) * same

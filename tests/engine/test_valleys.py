@@ -254,7 +254,7 @@ def test_two_groupings_far_apart_have_the_closed_form(one, other):
 def test_columns_and_their_cross_products_give_the_same_factor(formula, reml, monkeypatch):
     data = unlike(1.0).assign(w=np.linspace(0.5, 2, 60))
     objective = mm.Objective(mm.build_design(formula, data, weights="w"), reml=reml)
-    theta = np.linspace(0.4, 1.3, objective.blocks.theta_size)
+    theta = np.linspace(0.4, 1.3, objective.blocks.n_entries)
     value, slope = objective.value_and_gradient(theta)
     monkeypatch.setattr("mmlib.engine.factor.ROUGH", 0.0)
     assert objective(theta) == pytest.approx(value, rel=1e-13)

@@ -41,12 +41,11 @@ class Dense:
 
 def patterns_of_scaled_columns(blocks):
     """Return the n×n matrices G_r, in the order of θ, with Z as the engine has it."""
-    found = np.empty((blocks.theta_size, blocks.n, blocks.n))
+    found = np.empty((blocks.n_entries, blocks.n, blocks.n))
     for grouping in blocks.groupings:
         values = grouping.model_matrix @ grouping.basis
         same_level = grouping.codes[:, None] == grouping.codes
-        triangle = zip(grouping.theta_rows, grouping.theta_columns, strict=True)
-        for place, (i, j) in zip(grouping.positions, triangle, strict=True):
+        for place, i, j in zip(grouping.positions, *grouping.triangle, strict=True):
             product = np.outer(values[:, i], values[:, j])
             found[place] = same_level * (product if i == j else product + product.T)
     return found

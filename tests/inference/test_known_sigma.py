@@ -61,7 +61,7 @@ def test_the_objective_and_its_slopes(name, reml):
         sigma=1.3,
     )
     objective = mm.Objective(design, reml=reml)
-    theta = np.random.default_rng(1).uniform(0.3, 0.9, objective.blocks.theta_size)
+    theta = np.random.default_rng(1).uniform(0.3, 0.9, objective.blocks.n_entries)
     dense = Dense.at(design, theta)
     V = 1.3**2 * dense.V
     information = design.X.T @ np.linalg.solve(V, design.X)
