@@ -74,11 +74,11 @@ def parse_residual(text: object) -> tuple[str, str, str]:
         raise FormulaError(f"residual must be text, not {text!r:.60}; {HINT}.")
     call = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, re.DOTALL)
     if not call:
-        raise FormulaError(f"Cannot read residual={text!r}; {HINT}.")
+        raise FormulaError(f"cannot read residual={text!r}; {HINT}.")
     kind, (*times, group) = call[1], [part.strip().strip("`") for part in call[2].split("|")]
     if kind not in KINDS:
         raise FormulaError(
-            f"There is no structure {kind!r} of residuals (in {text!r})."
+            f"there is no structure {kind!r} of residuals (in {text!r})."
             f"{did_you_mean(kind, KINDS)} There are {', '.join(KINDS)}; {HINT}."
         )
     if len(times) != (kind != "cs") or not all([group, *times]):

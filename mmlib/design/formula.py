@@ -110,7 +110,7 @@ def parse_formula(formula: str | MixedFormula) -> MixedFormula:
     if isinstance(formula, MixedFormula):
         return formula
     if not isinstance(formula, str):
-        raise FormulaError(f"The formula must be a string, not {type(formula).__name__}; {_HINT}.")
+        raise FormulaError(f"the formula must be a string, not {type(formula).__name__}; {_HINT}.")
     return _parsed(formula)
 
 
@@ -119,15 +119,15 @@ def _parsed(formula: str) -> MixedFormula:
     sides = [side.strip() for _, side in _split(formula, "~")]
     if len(sides) != 2 or not all(sides):
         raise FormulaError(
-            f"The formula {formula!r} needs a response on the left of one '~' and terms on the "
+            f"the formula {formula!r} needs a response on the left of one '~' and terms on the "
             f"right; {_HINT}."
         )
     response, right = sides
     if "|" in _outside_quotes(response):
-        raise FormulaError(f"The response {response!r} of {formula!r} has a bar in it; {_HINT}.")
+        raise FormulaError(f"the response {response!r} of {formula!r} has a bar in it; {_HINT}.")
     if any(depth == 0 and response[place] in "+-*/^:%" for place, depth in _scan(response)):
         raise FormulaError(
-            f"The response {response!r} of {formula!r} would be read as terms, not as arithmetic: "
+            f"the response {response!r} of {formula!r} would be read as terms, not as arithmetic: "
             f"write I({response.replace('^', '**')})."
         )
     fixed: list[str] = []
@@ -135,11 +135,11 @@ def _parsed(formula: str) -> MixedFormula:
     for sign, chunk in _summands(right, formula):
         if _is_random(chunk):
             if sign == "-":
-                raise FormulaError(f"A random term cannot be subtracted: '- {chunk}'.")
+                raise FormulaError(f"a random term cannot be subtracted: '- {chunk}'.")
             random.extend(_random_parts(chunk))
         elif "|" in _outside_quotes(chunk) and not _is_call(chunk):
             raise FormulaError(
-                f"A random term stands alone between '+' signs, in parentheses; found "
+                f"a random term stands alone between '+' signs, in parentheses; found "
                 f"{chunk!r} in {formula!r}; {_HINT}."
             )
         else:
@@ -184,7 +184,7 @@ def _summands(right: str, text: str) -> list[tuple[str, str]]:
     """The signed terms of the right side, as written."""
     *pieces, (sign, last) = _split(right, "+-")
     if not last.strip():
-        raise FormulaError(f"The formula {text!r} ends with {sign!r}: a term is missing.")
+        raise FormulaError(f"the formula {text!r} ends with {sign!r}: a term is missing.")
     # Nothing stands before a leading sign, as in '- 1 + x', or between two.
     before = [(sign, chunk.strip()) for sign, chunk in pieces if chunk.strip()]
     return [*before, (sign, last.strip())]
@@ -194,7 +194,7 @@ def _summands(right: str, text: str) -> list[tuple[str, str]]:
 def parse_with_formulaic(expression: str) -> Any:
     """Parse one expression, turning formulaic's complaint into a `FormulaError`."""
     if "%in%" in _outside_quotes(expression):  # formulaic's b/a
-        raise FormulaError(f"Cannot read {expression!r}: for 'a %in% b' of R write a:b.")
+        raise FormulaError(f"cannot read {expression!r}: for 'a %in% b' of R write a:b.")
     try:
         return Formula(with_aliases(expression))
     except SyntaxError:
@@ -202,12 +202,12 @@ def parse_with_formulaic(expression: str) -> Any:
     except FormulaicError as error:
         if "`.` operator" in str(error):
             raise FormulaError(
-                f"Cannot read {expression!r} in the formula: the dot of R, for all other columns, "
+                f"cannot read {expression!r} in the formula: the dot of R, for all other columns, "
                 "has no meaning here; name the columns."
             ) from None
         reason = as_written(_ANSI.sub("", str(error))).strip().splitlines()[0].rstrip(".")
         raise FormulaError(
-            f"Cannot read {expression!r} in the formula: {reason}. Arithmetic and comparisons "
+            f"cannot read {expression!r} in the formula: {reason}. Arithmetic and comparisons "
             "stand in I(), as in I(2 * x) or I(x > 0)."
         ) from None
 
@@ -242,7 +242,7 @@ def _random_parts(chunk: str) -> Iterator[RandomPart]:
     if uncorrelated:
         del pieces[1]
     if len(pieces) != 2 or not all(pieces):
-        raise FormulaError(f"The random term {chunk!r} must look like '(1 + x | group)'.")
+        raise FormulaError(f"the random term {chunk!r} must look like '(1 + x | group)'.")
     expr, group = pieces
     before: list[str] = []
     for sign, part in _split(expr, "+-"):
@@ -254,7 +254,7 @@ def _random_parts(chunk: str) -> Iterator[RandomPart]:
     whole = expr if uncorrelated else ""
     if not list(terms):
         raise FormulaError(
-            f"The random term {chunk!r} has nothing that varies; try '(1 | {group})'."
+            f"the random term {chunk!r} has nothing that varies; try '(1 | {group})'."
         )
     for factors in _groupings(group, chunk):
         for part in exprs:
@@ -275,12 +275,12 @@ def _groupings(group: str, chunk: str) -> list[tuple[str, ...]]:
             continue
         if not all(factor.eval_method.value == "lookup" for factor in term.factors):
             raise FormulaError(
-                f"The grouping {group!r} of {chunk!r} must be made of column names; "
+                f"the grouping {group!r} of {chunk!r} must be made of column names; "
                 "compute the column first."
             )
         groupings.append(tuple(name_of(factor.expr) for factor in term.factors))
     if not groupings:
-        raise FormulaError(f"The random term {chunk!r} names no grouping column after the bar.")
+        raise FormulaError(f"the random term {chunk!r} names no grouping column after the bar.")
     return groupings
 
 

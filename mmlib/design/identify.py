@@ -86,7 +86,7 @@ def _first_dependence(changes: FloatArray, owners: Sequence[RandomTerm | str]) -
     lengths = np.linalg.norm(changes, axis=1)
     if (lengths == 0).any():
         lost = _named(owners[int(np.argmin(lengths))])
-        raise RankError(f"the data say nothing of a parameter of {lost}; leave it out.")
+        raise RankError(f"the data say nothing about a parameter of {lost}; leave it out.")
     changes = changes / lengths[:, None]
     independent = independent_columns(changes.T, tolerance=DEPENDENT)
     if independent.all():

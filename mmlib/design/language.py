@@ -101,7 +101,7 @@ def unreadable(code: str) -> FormulaError:
     for name, argument in re.findall(r"([\w.]+)\(([^,()]*)", code):
         if name in FUNCTIONS:
             return unknown_function(name, code, argument)
-    return FormulaError(f"Cannot read {code!r} in the formula.")
+    return FormulaError(f"cannot read {code!r} in the formula.")
 
 
 class _Reader(ast.NodeTransformer):

@@ -168,8 +168,8 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, ModelSpe
     except (FormulaicError, LookupError, TypeError, ValueError, NotImplementedError) as error:
         if isinstance(error.__cause__, (FormulaError, DataError)):
             raise error.__cause__ from None
-        reason = as_written(str(error)).split("[", 1)[-1].rstrip("]")
-        raise FormulaError(f"Cannot evaluate {as_written(str(expression))}: {reason}") from None
+        reason = as_written(str(error)).split("[", 1)[-1].rstrip("].")
+        raise FormulaError(f"cannot evaluate {as_written(str(expression))}: {reason}.") from None
     return np.asarray(matrix, dtype=float).reshape(len(frame), -1), matrix.model_spec
 
 

@@ -236,7 +236,7 @@ def check_identifiable(term: RandomTerm) -> None:
     """
     n, width = term.model_matrix.shape
     if width == 0:
-        raise FormulaError(f"The random term {term.part} has no column.")
+        raise FormulaError(f"the random term {term.part} has no column.")
     if term.n_levels * width >= n:
         what = "levels" if width == 1 else f"random effects ({term.n_levels} levels × {width})"
         raise RankError(

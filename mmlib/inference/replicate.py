@@ -188,7 +188,7 @@ def finished(
         raise BootstrapError(
             f"the run failed after {draws.drawn} of {draws.nsim} replicates{where} "
             f"({type(draws.error).__name__}: {draws.error}). What was drawn is in the .result of "
-            "this error: once the cause is mended, pass it as resume= to draw the others.",
+            "this error: once the cause is fixed, pass it as resume= to draw the others.",
             result,
         ) from draws.error
     if result is None:

@@ -168,9 +168,8 @@ def _estimable(design: Design, new: pd.DataFrame, missing: Missing) -> np.ndarra
         cell = ", ".join(f"{name} = {new[name].iloc[row]}" for name in fixed)
         raise RankError(
             f"{int(unknown.sum())} row(s) of new cannot be predicted, such as {new.index[row]!r} "
-            f"({cell}): nothing in the fit says what their mean is, for "
-            f"{', '.join(design.aliased)} had to be left out of it; pass missing='nan' for no "
-            "number there."
+            f"({cell}): their mean cannot be estimated, as {', '.join(design.aliased)} had to be "
+            "left out of the fit; pass missing='nan' to give them NaN."
         )
     return ~unknown
 

@@ -300,7 +300,7 @@ def _correlation(term: RandomTerm, given: Any) -> FloatArray:
         raise DataError(f"{what} must be a number or a matrix of {term.width} × {term.width}.")
     possible = np.allclose(matrix, matrix.T) and np.allclose(np.diag(matrix), 1)
     if not possible or np.linalg.eigvalsh(matrix).min() < -ROUNDING:
-        raise DataError(f"{what} is no correlation matrix: symmetric, 1 on the diagonal, possible.")
+        raise DataError(f"{what} is not a possible correlation matrix.")
     return matrix
 
 

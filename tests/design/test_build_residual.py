@@ -32,7 +32,7 @@ def data():
         ({"residual": "ar(visit | id)"}, mm.FormulaError, "Did you mean 'ar1'"),
         ({"residual": "ar1(id)"}, mm.FormulaError, r"must look like 'ar1\(time \| id\)'"),
         ({"residual": "cs(visit | id)"}, mm.FormulaError, r"must look like 'cs\(id\)'"),
-        ({"residual": "visit | id"}, mm.FormulaError, "Cannot read residual"),
+        ({"residual": "visit | id"}, mm.FormulaError, "cannot read residual"),
         ({"residual": 3}, mm.FormulaError, "residual must be text"),
         ({"residual": "ar1(visti | id)"}, mm.DataError, "Did you mean 'visit'"),
         ({"residual": "ar1(when | id)"}, mm.DataError, r"write car1\(when"),

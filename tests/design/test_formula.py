@@ -109,7 +109,7 @@ def test_formula_prints_as_it_was_typed_but_for_white_space():
 # --- formulas that are refused -------------------------------------------------------------------
 
 NEEDS_TWO_SIDES = r"needs a response on the left of one '~' and terms on the right"
-STANDS_ALONE = r"A random term stands alone between '\+' signs, in parentheses; found "
+STANDS_ALONE = r"a random term stands alone between '\+' signs, in parentheses; found "
 LOOKS_LIKE = r"must look like '\(1 \+ x \| group\)'"
 
 
@@ -146,17 +146,17 @@ LOOKS_LIKE = r"must look like '\(1 \+ x \| group\)'"
         ("y ~ (x - x - 1 | g)", "has nothing that varies"),
         ("y ~ (1 | 1)", r"'\(1 \| 1\)' names no grouping column"),
         ("y ~ (1 | log(g))", r"grouping 'log\(g\)' .* must be made of column names"),
-        ("y ~ (1 | g h)", "Cannot read 'g h'"),
-        ("y ~ (1 + | g)", r"Cannot read '1 \+'"),
+        ("y ~ (1 | g h)", "cannot read 'g h'"),
+        ("y ~ (1 + | g)", r"cannot read '1 \+'"),
         ("y ~ x +", r"'y ~ x \+' ends with '\+'"),
         ("y ~ (1 | g) +", r"ends with '\+': a term is missing"),
         ("y ~ x + + (1 | g) +", r"ends with '\+': a term is missing"),
         ("y ~ x + (1 | g) -", "ends with '-': a term is missing"),
-        ("y ~ x z + (1 | g)", "Cannot read 'x z'"),
-        ("y ~ x + 'abc + (1 | g)", "Cannot read"),
-        ("y ~ log(x + (1 | g)", "Cannot read|" + STANDS_ALONE),
-        ("y ~ x == 1 + (1 | g)", "Cannot read 'x == 1'"),
-        ("y ~ . + (1 | g)", r"Cannot read '\.'"),
+        ("y ~ x z + (1 | g)", "cannot read 'x z'"),
+        ("y ~ x + 'abc + (1 | g)", "cannot read"),
+        ("y ~ log(x + (1 | g)", "cannot read|" + STANDS_ALONE),
+        ("y ~ x == 1 + (1 | g)", "cannot read 'x == 1'"),
+        ("y ~ . + (1 | g)", r"cannot read '\.'"),
         ("y | x ~ 1 + (1 | g)", r"'y \| x'"),
         ("(1 | g) ~ x", r"'\(1 \| g\)'"),
     ],

@@ -95,7 +95,7 @@ def test_translations_hold_on_unbalanced_data_with_ties(doses, ours, key):
         ("y ~ ar1(dose)", "around a random term"),
         ("y ~ toep(0 + dose | plate)", "there are us, diag, cs, homcs, ar1 and hetar1"),
         ("y ~ ou(0 + dose | plate)", "residual='car1"),
-        ("y ~ 2 + dose", "Cannot read"),
+        ("y ~ 2 + dose", "cannot read"),
         ("y ~ .", "the dot of R"),
         ("y ~ x %in% g", "write a:b"),
         ("y ~ x + (x %in% f | g)", "write a:b"),

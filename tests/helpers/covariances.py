@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import mmlib as mm
-from tests.helpers.oracle import _read_json, load_data
+from tests.helpers.oracle import load_data, read_json
 
 NLME: dict[str, dict[str, str]] = {
     "orthodont_gls_cs": {"residual": "cs(Subject)"},
@@ -54,7 +54,7 @@ GLMMTMB: dict[str, dict[str, str]] = {
 
 def numbers(package: str, case_id: str) -> dict[str, Any]:
     """Return a case as exported from R."""
-    cases = _read_json("practice_structures.json.gz")["groups"][package]["cases"]
+    cases = read_json("practice_structures.json.gz")["groups"][package]["cases"]
     return next(case for case in cases if case["id"] == case_id)
 
 
@@ -62,7 +62,7 @@ def numbers(package: str, case_id: str) -> dict[str, Any]:
 def data_of(name: str) -> pd.DataFrame:
     """Return a data set with the columns that the cases add to it."""
     if name == "Ovary":
-        data = pd.DataFrame(_read_json("practice_structures.json.gz")["data"]["Ovary"])
+        data = pd.DataFrame(read_json("practice_structures.json.gz")["data"]["Ovary"])
         angle = 2 * np.pi * data["Time"]
         order = data.groupby("Mare").cumcount() + 1
         return data.assign(s=np.sin(angle), c=np.cos(angle), t=order)

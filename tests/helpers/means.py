@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import mmlib as mm
-from tests.helpers.oracle import _read_json, load_data
+from tests.helpers.oracle import load_data, read_json
 
 HOW = {
     "pairwise": "pairwise",
@@ -28,12 +28,12 @@ POLYNOMIALS = {"linear", "quadratic", "cubic", "quartic"}
 
 def cases() -> list[str]:
     """Return the ids of the models of practice_means.json.gz."""
-    return [case["id"] for case in _read_json("practice_means.json.gz")["cases"]]
+    return [case["id"] for case in read_json("practice_means.json.gz")["cases"]]
 
 
 def load(case_id: str) -> dict[str, Any]:
     """Return a model with its questions."""
-    by_id = {case["id"]: case for case in _read_json("practice_means.json.gz")["cases"]}
+    by_id = {case["id"]: case for case in read_json("practice_means.json.gz")["cases"]}
     return cast("dict[str, Any]", by_id[case_id])
 
 

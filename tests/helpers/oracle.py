@@ -43,13 +43,13 @@ class Case:
 
 def cases() -> list[str]:
     """Return the ids of all cases of cases.json.gz; `insteval` is the only large one."""
-    return list(_read_json("cases.json.gz")["cases"])
+    return list(read_json("cases.json.gz")["cases"])
 
 
 @cache
 def load_case(case_id: str) -> Case:
     """Return a case; its data and numbers are shared between tests, so do not change them."""
-    numbers = _read_json("cases.json.gz")["cases"][case_id]
+    numbers = read_json("cases.json.gz")["cases"][case_id]
     return Case(
         id=case_id,
         dataset=numbers["dataset"],
@@ -63,7 +63,7 @@ def load_case(case_id: str) -> Case:
 
 def load_lecture() -> dict[str, Any]:
     """Return every number that the lecture computes, at full precision."""
-    return _read_json("lecture.json")
+    return read_json("lecture.json")
 
 
 def load_printed_values() -> list[dict[str, str]]:
@@ -74,17 +74,17 @@ def load_printed_values() -> list[dict[str, str]]:
 
 def load_exact_lrt() -> dict[str, Any]:
     """Return p-values of RLRsim's exactLRT and exactRLRT and quantiles of their null samples."""
-    return _read_json("exact_lrt.json")
+    return read_json("exact_lrt.json")
 
 
 def load_bootstrap_lrt() -> dict[str, Any]:
     """Return parametric-bootstrap p-values of likelihood-ratio tests, with standard errors."""
-    return _read_json("bootstrap_lrt.json")
+    return read_json("bootstrap_lrt.json")
 
 
 def load_profile() -> dict[str, Any]:
     """Return profile limits by root finding, beside lme4's interpolated ones."""
-    return _read_json("profile.json")
+    return read_json("profile.json")
 
 
 def translate(formula: str, dataset: str, contrasts: str = "contr.treatment") -> str:
@@ -157,7 +157,7 @@ def _drop_unused_levels(column: pd.Series) -> pd.Series:
 
 
 @cache
-def _read_json(name: str) -> dict[str, Any]:
+def read_json(name: str) -> dict[str, Any]:
     path = HERE / name
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     return json.loads(content)

@@ -37,4 +37,4 @@ def _numbers_or_text(column: pd.Series) -> pd.Series:
 
 
 def _everything() -> dict[str, Any]:
-    return oracle._read_json("practice_sizes.json.gz")
+    return oracle.read_json("practice_sizes.json.gz")

@@ -10,10 +10,10 @@ from mmlib.inference.parameters import variance_parameters
 from tests.engine.test_structured import MODELS, small_data
 from tests.helpers.covariances import data_of
 from tests.helpers.dense import Dense
-from tests.helpers.oracle import _read_json
+from tests.helpers.oracle import read_json
 from tests.inference.test_structured import bigger
 
-NLME = _read_json("practice_intervals.json.gz")["cases"]
+NLME = read_json("practice_intervals.json.gz")["cases"]
 CHILDREN = "distance ~ age * Sex"
 CALLS = {
     "cs": (CHILDREN, {"residual": "cs(Subject)"}),

@@ -110,7 +110,7 @@ def test_every_structure_can_be_drawn(name):
         ({"sd": {"g": [1, -1]}}, "negative standard deviation"),
         ({"sd": {"g": {"Intercept": 1}}}, "must name Intercept, x"),
         ({"sd": 1}, "sd must be a dict by grouping"),
-        ({"corr": {"g": 2}}, "no correlation matrix"),
+        ({"corr": {"g": 2}}, "not a possible correlation matrix"),
         ({"corr": {"g": np.eye(3)}}, "a number or a matrix of 2 × 2"),
         ({"theta": [1, 0, 1]}, "give one or the other"),
         ({"nsim": 0}, "nsim must be a whole number"),
