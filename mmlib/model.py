@@ -224,6 +224,7 @@ class LMMResult(Shown, Fit):
         Returns
         -------
         DataFrame, shape (p, p)
+            A robust one has NaN for coefficients that the rows of one cluster alone determine.
 
         Raises
         ------

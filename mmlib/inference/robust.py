@@ -21,6 +21,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.linalg import eigh
 
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.design.checks import did_you_mean, require_choice
@@ -36,7 +37,8 @@ from mmlib.results.estimates import Fit
 Robust = Literal["CR0", "CR1", "CR1p", "CR2", "CR3"]
 
 NOTHING_LEFT = 1e-10
-"""Directions of a cluster of which less than this share is left beside X count as held by X."""
+"""Directions of a cluster of which less than this share is left beside X count as held by X, and so
+do combinations of β̂ whose robust variance is expected to be less than this share of the model's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class RobustCovariance(Frozen):
     Attributes
     ----------
     vcov : ndarray, shape (p, p)
+        NaN for coefficients that the rows of one cluster alone determine.
     cluster : str
         Which rows were taken together.
     n_clusters : int
@@ -61,9 +64,11 @@ class RobustCovariance(Frozen):
     def df(self, combination: FloatArray) -> float:
         """Satterthwaite's degrees of freedom of the variance of one combination of β̂.
 
-        Twice the square of its expectation over its variance, if V is right.
+        Twice the square of its expectation over its variance, if V is right; NaN if that is zero.
         """
         means, variances = self.moments(combination[None])
+        if means[0, 0] <= NOTHING_LEFT * combination @ self._M @ combination:
+            return np.nan
         return 2 * float(means[0, 0]) ** 2 / float(variances[0, 0])
 
     def moments(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -124,8 +129,12 @@ def robust_covariance(fit: Fit, kind: Robust, cluster: str | None = None) -> Rob
             scores[k] = F.T @ residual[rows]
             own[k] = F.T @ V @ F
             through[k] = X.T @ F
+    vcov = scores.T @ scores
+    expected = np.einsum("kjj->j", own) - np.einsum("kpj,kpj->j", M @ through, through)
+    vcov[nothing := expected <= NOTHING_LEFT * np.diag(M)] = np.nan
+    vcov[:, nothing] = np.nan
     return RobustCovariance(
-        vcov=scores.T @ scores,
+        vcov=vcov,
         cluster=name,
         n_clusters=m,
         _M=M,
@@ -254,7 +263,12 @@ def wald_test(
     known = robust_covariance(fit, robust, cluster)
     rows, q = hypothesis.L, len(hypothesis.L)
     expected, _ = known.moments(rows)
-    sizes, axes = np.linalg.eigh(expected)
+    sizes, axes = eigh(expected, rows @ known._M @ rows.T)
+    if sizes[0] <= NOTHING_LEFT:
+        raise DataError(
+            f"the clusters of {known.cluster!r} leave nothing to estimate a variance from: the "
+            f"rows of one alone determine a side of {hypothesis.description!r}."
+        )
     standard = (axes / np.sqrt(sizes)).T @ rows
     eta = q * (q + 1) / float(known.moments(standard)[1].sum())
     if eta <= q - 1:

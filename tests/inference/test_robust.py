@@ -89,6 +89,25 @@ def dense_pieces(fit):
     return V, X, M, codes, dense.y - X @ fit.beta
 
 
+@pytest.mark.parametrize("kind", ["CR0", "CR1", "CR2"])
+def test_what_one_cluster_alone_determines_has_no_robust_variance(kind):
+    """The others keep theirs; of all, nothing at all is left if each cluster has its own line."""
+    children = mm.load_dataset("orthodont")
+    one_girl = children[children["Sex"].eq("Male") | children["Subject"].eq("F01")]
+    fit = mm.lmm("distance ~ age * C(Sex, contr.treatment('Female')) + (1 | Subject)", one_girl)
+    table = fit.coef_table(robust=kind, level=0.9)
+    girl, boys = table.iloc[:2], table.iloc[2:]
+    assert girl.drop(columns="Estimate").isna().all(axis=None)
+    assert np.isfinite(boys).all(axis=None)
+    assert fit.vcov(kind).notna().sum(axis=None) == 4
+    with pytest.raises(mm.DataError, match="rows of one alone determine a side of 'age = 0'"):
+        mm.wald_test(fit, "age = 0", robust=kind)
+    lines = mm.lmm("distance ~ age * Sex + (1 | Subject)", children)
+    assert lines.vcov(kind, cluster="Sex").isna().all(axis=None)
+    with pytest.raises(mm.DataError, match="leave nothing"):
+        mm.wald_test(lines, np.eye(4), robust=kind, cluster="Sex")
+
+
 def test_unbiased_where_the_model_is_right():
     """CR2: the expectation of the estimate under the fitted model is vcov itself."""
     fit = fit_weighted()
