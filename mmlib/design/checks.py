@@ -102,7 +102,7 @@ def require_names(argument: str, given: Iterable[Any], known: Iterable[Any], wha
 
 
 def _twin(name: str, known: Iterable[str]) -> str:
-    """A hint where a function has the name, or a known one looks the same, but is not."""
+    """A hint if a function has the name, or another name looks the same."""
     if name in TRANSFORMS:
         return f" {name} is a function of formulas."
     same = [k for k in known if normalize("NFKC", k) == normalize("NFKC", str(name))]
@@ -150,7 +150,7 @@ def _numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray | 
 
 
 def _as_positive(weights: np.ndarray | None) -> np.ndarray | None:
-    """Weights, if they can be some."""
+    """Weights, which must be positive."""
     if weights is not None and (weights <= 0).any():
         raise DataError(
             f"weights must be positive, but {np.count_nonzero(weights <= 0)} are zero or negative; "

@@ -199,7 +199,7 @@ class Design(Frozen):
 
     @cached_property
     def facts(self) -> Facts:
-        """What averages over the rows need to know of them."""
+        """What marginal means need to know of the rows."""
         return Facts.of(self.formula.fixed, self.frame)
 
     @cached_property
@@ -283,7 +283,7 @@ class Design(Frozen):
         return np.asarray((np.abs(self.excess(columns)) > ESTIMABLE * size).any(axis=1))
 
     def excess(self, rows: FloatArray) -> FloatArray:
-        """What rows of all columns have of those left out, beyond what the others say of them.
+        """The columns left out, less what the columns kept predict of them, in some rows.
 
         A combination of the rows of the fit has none, and only such combinations can be estimated.
         """

@@ -1,4 +1,4 @@
-"""What averages over the rows need to know of the variables of the fixed part, and no more."""
+"""What marginal means need to know of the variables of the fixed part, and no more."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _parsed(formula: str) -> MixedFormula:
 
 
 def _refuse_idle(sign: str, chunk: str, before: list[str]) -> None:
-    """Refuse what the algebra of terms leaves as it is, where arithmetic is meant.
+    """Refuse what the algebra of terms ignores, where arithmetic is meant.
 
     ``x**2`` is x there, and ``x - z`` is x if no z stands before.
     """

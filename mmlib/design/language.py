@@ -94,7 +94,7 @@ def read_code(code: str) -> Code:
 
 
 def unreadable(code: str) -> FormulaError:
-    """The error of code that is no Python, as R's names with dots are not."""
+    """The error for code that is not Python, such as R's names with dots."""
     code = as_written(code)
     if "Boundary.knots" in code:
         return FormulaError(f"{code!r}: write lower_bound= and upper_bound= for Boundary.knots.")

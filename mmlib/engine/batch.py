@@ -367,7 +367,7 @@ class _Newton:
         return moved
 
     def _snap(self) -> None:
-        """Set small columns, and small diagonal entries, to zero unless the objective objects."""
+        """Set small columns, and small diagonal entries, to zero unless the objective rises."""
         for small in small_parts(self._model._columns):
             size = np.abs(self.scaled[:, small]).max(axis=1)
             rows = np.flatnonzero((size > 0) & (size < SMALL_COLUMN))

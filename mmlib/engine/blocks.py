@@ -366,7 +366,7 @@ class Blocks:
 
 
 def refuse_exact_fit(left: float, total: float) -> None:
-    """Refuse a response of whose sum of squares the fixed effects leave nothing."""
+    """Refuse a response that the fixed effects fit exactly."""
     if left <= EXACT_FIT**2 * total:
         raise DataError(
             "the fixed effects fit the response exactly: there is no variance to take apart; "

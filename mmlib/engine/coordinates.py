@@ -75,7 +75,7 @@ class PlainCoordinates:
 
 
 class StructuredCoordinates:
-    """Those of each term, then those of the residuals."""
+    """The coordinates of each term, then those of the residuals."""
 
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
@@ -206,7 +206,7 @@ Coordinates = PlainCoordinates | StructuredCoordinates
 
 
 def coordinates_of(objective: Objective) -> Coordinates:
-    """Those that suit the design."""
+    """The coordinates that suit the design."""
     if objective.blocks.design.structured:
         return StructuredCoordinates(objective)
     return PlainCoordinates(objective)

@@ -1,4 +1,4 @@
-"""A model is fitted here: the θ that minimises its objective, and how it was found."""
+"""Fit a model: the θ that minimises its objective, and how it was found."""
 
 from __future__ import annotations
 

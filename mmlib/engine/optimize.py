@@ -314,7 +314,7 @@ class _Search:
         return replace(point, x=point.x * signs, gradient=point.gradient * signs)
 
     def snap(self, point: Point) -> Point:
-        """Set small columns, and small diagonal entries, to zero unless the objective objects."""
+        """Set small columns, and small diagonal entries, to zero unless the objective rises."""
         for small in small_parts(self.variables.columns):
             if 0 < np.abs(point.x[small] * self.unit[small]).max() < SMALL_COLUMN:
                 trial = self.at(without(point.x, small))

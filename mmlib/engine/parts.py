@@ -37,7 +37,7 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class _Columns:
-    """A function of a frame: the part that it is."""
+    """Turns a frame into a part."""
 
     reader: Reader
     groupings: list[Grouping]

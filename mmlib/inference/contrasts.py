@@ -32,7 +32,7 @@ def coefficients(
     Parameters
     ----------
     how : str or mapping of str to array
-        A family of `FAMILIES`, or coefficients of one's own.
+        A family of `FAMILIES`, or your own coefficients.
     names : sequence of str
         Of the means that are compared.
     ref : str, optional
@@ -47,7 +47,7 @@ def coefficients(
     Raises
     ------
     DataError
-        If coefficients of one's own are of the wrong number or kind, `ref` names no mean, or there
+        If your own coefficients are of the wrong number or kind, `ref` names no mean, or there
         are too few means to compare.
 
     Examples

@@ -1,4 +1,4 @@
-"""The likelihood-ratio test of two nested fits, honest about the boundary.
+"""The likelihood-ratio test of two nested fits, at the boundary too.
 
 Self & Liang (1987), Journal of the American Statistical Association 82, 605–610; Stram & Lee
 (1994), Biometrics 50, 1171–1177.

@@ -81,7 +81,7 @@ def simulated_pvalue(
 
 
 def f_tail(df1: int, df2: FloatArray | float, F: FloatArray | float) -> FloatArray:
-    """P(F or more) for an F distribution, of which `df2` without end make a χ²/df1."""
+    """P(F or more) for an F distribution; with infinite `df2`, for χ²/df1."""
     infinite = np.asarray(df2) > WITHOUT_END
     return np.where(
         infinite, chdtrc(df1, df1 * np.asarray(F)), fdtrc(df1, np.where(infinite, 1.0, df2), F)
@@ -94,13 +94,13 @@ def chi2_tail(df: int, statistic: FloatArray | float) -> FloatArray:
 
 
 def two_sided_t(t: FloatArray, df: FloatArray) -> FloatArray:
-    """P(|t| or more) for a t distribution, of which infinite `df` make a normal one."""
+    """P(|t| or more) for a t distribution; with infinite `df`, for a normal one."""
     infinite = np.isinf(df)
     return 2 * np.where(infinite, ndtr(-t), stdtr(np.where(infinite, 1.0, df), -t))
 
 
 def t_quantile(p: float, df: FloatArray | float) -> FloatArray:
-    """The p-quantiles of t distributions, of which infinite `df` make a normal one."""
+    """The p-quantiles of t distributions; with infinite `df`, of a normal one."""
     infinite = np.isinf(df)
     return np.where(infinite, ndtri(p), stdtrit(np.where(infinite, 1.0, df), p))
 

@@ -120,7 +120,7 @@ class ReferenceGrid:
 
     @cached_property
     def occurs(self) -> BoolArray:
-        """Whether a cell can be: a level of a nested factor only with that which it belongs to."""
+        """Whether a cell can occur: a level of a nested factor only with the one it belongs to."""
         occurs = np.ones(len(self._places), dtype=bool)
         for pair in self.nested:
             seen = set(_combined(self.design.facts.cells, pair))

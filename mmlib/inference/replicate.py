@@ -198,7 +198,7 @@ def finished(
 
 
 def warn_interrupted(drawn: int, nsim: int) -> None:
-    """Tell that an interrupted simulation has a result all the same."""
+    """Warn that an interrupted simulation still has a result."""
     warn(
         f"interrupted: {drawn} of {nsim} replicates were drawn, and the result is that of these. "
         "Where there is a resume=, pass it there to draw the others.",

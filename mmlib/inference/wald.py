@@ -34,7 +34,7 @@ LEAST = 1e-3
 def wald_of_variances(fit: Fit, *, level: float) -> pd.DataFrame:
     """Limits ``lower, upper`` of all parameters but the fixed effects.
 
-    What is at its bound, or as good as there, is NaN, and is held there for the others. So is σ
+    What is at its bound, or almost there, is NaN, and is held there for the others. So is σ
     if it is known.
     """
     reach = normal_quantile(level)

@@ -66,7 +66,7 @@ class Fit(Frozen):
 
     @classmethod
     def of(cls, blocks: Blocks, *, reml: bool, progress: Progress = False) -> Self:
-        """Fit a design, whose cross-products are known, by REML or maximum likelihood."""
+        """Fit the design of these cross-products by REML or maximum likelihood."""
         return cls(reml, fit_model(blocks, reml=reml, progress=progress))
 
     @property

@@ -1,4 +1,4 @@
-"""Draw responses of a design whose parameters are known, or supposed."""
+"""Draw responses of a design whose parameters are known or assumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fit as plain tables with the columns of R's broom.mixed, for figures and tables of one's own.
+"""A fit as plain tables with the columns of R's broom.mixed, for your own figures and tables.
 
 Bolker & Robinson, broom.mixed: Tidying Methods for Mixed Models, an R package (methods for lme4).
 """
