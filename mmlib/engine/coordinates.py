@@ -16,6 +16,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray, lower, lower_triangle
 from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm
+from mmlib.engine.factor import Factor, factor_at
 from mmlib.engine.objective import Evaluation, Objective
 from mmlib.engine.starts import further_starts, uneven
 
@@ -47,7 +48,8 @@ class PlainCoordinates:
 
     def at(self, x: FloatArray, sigma: float | None = None) -> tuple[Evaluation, FloatArray]:
         """The objective, profiled over σ or at one, and its gradient."""
-        at = self._objective.at_scaled([g.template(x) for g in self._blocks.groupings], sigma)
+        factor = Factor(self._blocks, [g.template(x) for g in self._blocks.groupings])
+        at = Evaluation(self._objective, factor, sigma=sigma)
         return at, self._blocks.gather(at.scaled_slopes)
 
     def start(self) -> FloatArray:
@@ -101,7 +103,8 @@ class StructuredCoordinates:
         found = [of_term.at(each) for of_term, each in zip(self._of_terms, own, strict=True)]
         phi, jacobian = self._residual.from_smooth(rest) if self._residual else (rest, np.eye(0))
         templates = {term: T for term, (T, _) in zip(self._terms, found, strict=True)}
-        at = self._objective.at(templates, phi, sigma)
+        factor = factor_at(self._objective.blocks, templates, phi)
+        at = Evaluation(self._objective, factor, phi, sigma)
         gradient = [
             np.einsum("kst,st->k", change, at.slopes[term])
             for term, (_, change) in zip(self._terms, found, strict=True)

@@ -6,7 +6,6 @@ Statistical Software 67(1), section 3.4, doi:10.18637/jss.v067.i01.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -19,7 +18,7 @@ from mmlib.design.checks import require_positive
 from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm, template_slopes, theta_by_term
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.factor import Factor, factor_at, factorize
+from mmlib.engine.factor import Factor, factorize
 from mmlib.engine.residual_gradient import covariance_slopes
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
@@ -116,19 +115,6 @@ class Objective:
             for term, own in zip(design.terms, theta_by_term(design.terms, entries), strict=True)
         ]
         return at.value, np.concatenate([*gradient, at.in_phi])
-
-    def at(
-        self,
-        templates: Mapping[RandomTerm, FloatArray],
-        phi: FloatArray,
-        sigma: float | None = None,
-    ) -> Evaluation:
-        """The objective at templates of terms, which need not be triangular, and φ."""
-        return Evaluation(self, factor_at(self.blocks, templates, phi), phi, sigma)
-
-    def at_scaled(self, templates: list[FloatArray], sigma: float | None = None) -> Evaluation:
-        """The objective at templates of groupings for scaled columns."""
-        return Evaluation(self, Factor(self.blocks, templates), sigma=sigma)
 
     def checked(self, theta: ArrayLike) -> FloatArray:
         """θ as an array of the right length.

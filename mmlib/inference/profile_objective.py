@@ -21,7 +21,8 @@ from mmlib.design.residual import Residual
 from mmlib.design.structures import US
 from mmlib.design.terms import RandomTerm, theta_by_term
 from mmlib.engine.blocks import Blocks
-from mmlib.engine.objective import Objective
+from mmlib.engine.factor import factor_at
+from mmlib.engine.objective import Evaluation, Objective
 from mmlib.engine.quasi_newton import PRECISE, Point, QuadraticModel, descend
 from mmlib.errors import DataError
 from mmlib.inference.parameters import Parameter
@@ -108,7 +109,8 @@ class ProfileObjective:
         parts = list(zip(self._terms, self._factors, frees, strict=True))
         lambdas = {term: factor(free, values) / sigma for term, factor, free in parts}
         phi, jacobian = self._residual(of_residual, values)
-        at = objective.at(lambdas, phi, sigma * self._unit)
+        factor = factor_at(objective.blocks, lambdas, phi)
+        at = Evaluation(objective, factor, phi, sigma * self._unit)
         slopes = at.slopes
         gradient = [f.pull_back(free, values, slopes[term]) / sigma for term, f, free in parts]
         gradient.append(at.in_phi @ jacobian)
