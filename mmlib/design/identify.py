@@ -42,7 +42,7 @@ def refuse_unidentified(design: Design) -> None:
     if not design.structured:
         if design.sigma is None:
             for term in design.terms:
-                check_identifiable(term)
+                check_identifiable(term, design.n)
         dependent = [not independent_columns(t.model_matrix).all() for t in design.terms]
         if any(dependent) or design.n_theta < 2:
             return  # the engine names the column; there are more rows than levels

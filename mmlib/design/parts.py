@@ -39,7 +39,7 @@ from mmlib.design.formula import (
 from mmlib.design.language import as_typed
 from mmlib.design.matrix import evaluate, factors_of, independent_columns, model_matrix
 from mmlib.design.structures import US
-from mmlib.design.terms import RandomTerm, group_codes, random_terms
+from mmlib.design.terms import RandomTerm, check_identifiable, group_codes, random_terms
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import read_only
 
@@ -390,12 +390,8 @@ def design_of_parts(
     R, *triangles = parts.sum(reader.triangles, _joined)
     kept = independent_columns(R)
     R = _triangle(R[:, kept])
-    for term in terms:
-        if sigma is None and term.n_levels * term.width >= seen.n:
-            raise RankError(
-                f"{term.part} has as many effects as there are rows ({seen.n}): its variance "
-                "cannot be told from the residual variance; use a coarser grouping."
-            )
+    for term in terms if sigma is None else ():
+        check_identifiable(term, seen.n)
     if seen.n <= int(kept.sum()):
         raise RankError(f"{int(kept.sum())} fixed effects for {seen.n} rows leave nothing over.")
     design = DesignOfParts.of(

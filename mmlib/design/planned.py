@@ -137,7 +137,7 @@ class Selection:
             model_matrix=term.model_matrix[self.rows],
         )
         if design.sigma is None and not design.structured:
-            check_identifiable(taken)
+            check_identifiable(taken, len(self.rows))
         return taken
 
     def with_levels(self, design: Design, column: str, n: int) -> Selection:

@@ -191,18 +191,17 @@ class Residual(Frozen):
 
     def _correlations(self, batch: Batch, phi: FloatArray) -> FloatArray:
         """C of each pattern."""
-        m = batch.times.shape[1]
-        correlations = self.split(phi)[2]
         if not self.kind:
             return np.ones((len(batch.times), 1, 1))
-        if self.kind == "cs":
-            return np.broadcast_to(
-                np.where(np.eye(m) > 0, 1.0, correlations[0]), (len(batch.times), m, m)
-            )
-        if self.kind in ("ar1", "car1"):
-            return np.asarray(np.power(correlations[0], _lags(batch)))
-        visit = batch.times.astype(int)
-        return self.visit_correlations(phi)[visit[:, :, None], visit[:, None]]
+        if self.visits:
+            visit = batch.times.astype(int)
+            return self.visit_correlations(phi)[visit[:, :, None], visit[:, None]]
+        return np.asarray(np.power(self.split(phi)[2][0], self._lags(batch)))
+
+    def _lags(self, batch: Batch) -> FloatArray:
+        """The powers of ρ that the correlations are: times between rows, or 1 for any two."""
+        lags = np.abs(batch.times[:, :, None] - batch.times[:, None])
+        return lags if self.kind != "cs" else lags + (1 - np.eye(lags.shape[1]))
 
     def pull_back(self, phi: FloatArray, slopes: Sequence[FloatArray]) -> FloatArray:
         """The derivative in φ, from symmetric derivatives in D C D, (U, m, m) for each batch."""
@@ -231,10 +230,8 @@ class Residual(Frozen):
 
     def correlation_slope(self, batch: Batch, rho: float) -> FloatArray:
         """∂C/∂ρ of each pattern, where there is one ρ, shape (U, m, m)."""
-        if self.kind == "cs":
-            m = batch.times.shape[1]
-            return np.broadcast_to(1 - np.eye(m), (len(batch.times), m, m))
-        return _power_slope(rho, _lags(batch))
+        lags = self._lags(batch)
+        return np.where(lags > 0, lags * np.power(rho, np.where(lags > 0, lags - 1, 0.0)), 0.0)
 
     def among(self, phi: FloatArray, rows: np.ndarray) -> FloatArray:
         """D C D of a few rows, weights left out."""
@@ -404,14 +401,6 @@ def _positions(known: tuple[str, ...], column: pd.Series) -> IntArray:
             "residual variance is unknown. A confidence interval does not need it."
         )
     return found
-
-
-def _lags(batch: Batch) -> FloatArray:
-    return np.abs(batch.times[:, :, None] - batch.times[:, None])
-
-
-def _power_slope(rho: float, lags: FloatArray) -> FloatArray:
-    return np.where(lags > 0, lags * np.power(rho, np.where(lags > 0, lags - 1, 0.0)), 0.0)
 
 
 def _nearby_correlation(matrix: FloatArray) -> FloatArray:

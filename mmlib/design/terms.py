@@ -226,15 +226,15 @@ def check_structure(term: RandomTerm) -> None:
     )
 
 
-def check_identifiable(term: RandomTerm) -> None:
+def check_identifiable(term: RandomTerm, n: int) -> None:
     """Refuse a term whose effects cannot be told from the residual.
 
     Raises
     ------
     RankError
-        If there are as many random effects as rows.
+        If there are as many random effects as the `n` rows.
     """
-    n, width = term.model_matrix.shape
+    width = term.width
     if width == 0:
         raise FormulaError(f"the random term {term.part} has no column.")
     if term.n_levels * width >= n:

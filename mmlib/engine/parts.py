@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
+from operator import add
 from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, Meeting, lower_triangle, meet, weigh
+from mmlib.arrays import FloatArray, IntArray, Meeting, lower_triangle, meet, random_matrix, weigh
 from mmlib.design.identify import refuse_tradable
 from mmlib.design.parts import DesignOfParts, NoRows, Parts, Reader, Settled, no_rows
 from mmlib.design.slim import slim_design
@@ -96,17 +97,10 @@ class _Sums:
         return _Sums(self.arrays, [one + two for one, two in zip(self.met, other.met, strict=True)])
 
 
-def add(one: Any, two: Any) -> Any:
-    """Sum of two."""
-    return one + two
-
-
 def _level_sums(codes: IntArray, Z: FloatArray, columns: FloatArray, n_levels: int) -> FloatArray:
     """Zᵀ times columns, shape (ℓ, S, c)."""
-    sums = np.empty((n_levels, Z.shape[1], columns.shape[1]))
-    for s, c in np.ndindex(*sums.shape[1:]):
-        sums[:, s, c] = np.bincount(codes, Z[:, s] * columns[:, c], n_levels)
-    return sums
+    sums = random_matrix(codes, Z, n_levels).T @ columns
+    return np.asarray(sums).reshape(n_levels, Z.shape[1], -1)
 
 
 @dataclass(frozen=True, eq=False)
