@@ -87,14 +87,16 @@ def _first_dependence(changes: FloatArray, owners: Sequence[RandomTerm | str]) -
     if (lengths == 0).any():
         lost = _named(owners[int(np.argmin(lengths))])
         raise RankError(f"the data say nothing about a parameter of {lost}; leave it out.")
-    changes = changes / lengths[:, None]
+    # Narrow terms from wide ones: the other way round a column far from its origin costs digits.
+    order = np.argsort([-getattr(owner, "width", 1) for owner in owners], kind="stable")
+    changes = changes[order] / lengths[order, None]
     independent = independent_columns(changes.T, tolerance=DEPENDENT)
     if independent.all():
         return []
     *before, last = changes[: np.argmin(independent) + 1]
     shares = np.append(np.linalg.lstsq(np.transpose(before), last)[0], 1.0)
-    taking = np.abs(shares) > TAKES_PART
-    return list(dict.fromkeys(o for o, takes in zip(owners, taking, strict=False) if takes))
+    taking = {owners[k] for k in order[: len(shares)][np.abs(shares) > TAKES_PART]}
+    return [owner for owner in dict.fromkeys(owners) if owner in taking]
 
 
 def _named(owner: RandomTerm | str) -> str:

@@ -198,12 +198,13 @@ def test_how_the_variance_moves_has_the_inner_products_of_dense_matrices(formula
         "y ~ x + (x | d) + (0 + x | d)",
         "y ~ x + (x | d) + (x | twin) + (1 | b)",
         "y ~ x + (1 + odd | d)",
+        "y ~ x + (0 + time | d) + (time | d)",
     ],
 )
 @pytest.mark.parametrize("sigma", [None, 1.0])
 def test_what_cannot_be_told_apart_is_refused_as_in_one_frame(formula, sigma):
     data = whole()
-    data = data.assign(twin="t" + data["d"].astype(str), odd=data["d"] % 2)
+    data = data.assign(twin="t" + data["d"].astype(str), odd=data["d"] % 2, time=data["e"] + 2e4)
     told = refusal(formula, data, sigma)
     assert told or sigma
     assert refusal(formula, parts_of(data), sigma) == told
