@@ -139,9 +139,11 @@ def attributes(cls: type) -> set[str]:
 
 
 INNER = {
+    "Design": {"spec"},
     "JointTests": {"told"},
     "LinearFunctions": {"caption", "told", "shift", "scale", "n_means", "over"},
     "Optimum": {"factor"},
+    "RandomTerm": {"spec"},
     "Summary": {"parts"},
 }
 """Attributes that other rooms of mmlib read, and users need not."""

@@ -115,7 +115,7 @@ def build_design(
         offset_column=offset if isinstance(offset, str) else None,
         frame=frame,
         n_missing=len(data) - len(frame),
-        _spec=spec,
+        spec=spec,
         kept=kept,
         kinds={name: kind for name in coded if (kind := kind_of(frame[name]))},
         sigma=None if sigma is None else require_positive("sigma", sigma),

@@ -94,7 +94,7 @@ class Design(Frozen):
     offset_column: str | None
     frame: pd.DataFrame = field(repr=False)
     n_missing: int
-    _spec: Any = field(repr=False)
+    spec: Any = field(repr=False)
     kept: np.ndarray = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
     sigma: float | None = None
@@ -103,7 +103,7 @@ class Design(Frozen):
     @property
     def all_names(self) -> tuple[str, ...]:
         """Names of the columns of the model matrix, those left out included."""
-        return shown(self._spec.column_names)
+        return shown(self.spec.column_names)
 
     @cached_property
     def aliased(self) -> tuple[str, ...]:
@@ -226,10 +226,10 @@ class Design(Frozen):
     def fixed_terms(self) -> tuple[FixedTerm, ...]:
         """The terms of the fixed part, in the order of their columns in `X`."""
         position = np.cumsum(self.kept) - 1
-        kinds = {code: kind.value for code, (kind, _) in self._spec.encoder_state.items()}
+        kinds = {code: kind.value for code, (kind, _) in self.spec.encoder_state.items()}
         terms = []
-        names = shown(map(str, self._spec.term_indices))
-        for name, (term, columns) in zip(names, self._spec.term_indices.items(), strict=True):
+        names = shown(map(str, self.spec.term_indices))
+        for name, (term, columns) in zip(names, self.spec.term_indices.items(), strict=True):
             codes = {factor.expr for factor in term.factors}
             terms.append(
                 FixedTerm(
@@ -261,8 +261,8 @@ class Design(Frozen):
 
     def every_column(self, data: pd.DataFrame) -> FloatArray:
         """The same with the columns that were left out of the fit."""
-        columns = sorted(columns_used(self._spec.formula))
-        return evaluate(self._spec, usable_columns(data, columns))[0]
+        columns = sorted(columns_used(self.spec.formula))
+        return evaluate(self.spec, usable_columns(data, columns))[0]
 
     def not_estimable(self, data: pd.DataFrame) -> np.ndarray:
         """Mark the rows of new data whose mean cannot be estimated.

@@ -400,7 +400,7 @@ def design_of_parts(
         terms=terms_without_rows(terms, [T / np.sqrt(seen.n) for T in triangles]),
         offset_column=offset,
         n_missing=seen.n_rows - seen.n,
-        _spec=spec,
+        spec=spec,
         kept=kept,
         kinds=seen.kinds,
         sigma=None if sigma is None else require_positive("sigma", sigma),

@@ -77,7 +77,7 @@ def slim_design(
     quantiles : ndarray
         Of the scaled residuals.
     """
-    coding = ("formula", "fixed_names", "_spec", "kept", "kinds", "facts")
+    coding = ("formula", "fixed_names", "spec", "kept", "kinds", "facts")
     residual = design.residual
     if residual is not None:
         residual = SlimResidual.of(**{name: getattr(residual, name) for name in OF_RESIDUAL})

@@ -48,7 +48,7 @@ class RandomTerm(Frozen):
     levels: pd.Index
     codes: IntArray
     model_matrix: FloatArray
-    _spec: Any = field(repr=False)
+    spec: Any = field(repr=False)
     _positions: tuple[int, ...] = field(repr=False)
 
     @property
@@ -74,12 +74,7 @@ class RandomTerm(Frozen):
     @property
     def sources(self) -> set[str]:
         """The columns of the data that the model matrix is made of."""
-        return columns_used(self._spec.formula)
-
-    @property
-    def spec(self) -> Any:
-        """How formulaic codes the columns."""
-        return self._spec
+        return columns_used(self.spec.formula)
 
     def with_rows(self, codes: IntArray, model_matrix: FloatArray) -> RandomTerm:
         """The term with other rows."""
@@ -87,7 +82,7 @@ class RandomTerm(Frozen):
 
     def matrix_for(self, data: pd.DataFrame) -> FloatArray:
         """The model matrix for new data, coded as the fit coded its own."""
-        columns = evaluate(self._spec, usable_columns(data, sorted(self.sources)))[0]
+        columns = evaluate(self.spec, usable_columns(data, sorted(self.sources)))[0]
         return columns[:, list(self._positions)]
 
     def locate(self, data: pd.DataFrame) -> IntArray:

@@ -103,11 +103,8 @@ class Fit(Frozen):
         """Residual standard deviation, in the units of y."""
         if self.design.sigma is not None:
             return self.design.sigma
-        return float(np.sqrt(self.optimum.factor.rss / self._dof))
-
-    @property
-    def _dof(self) -> int:
-        return self.nobs - (self.design.p if self.reml else 0)
+        dof = self.nobs - self.design.p * self.reml
+        return float(np.sqrt(self.optimum.factor.rss / dof))
 
     def fixef(self) -> pd.Series:
         """Estimates of the fixed effects β, by name.

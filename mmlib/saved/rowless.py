@@ -58,7 +58,7 @@ def rowless(fit: LMMResult) -> dict[str, Any]:
         "design": _to_file(design, (*slim.OF_DESIGN, *OF_SLIM * is_slim)),
         "facts": vars(design.facts) if is_slim else None,
         "residual": design.residual and _to_file(design.residual, slim.OF_RESIDUAL),
-        "fixed": {"coding": _coding(vars(design)["_spec"]), "kept": design.kept},
+        "fixed": {"coding": _coding(design.spec), "kept": design.kept},
         "kinds": design.kinds,
         "terms": [_term(term, design.formula.random, triangles[term]) for term in design.terms],
         "sums": _sums(CrossProducts.of(blocks)),
@@ -129,7 +129,7 @@ def restored(formula: str, saved: Mapping[str, Any], theta: np.ndarray) -> Rowle
         "kinds": saved["kinds"],
         "terms": terms_without_rows(terms, [each["triangle"] for each in saved["terms"]]),
         "residual": residual and slim.SlimResidual.of(**_of_file(residual, slim.OF_RESIDUAL)),
-        "_spec": spec,
+        "spec": spec,
     }
     design: DesignOfParts
     if facts is None:
