@@ -20,8 +20,8 @@ from sklearn.utils.validation import (
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import require_frame
-from mmlib.design.formula import parse_formula
-from mmlib.errors import DataError
+from mmlib.design.formula import only_column, parse_formula, parse_with_formulaic
+from mmlib.errors import DataError, FormulaError
 from mmlib.model import LMMResult, lmm
 
 
@@ -95,7 +95,7 @@ class LMMRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # it h
             _check_feature_names(self, X, reset=True)
             _check_n_features(self, X, reset=True)
             frame, y = require_frame(X, "X"), column_or_1d(y, warn=True)
-            response, formula = parse_formula(self.formula).response, self.formula
+            response, formula = _name_of_response(self.formula), self.formula
         if len(y) != len(frame):
             raise DataError(f"X has {len(frame)} rows and y has {len(y)} values: they must match.")
         data = frame.assign(**{response: np.asarray(y)})
@@ -125,3 +125,14 @@ class LMMRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # it h
     @staticmethod
     def _columns(X: FloatArray) -> pd.DataFrame:
         return pd.DataFrame(X, columns=[f"x{k}" for k in range(X.shape[1])])
+
+
+def _name_of_response(formula: str) -> str:
+    """The column that stands on the left side of a formula, alone."""
+    response = parse_formula(formula).response
+    if name := only_column(parse_with_formulaic(f"0 + {response}")):
+        return name
+    raise FormulaError(
+        f"the left side of {formula!r} must be one name, not {response!r}: predictions are in the "
+        "units of y. Use TransformedTargetRegressor(model, func=np.log, inverse_func=np.exp)."
+    )

@@ -80,6 +80,13 @@ def test_bad_input(sleep):
         LMMRegressor(SLEEP).fit(X, y[:-1])
     with pytest.raises(mm.DataError, match="X must be a pandas DataFrame"):
         LMMRegressor(SLEEP).fit(X.to_numpy(), y)
+    with pytest.raises(mm.FormulaError, match=r"must be one name, not 'np.log\(Reaction\)'"):
+        LMMRegressor("np.log(Reaction) ~ Days").fit(X, y)
+
+
+def test_the_response_may_have_any_name(sleep, sleep_fit):
+    model = LMMRegressor(SLEEP.replace("Reaction", "`time (ms)`")).fit(*sleep)
+    np.testing.assert_array_equal(model.result_.theta, sleep_fit.theta)
 
 
 def test_the_example_runs():
