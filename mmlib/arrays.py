@@ -75,6 +75,11 @@ def unit_patterns(rows: IntArray, columns: IntArray, size: int) -> FloatArray:
     return E
 
 
+def triangle_units(size: int) -> FloatArray:
+    """The unit patterns of a covariance matrix, in the order of its lower triangle."""
+    return unit_patterns(*lower_triangle(size), size)
+
+
 def lower(template: FloatArray) -> FloatArray:
     """The lower-triangular template with a non-negative diagonal that has the same covariance."""
     triangle = np.asarray(np.linalg.qr(template.T, mode="r"))

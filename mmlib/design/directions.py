@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, random_matrix
+from mmlib.arrays import FloatArray, random_matrix, triangle_units
 from mmlib.design.residual import Residual
 from mmlib.design.terms import RandomTerm, n_theta, theta_by_term
 
@@ -33,6 +33,11 @@ class Probes:
             (Zt @ self.left).reshape(shape), (Zt @ self.right).reshape(shape), axes=(0, 0)
         )
         return np.einsum("kst,sltm->klm", covariances, pairs).reshape(len(covariances), -1)
+
+    def of_entries(self, term: RandomTerm) -> FloatArray:
+        """The same of each entry of a term's covariance; orthonormal columns cost no digits."""
+        orthonormal = term.with_rows(term.codes, np.linalg.qr(term.model_matrix)[0])
+        return self.of_term(orthonormal, triangle_units(term.width))
 
     def of_residual(self, residual: Residual, blocks: list[FloatArray]) -> FloatArray:
         """LᵀW^(−½)BW^(−½)M of block-diagonal matrices B, each batch with shape (k, U, m, m)."""

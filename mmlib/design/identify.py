@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmlib.arrays import FloatArray, lower_triangle, unit_patterns
+from mmlib.arrays import FloatArray
 from mmlib.design.design import Design
 from mmlib.design.directions import Probes, directions, random_theta
 from mmlib.design.matrix import independent_columns
@@ -109,12 +109,7 @@ def _changes(design: Design) -> FloatArray:
     if design.structured:
         theta = random_theta(design.terms, design.residual, np.random.default_rng(1))
         return directions(design.terms, design.residual, theta, probes)
-    # Another basis of a term's columns spans the same covariances, and costs no digits.
-    terms = [
-        term.with_rows(term.codes, np.linalg.qr(term.model_matrix)[0]) for term in design.terms
-    ]
-    found = [probes.of_term(t, unit_patterns(*lower_triangle(t.width), t.width)) for t in terms]
-    return np.vstack([*found, probes.of_independent()])
+    return np.vstack([*map(probes.of_entries, design.terms), probes.of_independent()])
 
 
 def _message(terms: Sequence[RandomTerm], *, with_residual: bool) -> str:

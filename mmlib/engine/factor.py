@@ -123,8 +123,8 @@ class Eliminated:
 
 def shrunk(D: Numbers, covariance: Numbers) -> tuple[Numbers, Numbers]:
     """W = ΣF⁻¹ and F⁻¹ = I − DW, with F = DΣ + I, of levels with cross-products D, (n, S, S)."""
-    F = D @ covariance + np.eye(len(covariance))
-    shrink = 1 / F if len(covariance) == 1 else np.linalg.inv(F)
+    F = D @ covariance + np.eye(D.shape[-1])
+    shrink = 1 / F if D.shape[-1] == 1 else np.linalg.inv(F)
     return covariance @ shrink, shrink
 
 

@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import TINY, FloatArray, IntArray, Numbers, lower_triangle, product, unit_patterns
+from mmlib.arrays import TINY, FloatArray, IntArray, Numbers, product, triangle_units
 from mmlib.design.directions import term_slopes
 from mmlib.design.terms import RandomTerm, theta_by_term
 from mmlib.engine.factor import Covariances, Eliminated, Factor, level_slope, mirror_upper, shrunk
@@ -290,7 +290,7 @@ def term_directions(term: RandomTerm, theta: FloatArray, basis: FloatArray) -> F
     `basis` changes to the columns in which they are wanted.
     """
     if term.part.structure.is_free:
-        return unit_patterns(*lower_triangle(term.width), term.width)
+        return triangle_units(term.width)
     return basis @ term_slopes(term, theta) @ basis.T
 
 

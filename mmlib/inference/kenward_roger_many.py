@@ -12,6 +12,7 @@ from scipy.linalg import solve_triangular
 
 from mmlib.arrays import TINY, FloatArray, Numbers, left_by, unit_patterns
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.factor import shrunk
 from mmlib.inference.hypothesis import Hypothesis
 from mmlib.inference.information import pseudo_inverse
 from mmlib.inference.kenward_roger import moments
@@ -68,8 +69,7 @@ class ManyKenwardRoger:
     def _projected(self, covariances: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """W and Φ, and the sums of ZᵀPZ and of products of ZᵀV⁻¹XΦ: (B, S, S), (B, S, p, S, p)."""
         A, A11, covariances = self._A, self._blocks.own[0], covariances[:, None]
-        shrink = np.linalg.inv(A11 @ covariances + np.eye(A.shape[1]))
-        W = covariances @ shrink
+        W, shrink = shrunk(A11, covariances)
         Phi = np.linalg.inv(np.eye(A.shape[2]) - _gram(A, W))
         left = shrink @ A
         seen = left @ Phi[:, None]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import least_squares
 
-from mmlib.arrays import FloatArray, lower_triangle, unit_patterns
+from mmlib.arrays import FloatArray, lower_triangle, triangle_units
 from mmlib.design.design import Design
 from mmlib.design.directions import Probes, random_theta
 from mmlib.design.terms import n_entries, templates, theta_by_term
@@ -91,16 +91,9 @@ def _patterns(design: Design, probes: Probes) -> FloatArray:
     First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
     orthonormal columns of the term. Their linear relations are those of the patterns.
     """
-    found = [probes.of_independent()]
-    for term in design.terms:
-        orthonormal = term.with_rows(term.codes, np.linalg.qr(term.model_matrix)[0])
-        found.append(probes.of_term(orthonormal, _units(term.width)))
+    found = [probes.of_independent(), *map(probes.of_entries, design.terms)]
     # One scale for all of a term, so that a rank stays a rank.
     return np.hstack([each.T / np.linalg.norm(each) for each in found])
-
-
-def _units(width: int) -> FloatArray:
-    return unit_patterns(*lower_triangle(width), width)
 
 
 def _basis(columns: FloatArray) -> FloatArray:
@@ -129,7 +122,7 @@ def _boundary_constraints(
         return SEVERAL  # the terms of the outer model overlap: there is no one way to write it
     lacking, start = 0, 1
     for term in outer.terms:
-        E = _units(term.width)
+        E = triangle_units(term.width)
         covariance = np.tensordot(entries[start : start + len(E)], E, axes=1)
         start += len(E)
         lacking += term.width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
