@@ -58,7 +58,7 @@ def plan(
     """
     formula, frame = parse_formula(formula), require_frame(frame, "frame")
     name = "response"
-    while name in frame.columns:
+    while name in frame.columns or name in str(formula):
         name += "_"
     noise = np.random.default_rng(0).standard_normal(len(frame))
     design = build_design(

@@ -39,6 +39,11 @@ def test_a_response_that_is_there_is_not_used():
     assert mm.plan("log(y) ~ x + (1 | g)", frame).n == len(frame)
 
 
+def test_a_missing_column_is_not_the_noise_that_stands_for_the_response():
+    with pytest.raises(mm.DataError, match="no column 'response'"):
+        mm.plan("y ~ arm + response + (1 | cl)", arms())
+
+
 @pytest.mark.parametrize(("n", "treated"), [(6, 3), (8, 4), (10, 5), (20, 10), (14, 7)])
 def test_levels_stay_balanced(n, treated):
     design = mm.plan("y ~ arm + (1 | cl)", arms())
