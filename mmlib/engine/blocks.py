@@ -26,7 +26,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, lower, meet, random_matrix, weigh
+from mmlib.arrays import FloatArray, IntArray, left_by, lower, meet, random_matrix, weigh
 from mmlib.design.design import Design
 from mmlib.design.terms import n_entries
 from mmlib.engine.crossblock import CrossBlock
@@ -187,9 +187,9 @@ class Blocks:
         if not self.groupings:
             return columns
         Zt = self.Zt[0]
-        sums = (Zt @ columns).reshape(*self.own[0].shape[:2], columns.shape[1])
+        sums = (Zt @ columns).reshape(*self.own[0].shape[:2], columns[0].size)
         fitted = self.inverse_root @ (self.inverse_root.transpose(0, 2, 1) @ sums)
-        return columns - Zt.T @ fitted.reshape(Zt.shape[0], columns.shape[1])
+        return columns - Zt.T @ fitted.reshape(Zt.shape[0], *columns.shape[1:])
 
     def _refuse_absorbed(self) -> None:
         """Refuse random effects that the fixed effects already hold, level by level."""
@@ -210,21 +210,17 @@ class Blocks:
         """Everything that depends on y."""
         y = self.whiten(y if self.offset is None else y - self.offset)
         basis = self.basis
-        # Two passes: the second takes away what rounding left of the projection.
-        coefficients = basis.T @ y
-        residual = y - basis @ coefficients
-        correction = basis.T @ residual
-        residual -= basis @ correction
-        self.ols = coefficients + correction
+        residual = left_by(basis, y)
+        self.ols = basis.T @ (y - residual)
         self.total_ss = float(residual @ residual)
         refuse_exact_fit(self.total_ss, float(y @ y))
         # From here on y is what its regression on X within levels leaves: if levels differ by far,
         # the least-squares line through all is far from any estimate, and would cost digits.
-        within = self._within_levels(residual[:, None])[:, 0]
+        within = self._within_levels(residual)
         self._shift = self._within_inverse @ (self._within_basis.T @ within)
         self.ols = self.ols + self._shift
         residual -= basis @ self._shift
-        within = self._within_levels(residual[:, None])[:, 0]
+        within = self._within_levels(residual)
         self.response = residual
         corner = self.plan.corner(self.within)
         corner[:-1, -1] = corner[-1, :-1] = self._within_basis.T @ within
@@ -272,10 +268,8 @@ class Blocks:
         few = self.n * self.plan.m_tail <= MAX_NUMBERS
         if not self.groupings or self.plan.rounds or not few:
             return None
-        y = self.design.y if self.offset is None else self.design.y - self.offset
-        residual = self.whiten(y) - self.basis @ self.ols
         rest = [Zt.toarray().T for Zt in self.Zt[1:]]
-        columns = np.column_stack([*rest, self.basis, residual])
+        columns = np.column_stack([*rest, self.basis, self.response])
         levels = (self.Zt[0] @ columns).reshape(*self.own[0].shape[:2], -1)
         return Columns(self.root, self.inverse_root, self._within_levels(columns), levels)
 

@@ -82,7 +82,7 @@ def test_fits_refits_and_objectives_use_one_thread(monkeypatch):
             super().__init__(*arguments)
 
     fit = mm.lmm("y ~ x + (1 | g)", simulated())
-    monkeypatch.setattr("mmlib.engine.objective.Factor", Watched)
+    monkeypatch.setattr("mmlib.engine.coordinates.Factor", Watched)
     monkeypatch.setattr("mmlib.engine.factor.Factor", Watched)
     mm.lmm("y ~ x + (1 | g)", simulated())
     first = len(seen)
