@@ -292,10 +292,7 @@ class Design(Frozen):
     @cached_property
     def dependence(self) -> FloatArray:
         """How the columns that were left out, if any, depend on those that were kept."""
-        left_out = self.every_column(self.frame)[:, ~self.kept]
-        solution = np.linalg.lstsq(self.X, left_out, rcond=None)[0]
-        least = ESTIMABLE * np.abs(solution).max(initial=0.0)
-        return read_only(np.where(np.abs(solution) > least, solution, 0.0))
+        return dependence(self.every_column(self.frame), self.kept)
 
     def check_types(self, data: pd.DataFrame, names: Iterable[str]) -> None:
         """Check that columns of new data are of the kind that the fit had.
@@ -320,3 +317,10 @@ class Design(Frozen):
                     f"column {name!r} of the new data has {int(missing.sum())} missing or "
                     "infinite value(s); fill or drop these rows, or pass missing='nan'."
                 )
+
+
+def dependence(columns: FloatArray, kept: np.ndarray) -> FloatArray:
+    """How columns, or those of their R, depend on those of them that were kept."""
+    solution = np.linalg.lstsq(columns[:, kept], columns[:, ~kept], rcond=None)[0]
+    least = ESTIMABLE * np.abs(solution).max(initial=0.0)
+    return read_only(np.where(np.abs(solution) > least, solution, 0.0))

@@ -53,7 +53,7 @@ class RandomPart:
         return ":".join(quoted(name) if ":" in name else name for name in self.factors)
 
     def __str__(self) -> str:
-        word = "" if self.structure is US else self.structure.word
+        word = "" if self.structure == US else self.structure.word
         return f"{word}({self.expr} | {self.group})"
 
 

@@ -28,7 +28,7 @@ from mmlib.design.checks import (
     require_positive,
 )
 from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
-from mmlib.design.design import Design
+from mmlib.design.design import Design, dependence
 from mmlib.design.formula import (
     MixedFormula,
     coded_columns,
@@ -389,6 +389,7 @@ def design_of_parts(
     reader = Reader(formula, weights, offset, tuple(terms), spec, np.ones(len(names), dtype=bool))
     R, *triangles = parts.sum(reader.triangles, _joined)
     kept = independent_columns(R)
+    depend = dependence(R, kept)
     R = _triangle(R[:, kept])
     for term in terms if sigma is None else ():
         check_identifiable(term, seen.n)
@@ -402,6 +403,7 @@ def design_of_parts(
         n_missing=seen.n_rows - seen.n,
         spec=spec,
         kept=kept,
+        dependence=depend,
         kinds=seen.kinds,
         sigma=None if sigma is None else require_positive("sigma", sigma),
         n=seen.n,

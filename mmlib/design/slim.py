@@ -21,10 +21,10 @@ OF_RESIDUAL = (
 )
 """What is kept of the structure of the residuals,"""
 
-OF_DESIGN = ("n_missing", "offset_column", "sigma", "n", "sum_log_weights")
+OF_DESIGN = ("n_missing", "offset_column", "sigma", "n", "sum_log_weights", "dependence")
 """of every design without rows,"""
 
-OF_ROWS = ("mean_offset", "dependence", "functions_of_cells", "R")
+OF_ROWS = ("mean_offset", "functions_of_cells", "R")
 """and of rows that there have been."""
 
 

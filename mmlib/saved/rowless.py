@@ -70,7 +70,9 @@ def _to_file(owner: object, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _of_file(saved: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: saved[IN_FILES.get(name, name)] for name in names}
+    in_file = {name: IN_FILES.get(name, name) for name in names}
+    # Older files of data in parts lack how columns depend on each other.
+    return {name: saved[key] for name, key in in_file.items() if key in saved}
 
 
 def _term(term: RandomTerm, parts: Sequence[RandomPart], triangle: np.ndarray) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a mixed-model formula may look like, and what the message says when it may not."""
 
+import pickle
 import re
 
 import pytest
@@ -258,3 +259,8 @@ def test_arithmetic_that_the_algebra_of_terms_would_leave_out_is_refused(formula
 )
 def test_the_algebra_of_terms_is_left(fixed):
     assert mm.parse_formula(f"y ~ {fixed} + (1 | g)").fixed.replace(" ", "")
+
+
+def test_a_term_reads_the_same_after_a_pickle():
+    for part in mm.parse_formula("y ~ x + (x | g) + ar1(0 + c | g)").random:
+        assert str(pickle.loads(pickle.dumps(part))) == str(part)

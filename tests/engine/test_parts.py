@@ -1,5 +1,6 @@
 """A fit of data in parts is that of one frame, and keeps no rows."""
 
+import io
 import pickle
 
 import numpy as np
@@ -111,6 +112,21 @@ def test_missing_rows_and_left_out_columns_are_counted():
     assert fit.nobs == len(data) - 2
     assert fit.design.n_missing == 2
     assert fit.design.aliased == ("twice",)
+
+
+def test_rows_whose_mean_cannot_be_estimated_are_known_without_the_rows():
+    data = whole().assign(h=lambda d: np.where(d["f"].eq("low"), "one", d["e"].gt(2)))
+    new = data.head(2).assign(f=["low", "high"], h=["one", "one"])
+    with pytest.warns(mm.DataWarning):
+        one, two = (mm.lmm("y ~ f * h + (1 | d)", each) for each in (data, parts_of(data)))
+    mm.save(two, file := io.BytesIO())
+    wanted = one.predict(new, missing="nan", random=False)
+    assert wanted.isna().tolist() == [False, True]
+    for fit in (two, mm.load(file)):
+        found = fit.predict(new, missing="nan", random=False)
+        np.testing.assert_allclose(found, wanted, rtol=1e-8)
+    with pytest.raises(RankError, match="cannot be estimated"):
+        two.predict(new, random=False)
 
 
 @pytest.mark.parametrize("column", ["x", "f", "d", "w"])
