@@ -17,6 +17,7 @@ import numpy as np
 
 from mmlib.arrays import FloatArray, left_by
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.factor import level_slope, shrunk
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import (
     NEGLIGIBLE,
@@ -176,7 +177,8 @@ class BatchModel:
         self, scaled: FloatArray, y: _Responses
     ) -> tuple[FloatArray, FloatArray]:
         """Objective, shape (B,), and gradient, shape (B, k); NaN where it breaks down."""
-        N, W, log_det = self._eliminate_first(scaled)
+        lam = self._first.template(scaled)
+        W, shrink = shrunk(self._A11, (lam @ np.swapaxes(lam, 1, 2))[:, None])
         w = W[:, :, self._left, self._right].reshape(len(scaled), -1)
         m = len(self._T0)
         T = self._T0 - (w @ self._C).reshape(len(scaled), m, m)
@@ -195,16 +197,9 @@ class BatchModel:
             t_bar = np.einsum("bij,bj->bi", later, s_bar)
         w_bar = -(T_bar.reshape(len(scaled), m * m) @ self._C.T)
         w_bar -= 2 * np.einsum("bgm,bm->bg", y.mixed, t_bar) + y.square * total_bar[:, None]
-        self._first_gradient(w_bar.reshape(*W.shape[:2], -1), N, W, gradient)
-        return value + log_det, gradient
-
-    def _eliminate_first(self, scaled: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """N = λF⁻¹ and W = Nλᵀ of each type of level, shape (B, G, S, S), and Σ log|F|."""
-        lam = self._first.template(scaled)[:, None]
-        lam_t = np.swapaxes(lam, -1, -2)
-        F = lam_t @ self._A11 @ lam + np.eye(self._first.width)
-        N = lam @ np.linalg.inv(F)
-        return N, N @ lam_t, np.log(np.linalg.det(F)) @ self._type_counts
+        slope = 2 * self._first_slope(w_bar.reshape(*W.shape[:2], -1), shrink) @ lam
+        gradient[:, self._first.positions] = slope[:, *self._first.triangle]
+        return value - np.log(np.linalg.det(shrink)) @ self._type_counts, gradient
 
     def _scale(
         self, T: FloatArray, t: FloatArray, later: FloatArray
@@ -236,17 +231,12 @@ class BatchModel:
         S_bar -= coefficients[:, :, None] * s_bar[:, None, :]
         return value, S_bar, s_bar, total_bar
 
-    def _first_gradient(
-        self, w_bar: FloatArray, N: FloatArray, W: FloatArray, gradient: FloatArray
-    ) -> None:
-        """Fill in the slope in the first template, from the derivatives in the pairs of W."""
-        W_bar = np.zeros_like(W)
+    def _first_slope(self, w_bar: FloatArray, shrink: FloatArray) -> FloatArray:
+        """The slope in the first covariance, from the derivatives in the pairs of W."""
+        W_bar = np.zeros_like(shrink)
         W_bar[:, :, self._left, self._right] += w_bar / 2
         W_bar[:, :, self._right, self._left] += w_bar / 2
-        direct = self._type_counts[:, None, None] * (self._A11 @ N) + W_bar @ N
-        slope = 2 * (direct - self._A11 @ W @ W_bar @ N).sum(axis=1)
-        first = self._first
-        gradient[:, first.positions] = slope[:, *first.triangle]
+        return level_slope(self._type_counts[:, None, None] * self._A11, shrink, W_bar)
 
     def _later_templates(self, scaled: FloatArray) -> FloatArray:
         """The matrix that applies the templates of the later groupings, shape (B, m, m)."""

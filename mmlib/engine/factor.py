@@ -122,15 +122,15 @@ class Eliminated:
 
 
 def shrunk(D: Numbers, covariance: Numbers) -> tuple[Numbers, Numbers]:
-    """W = ΣF⁻¹ and F⁻¹ = I − DW, with F = DΣ + I, of levels with cross-products D, (n, S, S)."""
+    """W = ΣF⁻¹ and F⁻¹ = I − DW, with F = DΣ + I, of levels with cross-products D, (…, S, S)."""
     F = D @ covariance + np.eye(D.shape[-1])
     shrink = 1 / F if D.shape[-1] == 1 else np.linalg.inv(F)
     return covariance @ shrink, shrink
 
 
 def level_slope(D: Numbers, shrink: Numbers, W_bar: Numbers) -> Numbers:
-    """Derivative in Σ of Σ_j log|F_j|, and of what moves by ⟨W̄_j, dW_j⟩: shape (S, S)."""
-    return (shrink @ (D + W_bar @ shrink.transpose(0, 2, 1))).sum(axis=0)
+    """Derivative in Σ of Σ_j log|F_j|, and of what moves by ⟨W̄_j, dW_j⟩: shape (…, S, S)."""
+    return (shrink @ (D + W_bar @ shrink.swapaxes(-1, -2))).sum(axis=-3)
 
 
 @dataclass(frozen=True, eq=False)
