@@ -51,8 +51,8 @@ from mmlib.inference.robust import wald_test
 from mmlib.inference.satterthwaite import satterthwaite
 from mmlib.model import LMMResult, lmm
 from mmlib.oneway import OneWayLayout, VarianceComponents, oneway
+from mmlib.results.diagnostics import Influence
 from mmlib.results.display import Summary
-from mmlib.results.influence import Influence
 from mmlib.results.simulate import simulate
 from mmlib.results.varcorr import TermCovariance, VarCorr
 from mmlib.saved import load, save

@@ -26,10 +26,10 @@ from mmlib.inference.ddf import Ddf
 from mmlib.inference.robust import Robust
 from mmlib.inference.robust import vcov as robust_vcov
 from mmlib.results.coefficients import coefficients
+from mmlib.results.diagnostics import Influence, influence, leverage, residuals
 from mmlib.results.display import Shown, Summary
 from mmlib.results.effect_sizes import icc, icc_by_group, r2
 from mmlib.results.estimates import Fit
-from mmlib.results.influence import Influence, influence, leverage, residuals
 from mmlib.results.predict import Interval, Missing, NewLevels, Random, predict
 from mmlib.results.summary import residual_quantiles, summarize
 from mmlib.results.tidy import glance, tidy

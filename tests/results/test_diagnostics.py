@@ -170,7 +170,7 @@ def test_deleting_a_group_of_many_rows(monkeypatch):
     condensed = fit.influence(group="m")
     levels = fit.design.frame["m"]
     check_deletion(fit, condensed, [(levels == m).to_numpy() for m in condensed.leverage.index])
-    monkeypatch.setattr("mmlib.results.influence.WORTH_CONDENSING", np.inf)
+    monkeypatch.setattr("mmlib.results.diagnostics.WORTH_CONDENSING", np.inf)
     pd.testing.assert_frame_equal(condensed.to_frame(), fit.influence(group="m").to_frame())
 
 
