@@ -1,7 +1,7 @@
 """Fit one design to many responses at once: the refits of a bootstrap.
 
 Only y differs between the refits, but each has its own θ. So every step of the blocked Cholesky
-factorization (see `mmlib.engine.blocks`) is done for all responses together, as arrays whose first
+factorisation (see `mmlib.engine.blocks`) is done for all responses together, as arrays whose first
 axis runs over the responses. Two facts make a step cheap. Levels of the first grouping with the
 same cross-products A_j share W_j = λ(λᵀA_jλ + I)⁻¹λᵀ, so a balanced design has only one. And the
 matrix left after the elimination, T = A00 − Σ_g ⟨W_g, C_g⟩, is linear in the W_g, with products C_g

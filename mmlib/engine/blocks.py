@@ -5,13 +5,13 @@ The matrix that carries the whole model is (Bates et al. 2015, eq. 16, bordered 
     Ω(θ) = [ΛᵀZᵀZΛ + I  ΛᵀZᵀX  ΛᵀZᵀy ;  ·  XᵀX  Xᵀy ;  ·  ·  yᵀy].
 
 The grouping with most random effects comes first: its block of ZᵀZ is block-diagonal, so it is
-eliminated level by level. What is left, S, is one dense matrix, factored by LAPACK. Nothing here
-is n×n, and Σ⁻¹ is never formed, so a variance of exactly zero is an ordinary point.
+eliminated level by level. Levels of the others follow in rounds (`mmlib.engine.elimination`); what
+is left is one dense matrix. Σ⁻¹ is never formed, so a variance of exactly zero is an ordinary point.
 
 Three changes of basis keep the arithmetic exact without changing the model: X is replaced by an
 orthonormal basis of its columns, y by its least-squares residual, and the columns of each random
 term by scaled ones, orthogonal and of mean square 1. So neither the origin nor the unit of a
-variable costs digits. θ, b and β at the doors (`factor.factorize`, `modes`, …) are the model's own.
+variable costs digits; θ, b and β that others see (`factor.factorize`, `modes`, …) are the model's.
 And the rows are split into what the first grouping explains, level by level, and the rest, as in an
 analysis of variance: so a level that differs by 10⁶ residual standard deviations costs none either.
 """

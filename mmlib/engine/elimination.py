@@ -1,6 +1,6 @@
 """In which order the random effects are eliminated, and what fills in.
 
-Eliminating a level joins all that it meets (the fill of sparse Cholesky factorization: George & Liu
+Eliminating a level joins all that it meets (the fill of sparse Cholesky factorisation: George & Liu
 1981, Computer Solution of Large Sparse Positive Definite Systems). The grouping with most effects
 goes first; its levels never meet. The levels of the others are then taken in rounds: a round is a
 set of levels that do not meet, so that its block is block-diagonal and all of them are eliminated

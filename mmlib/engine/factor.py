@@ -279,7 +279,7 @@ class Factor:
 
     @cached_property
     def solution(self) -> Solution:
-        """The solution of the penalized least-squares problem, from the last row of L."""
+        """The solution of the penalised least-squares problem, from the last row of L."""
         blocks, plan, q = self.blocks, self.plan, self.plan.q_tail
         last = np.zeros(len(self.L))
         last[-1] = self.L[-1, -1]

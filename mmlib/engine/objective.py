@@ -31,7 +31,7 @@ MAX_THETA = 1e50
 class Objective:
     """The profiled objective of a linear mixed model as a function of θ.
 
-    With r²(θ) the penalized residual sum of squares and ν = n (ML) or n − p (REML),
+    With r²(θ) the penalised residual sum of squares and ν = n (ML) or n − p (REML),
 
         d(θ) = log|Ω_Z| [+ log|Ω_X·Z|] + ν [1 + log(2π r²/ν)],   σ̂² = r²/ν.
 
@@ -88,7 +88,7 @@ class Objective:
 
     @single_threaded()
     def value_and_gradient(self, theta: ArrayLike) -> tuple[float, FloatArray]:
-        """The objective and its gradient at θ, from one factorization.
+        """The objective and its gradient at θ, from one factorisation.
 
         Parameters
         ----------

@@ -2,7 +2,7 @@
 
 Let V be the variance of the rows L⁻¹y, over σ², P what X leaves of V⁻¹, and e the residuals of
 these rows. A change of R by LELᵀ moves log|V| by tr(V⁻¹E), log|V| + log|XᵀV⁻¹X| by tr(PE), and the
-penalized sum of squares by −eᵀEe. E is block-diagonal, a block for each subject. So all that is
+penalised sum of squares by −eᵀEe. E is block-diagonal, a block for each subject. So all that is
 needed are the blocks of V⁻¹ or P on the diagonal, I − ACAᵀ with A the rows of [Z X] and C the
 covariance of (b̂ − b, β̂ − β) over σ².
 """

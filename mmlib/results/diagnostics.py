@@ -1,6 +1,6 @@
 """Residuals, leverage, and what a fit would be without a row or a group of rows.
 
-Case deletion is by formula, with θ and σ held. Deleting the rows I of a penalized least-squares
+Case deletion is by formula, with θ and σ held. Deleting the rows I of a penalised least-squares
 problem moves its solution in closed form: with C the covariance of (b̂ − b, β̂ − β) over σ², A_I
 the rows (z, x), e_I their residuals and H = A_I C A_Iᵀ,
 
