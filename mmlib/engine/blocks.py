@@ -6,7 +6,7 @@ The matrix that carries the whole model is (Bates et al. 2015, eq. 16, bordered 
 
 The grouping with most random effects comes first: its block of ZᵀZ is block-diagonal, so it is
 eliminated level by level. Levels of the others follow in rounds (`mmlib.engine.elimination`); what
-is left is one dense matrix. Σ⁻¹ is never formed, so a variance of exactly zero is an ordinary point.
+is left is one dense matrix. Σ⁻¹ is never formed, so a variance of zero is an ordinary point.
 
 Three changes of basis keep the arithmetic exact without changing the model: X is replaced by an
 orthonormal basis of its columns, y by its least-squares residual, and the columns of each random
