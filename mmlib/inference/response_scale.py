@@ -42,7 +42,11 @@ class ResponseScale:
 
     def differences(self) -> ResponseScale | None:
         """The scale of differences: of logarithms, ratios; of other transforms, there is none."""
-        return replace(self, constant=0.0) if self.name in ("log", "log2", "log10") else None
+        if self.name not in ("log", "log2", "log10"):
+            return None
+        sign = "-" if self.constant < 0 else "+"
+        added = f" {sign} {abs(self.constant):g}" if self.constant else ""
+        return replace(self, response=self.response + added, constant=0.0)
 
 
 def _square(eta: FloatArray) -> FloatArray:
@@ -85,7 +89,10 @@ def response_scale(response: str) -> ResponseScale:
             f"transformations that can be undone are {', '.join(_INVERSES)}."
         )
     name, inner = match[1], match[2].strip()
-    added = re.fullmatch(r"(.*\S)\s*([-+])\s*(\d+(?:\.\d*)?|\.\d+)", inner)
+    # A sign after an operator, or in 1e-3, adds nothing.
+    added = re.fullmatch(
+        r"(.*[^\s*/+-])\s*(?<![\d.][eE])([-+])\s*(\d+(?:\.\d*)?|\.\d+)", inner
+    )
     if added is None:
         return ResponseScale(name, inner)
     return ResponseScale(name, added[1], float(added[2] + added[3]))

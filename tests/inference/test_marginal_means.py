@@ -419,6 +419,8 @@ def test_offsets():
         ("np.log1p(height)", np.expm1, np.exp),
         ("np.log(height + 2)", lambda e: np.exp(e) - 2, np.exp),
         ("np.cbrt(height)", lambda e: e**3, lambda e: 3 * e**2),
+        ("np.log(height*1e-3)", np.exp, np.exp),
+        ("np.log(height**-1)", np.exp, np.exp),
     ],
 )
 def test_back_to_the_response(response, back, slope):
@@ -436,6 +438,12 @@ def test_back_to_the_response(response, back, slope):
     else:
         assert pairs.to_frame()["contrast"].tolist() == ["no - yes"]
         assert any("fitted scale" in note for note in pairs.notes)
+
+
+def test_ratios_are_of_what_the_logarithm_was_taken_of():
+    fit = mm.lmm("log(height - 1) ~ Occasion + (1 | Subject)", mm.load_dataset("oxboys"))
+    pairs = mm.emmeans(fit, "Occasion", back=True).contrasts()
+    assert "The contrasts are ratios of height - 1: their logarithms are tested." in pairs.notes
 
 
 def test_sums_of_logarithms_stay_logarithms():
