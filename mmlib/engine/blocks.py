@@ -31,7 +31,7 @@ from mmlib.design.design import Design
 from mmlib.design.terms import n_entries
 from mmlib.engine.crossblock import CrossBlock
 from mmlib.engine.elimination import Plan
-from mmlib.engine.grouping import gather_groupings, level_products
+from mmlib.engine.grouping import gather_groupings
 from mmlib.engine.moments import MomentEquations
 from mmlib.engine.reflections import MAX_NUMBERS, Columns
 from mmlib.errors import DataError, RankError
@@ -123,8 +123,8 @@ class Blocks:
             for grouping, values in zip(groupings, Z, strict=True)
         ]
         self.own = [
-            level_products(grouping.codes, values, grouping.n_levels)
-            for grouping, values in zip(groupings, Z, strict=True)
+            (Zt @ values).reshape(grouping.n_levels, grouping.width, grouping.width)
+            for grouping, Zt, values in zip(groupings, self.Zt, Z, strict=True)
         ]
         self.dense = [np.zeros((g.n_levels, g.width, self.p + 1)) for g in groupings]
         for dense, Zt in zip(self.dense, self.Zt, strict=True):

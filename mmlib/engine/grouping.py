@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import ROUNDING, FloatArray, IntArray, lower_triangle
+from mmlib.arrays import ROUNDING, FloatArray, IntArray, lower_triangle, random_matrix
 from mmlib.design.matrix import ALIAS_TOLERANCE
 from mmlib.design.terms import RandomTerm, n_entries
 from mmlib.errors import RankError
@@ -88,10 +88,6 @@ class Grouping:
         """The template for the scaled columns, from that for the term's own."""
         return self.inverse_basis @ lam
 
-    def slope_from_scaled(self, slope: FloatArray) -> FloatArray:
-        """A derivative in the term's own template, from that in the scaled one."""
-        return self.inverse_basis.T @ slope
-
 
 def gather_groupings(
     terms: Sequence[RandomTerm], whiten: Callable[[FloatArray], FloatArray]
@@ -138,11 +134,7 @@ def _scaling(term: RandomTerm, whiten: Callable[[FloatArray], FloatArray]) -> Fl
     return np.where(np.abs(triangle) > ROUNDING * norms, triangle, 0.0)
 
 
-def level_products(codes: IntArray, values: FloatArray, n_levels: int) -> FloatArray:
-    """Sum of ``values[i]ᵀ values[i]`` over the rows of each level, shape (ℓ, S, S)."""
-    width = values.shape[1]
-    products = np.empty((n_levels, width, width))
-    for s, t in zip(*np.tril_indices(width), strict=True):
-        sums = np.bincount(codes, values[:, s] * values[:, t], n_levels)
-        products[:, s, t] = products[:, t, s] = sums
-    return products
+def level_products(codes: IntArray, Z: FloatArray, columns: FloatArray, n: int) -> FloatArray:
+    """Sum of ``Z[i]ᵀ columns[i]`` over the rows of each of n levels, shape (n, S, c)."""
+    sums = random_matrix(codes, Z, n).T @ columns
+    return np.asarray(sums).reshape(n, Z.shape[1], columns.shape[1])

@@ -205,7 +205,7 @@ class Evaluation:
         """Slopes in the templates of terms."""
         found: dict[RandomTerm, FloatArray] = {}
         for grouping, slope in zip(self.factor.blocks.groupings, self.scaled_slopes, strict=True):
-            found |= grouping.by_term(grouping.slope_from_scaled(slope))
+            found |= grouping.by_term(grouping.inverse_basis.T @ slope)
         return found
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, Meeting, lower_triangle, meet, random_matrix, weigh
+from mmlib.arrays import FloatArray, IntArray, Meeting, lower_triangle, meet, weigh
 from mmlib.design.identify import refuse_tradable
 from mmlib.design.parts import DesignOfParts, NoRows, Parts, Reader, Settled, no_rows
 from mmlib.design.slim import slim_design
@@ -97,12 +97,6 @@ class _Sums:
         return _Sums(self.arrays, [one + two for one, two in zip(self.met, other.met, strict=True)])
 
 
-def _level_sums(codes: IntArray, Z: FloatArray, columns: FloatArray, n_levels: int) -> FloatArray:
-    """Zᵀ times columns, shape (ℓ, S, c)."""
-    sums = random_matrix(codes, Z, n_levels).T @ columns
-    return np.asarray(sums).reshape(n_levels, Z.shape[1], -1)
-
-
 @dataclass(frozen=True, eq=False)
 class _FirstPass:
     columns: _Columns
@@ -112,8 +106,8 @@ class _FirstPass:
         with_y = np.column_stack([part.basis, part.y])
         own, dense, met = [], [], []
         for grouping, codes, Z in zip(groupings, part.codes, part.Z, strict=True):
-            own.append(level_products(codes, Z, grouping.n_levels))
-            dense.append(_level_sums(codes, Z, with_y, grouping.n_levels))
+            own.append(level_products(codes, Z, Z, grouping.n_levels))
+            dense.append(level_products(codes, Z, with_y, grouping.n_levels))
         for g, h in combinations(range(len(groupings)), 2):
             one, other = groupings[g].n_levels, groupings[h].n_levels
             found = meet((part.codes[g], one), part.Z[g], (part.codes[h], other), part.Z[h])
@@ -140,7 +134,7 @@ class _SecondPass:
         sums = [within.T @ within, np.array([total])]
         for k, (grouping, codes, Z) in enumerate(zip(groupings, part.codes, part.Z, strict=True)):
             columns = residual[:, None] if k == 0 else np.column_stack([residual, within])
-            sums.append(_level_sums(codes, Z, columns, grouping.n_levels))
+            sums.append(level_products(codes, Z, columns, grouping.n_levels))
         return _Sums(sums)
 
 

@@ -28,9 +28,8 @@ def _least_squares(
 ) -> FloatArray:
     partial = resid + (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
     partial, Z = whiten(partial), whiten(grouping.model_matrix @ grouping.basis)
-    gram = level_products(grouping.codes, Z, grouping.n_levels)
-    score = np.zeros((grouping.n_levels, grouping.width, 1))
-    np.add.at(score, grouping.codes, partial[:, None, None] * Z[:, :, None])
+    gram = level_products(grouping.codes, Z, Z, grouping.n_levels)
+    score = level_products(grouping.codes, Z, partial[:, None], grouping.n_levels)
     eigenvalues = np.linalg.eigvalsh(gram)
     open_ = eigenvalues[:, 0] <= NOT_ESTIMABLE * eigenvalues[:, -1]
     gram[open_] = np.eye(grouping.width)
