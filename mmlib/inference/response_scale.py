@@ -90,9 +90,7 @@ def response_scale(response: str) -> ResponseScale:
         )
     name, inner = match[1], match[2].strip()
     # A sign after an operator, or in 1e-3, adds nothing.
-    added = re.fullmatch(
-        r"(.*[^\s*/+-])\s*(?<![\d.][eE])([-+])\s*(\d+(?:\.\d*)?|\.\d+)", inner
-    )
+    added = re.fullmatch(r"(.*[^\s*/+-])\s*(?<![\d.][eE])([-+])\s*(\d+(?:\.\d*)?|\.\d+)", inner)
     if added is None:
         return ResponseScale(name, inner)
     return ResponseScale(name, added[1], float(added[2] + added[3]))
