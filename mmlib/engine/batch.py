@@ -11,12 +11,12 @@ that are added up once. As in `mmlib.engine.optimize`, the search works in scale
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 
 from mmlib.arrays import FloatArray, left_by
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.elimination import summing
 from mmlib.engine.factor import level_slope, shrunk
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import (
@@ -100,25 +100,22 @@ class BatchModel:
         self._T0 = self._dense.T @ self._dense
         self._A10 = (self._blocks.Zt[0] @ self._dense).reshape(first.n_levels, S, len(self._T0))
         scale = np.abs(A11).max()
-        _, chosen, self._type = np.unique(
+        _, chosen, kind = np.unique(
             np.round(A11 / scale, 10).reshape(first.n_levels, -1),
             axis=0,
             return_index=True,
             return_inverse=True,
         )
         self._A11 = A11[chosen]
-        self._type_counts = np.bincount(self._type)
-        self._pairs = list(combinations_with_replacement(range(S), 2))
-        self._left = np.array([s for s, _ in self._pairs])
-        self._right = np.array([t for _, t in self._pairs])
-        m = len(self._T0)
-        products = np.zeros((len(self._A11), len(self._pairs), m, m))
-        for number, (s, t) in enumerate(self._pairs):
-            each = self._A10[:, s, :, None] * self._A10[:, t, None, :]
-            if s != t:
-                each = each + each.transpose(0, 2, 1)
-            np.add.at(products[:, number], self._type, each)
-        self._C = products.reshape(products.shape[0] * products.shape[1], m * m)
+        self._type_counts = np.bincount(kind)
+        self._by_type = summing(kind, len(chosen))
+        products = [self._over_levels(self._A10, s, t) for s, t in np.ndindex(S, S)]
+        self._C = np.stack(products, axis=1).reshape(len(chosen) * S * S, self._T0.size)
+
+    def _over_levels(self, columns: FloatArray, s: int, t: int) -> FloatArray:
+        """Products of column s of [Z_rest X] and t of others, summed over each type of level."""
+        products = self._A10[:, s, :, None] * columns[:, t, None]
+        return np.asarray(self._by_type @ products.reshape(len(products), products[0].size))
 
     def fit(self, responses: FloatArray, start: FloatArray) -> ManyFits:
         """Fit every response, shape (B, n), starting from θ = `start`, shape (k,).
@@ -153,19 +150,11 @@ class BatchModel:
             responses = responses - self._blocks.offset
         weighted = self._blocks.whiten(np.ascontiguousarray(responses.T))
         residual = left_by(self._blocks.basis, weighted)
-        first, B = self._first, len(responses)
-        z = (self._blocks.Zt[0] @ residual).reshape(first.n_levels, first.width, B)
-        m = len(self._T0)
-        mixed = np.zeros((len(self._A11), len(self._pairs), m, B))
-        square = np.zeros((len(self._A11), len(self._pairs), B))
-        for number, (s, t) in enumerate(self._pairs):
-            each = self._A10[:, s, :, None] * z[:, t, None, :]
-            both = z[:, s] * z[:, t]
-            if s != t:
-                each = each + self._A10[:, t, :, None] * z[:, s, None, :]
-                both = 2 * both
-            np.add.at(mixed[:, number], self._type, each)
-            np.add.at(square[:, number], self._type, both)
+        S, B, m = self._first.width, len(responses), len(self._T0)
+        z = (self._blocks.Zt[0] @ residual).reshape(-1, S, B)
+        pairs = list(np.ndindex(S, S))
+        mixed = np.stack([self._over_levels(z, s, t) for s, t in pairs], axis=1)
+        square = np.stack([self._by_type @ (z[:, s] * z[:, t]) for s, t in pairs], axis=1)
         return _Responses(
             dense=(self._dense.T @ residual).T,
             total=np.einsum("ib,ib->b", residual, residual),
@@ -179,7 +168,7 @@ class BatchModel:
         """Objective, shape (B,), and gradient, shape (B, k); NaN where it breaks down."""
         lam = self._first.template(scaled)
         W, shrink = shrunk(self._A11, (lam @ np.swapaxes(lam, 1, 2))[:, None])
-        w = W[:, :, self._left, self._right].reshape(len(scaled), -1)
+        w = W.reshape(len(scaled), -1)
         m = len(self._T0)
         T = self._T0 - (w @ self._C).reshape(len(scaled), m, m)
         t = y.dense - np.einsum("bg,bgm->bm", w, y.mixed)
@@ -197,7 +186,9 @@ class BatchModel:
             t_bar = np.einsum("bij,bj->bi", later, s_bar)
         w_bar = -(T_bar.reshape(len(scaled), m * m) @ self._C.T)
         w_bar -= 2 * np.einsum("bgm,bm->bg", y.mixed, t_bar) + y.square * total_bar[:, None]
-        slope = 2 * self._first_slope(w_bar.reshape(*W.shape[:2], -1), shrink) @ lam
+        own = self._type_counts[:, None, None] * self._A11
+        half = level_slope(own, shrink, w_bar.reshape(W.shape))
+        slope = (half + np.swapaxes(half, 1, 2)) @ lam
         gradient[:, self._first.positions] = slope[:, *self._first.triangle]
         return value - np.log(np.linalg.det(shrink)) @ self._type_counts, gradient
 
@@ -230,13 +221,6 @@ class BatchModel:
         s_bar = -coefficients * total_bar[:, None]
         S_bar -= coefficients[:, :, None] * s_bar[:, None, :]
         return value, S_bar, s_bar, total_bar
-
-    def _first_slope(self, w_bar: FloatArray, shrink: FloatArray) -> FloatArray:
-        """The slope in the first covariance, from the derivatives in the pairs of W."""
-        W_bar = np.zeros_like(shrink)
-        W_bar[:, :, self._left, self._right] += w_bar / 2
-        W_bar[:, :, self._right, self._left] += w_bar / 2
-        return level_slope(self._type_counts[:, None, None] * self._A11, shrink, W_bar)
 
     def _later_templates(self, scaled: FloatArray) -> FloatArray:
         """The matrix that applies the templates of the later groupings, shape (B, m, m)."""

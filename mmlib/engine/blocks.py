@@ -26,7 +26,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, left_by, lower, meet, random_matrix, weigh
+from mmlib.arrays import FloatArray, IntArray, left_by, lower, meet, random_matrix
 from mmlib.design.design import Design
 from mmlib.design.terms import n_entries
 from mmlib.engine.crossblock import CrossBlock
@@ -247,8 +247,7 @@ class Blocks:
         """Half of log|XᵀWX|, whatever structure residuals have: what two fits of one X share."""
         if self.design.residual is None:
             return self.log_det_R
-        R = np.linalg.qr(weigh(self.design.root_weights, self.design.X), mode="r")
-        return float(np.log(np.abs(np.diag(R))).sum())
+        return float(np.log(np.abs(np.diag(self.design.R))).sum())
 
     @cached_property
     def _moment_equations(self) -> MomentEquations:
