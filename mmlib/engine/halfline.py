@@ -49,9 +49,7 @@ def scan(objective: Objective, *, ratio: float = RATIO) -> tuple[FloatArray, Flo
 
 def _by_size(a: FloatArray, A10: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The distinct levels' sums of squares, how many have each, and their products A_j0ᵀA_j0."""
-    seen = a > 0
-    a, A10 = a[seen], A10[seen]
-    sizes, label, counts = np.unique(a, return_inverse=True, return_counts=True)
-    products = np.zeros((len(sizes), A10.shape[1], A10.shape[1]))
-    np.add.at(products, label, A10[:, :, None] * A10[:, None, :])
-    return sizes, counts.astype(float), products
+    order = np.argsort(a, kind="stable")[np.count_nonzero(a <= 0) :]
+    a, A10 = a[order], A10[order]
+    sizes, starts, counts = np.unique(a, return_index=True, return_counts=True)
+    return sizes, counts.astype(float), np.add.reduceat(A10[:, :, None] * A10[:, None], starts)
