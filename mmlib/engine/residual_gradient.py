@@ -14,6 +14,7 @@ from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray
 from mmlib.engine.effects_covariance import EffectsCovariance
+from mmlib.engine.elimination import summing
 from mmlib.engine.factor import Factor
 
 CHUNK = 2 * 10**6
@@ -74,8 +75,5 @@ def _sum_by_pattern(values: FloatArray, pattern: IntArray, n_patterns: int) -> F
     """The sum of the values, shape (B, …), of the subjects of each pattern: shape (U, …)."""
     if n_patterns == 1:
         return values.sum(axis=0, keepdims=True)
-    sums = np.zeros((n_patterns, *values.shape[1:]))
-    order = np.argsort(pattern, kind="stable")
-    starts = np.flatnonzero(np.diff(pattern[order], prepend=-1))
-    sums[pattern[order][starts]] = np.add.reduceat(values[order], starts, axis=0)
-    return sums
+    sums = summing(pattern, n_patterns) @ values.reshape(len(values), -1)
+    return np.asarray(sums).reshape(n_patterns, *values.shape[1:])
