@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mmlib.arrays import FloatArray, IntArray, Meeting, lower_triangle, meet, weigh
+from mmlib.arrays import FloatArray, IntArray, Meeting, meet, triangle_units, weigh
 from mmlib.design.identify import refuse_tradable
 from mmlib.design.parts import DesignOfParts, NoRows, Parts, Reader, Settled, no_rows
 from mmlib.design.slim import slim_design
@@ -298,9 +298,8 @@ class BlocksOfParts(RowlessBlocks):
         gram[-1, -1] = self.n
         for a, one in enumerate(terms):
             g, rows = place[one]
-            i, j = lower_triangle(one.width)
             total = self.own[g][:, rows, rows].sum(axis=0)
-            gram[-1, ends[a] : ends[a + 1]] = total[i, j] * np.where(i == j, 1, 2)
+            gram[-1, ends[a] : ends[a + 1]] = np.tensordot(triangle_units(one.width), total)
             for b, other in enumerate(terms[: a + 1]):
                 h, columns = place[other]
                 cells = self._cells(g, h)[:, rows, columns]
@@ -318,17 +317,14 @@ class BlocksOfParts(RowlessBlocks):
 
 
 def _inner_products(cells: FloatArray) -> FloatArray:
-    """Those of the matrices x_i x_jᵀ + x_j x_iᵀ, within levels, of one term with those of another.
+    """Those of Z(I ⊗ E)Zᵀ, of each entry of one term's covariance, with those of another term.
 
-    Each is the sum over the cells of (x_i·z_k)(x_j·z_l) + (x_i·z_l)(x_j·z_k), as entries count.
+    Each is the sum over the cells C of tr(E C E′ Cᵀ).
     """
     s, t = cells.shape[1:]
     flat = cells.reshape(-1, s * t)
-    both = (flat.T @ flat).reshape(s, t, s, t)  # [i, k, j, l]
-    (i, j), (k, m) = lower_triangle(s), lower_triangle(t)
-    straight = both[i[:, None], k, j[:, None], m]
-    crossed = both[i[:, None], m, j[:, None], k]
-    return np.outer(np.where(i == j, 1, 2), np.where(k == m, 1, 2)) * (straight + crossed) / 2
+    both = (flat.T @ flat).reshape(s, t, s, t)
+    return np.einsum("asu,stuv,btv->ab", triangle_units(s), both, triangle_units(t), optimize=True)
 
 
 def slim_blocks(blocks: Blocks, quantiles: FloatArray) -> RowlessBlocks:
