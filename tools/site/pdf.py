@@ -2,8 +2,8 @@
 
     python -m tools.site.pdf    _build/html → _build/pdf/mixed-models-in-python.pdf
 
-The book is printed twice. The first print tells on which page everything lies; these numbers are
-written into the table of contents for the second.
+The book is printed twice. A plain first print tells on which page everything lies; these numbers are
+written into the table of contents for the second, which has tags and an outline.
 """
 
 from __future__ import annotations
@@ -37,12 +37,8 @@ _NUMBER = """
 for (const link of document.querySelectorAll(".contents a, .solution-link"))
   link.querySelector("b").textContent = arguments[0][link.getAttribute("href").slice(1)];
 """
-_OPTIONS = {
-    "printBackground": True,
-    "preferCSSPageSize": True,
-    "generateTaggedPDF": True,
-    "generateDocumentOutline": True,
-}
+_LAYOUT = {"printBackground": True, "preferCSSPageSize": True}
+_WHOLE = {**_LAYOUT, "generateTaggedPDF": True, "generateDocumentOutline": True}
 
 
 def make_pdf(site: Path, output: Path) -> int:
@@ -60,11 +56,11 @@ def make_pdf(site: Path, output: Path) -> int:
     numbers: dict[str, int] = {}
     with chromium() as browser:
         _open(browser, page)
-        for _ in range(3):
-            printed = browser.execute_cdp_cmd("Page.printToPDF", _OPTIONS)
+        for options in (_LAYOUT, _WHOLE, _WHOLE):
+            printed = browser.execute_cdp_cmd("Page.printToPDF", options)
             output.write_bytes(base64.b64decode(printed["data"]))
             before, numbers = numbers, page_numbers(output)
-            if numbers == before:
+            if options is _WHOLE and numbers == before:
                 page.unlink()
                 return len(PdfReader(output).pages)
             browser.execute_script(_NUMBER, numbers)
