@@ -2,8 +2,8 @@
 
     python -m tools.site.pdf    _build/html → _build/pdf/mixed-models-in-python.pdf
 
-The book is printed twice. A plain first print tells on which page everything lies; these numbers are
-written into the table of contents for the second, which has tags and an outline.
+The book is printed twice. A plain first print tells on which page everything lies; these numbers
+are written into the table of contents for the second, which has tags and an outline.
 """
 
 from __future__ import annotations
