@@ -26,6 +26,9 @@ STARTS = (0.3, 0.9, -0.3)
 RESIDUAL_STARTS = (1.0, 0.3)
 """Shares of the moment estimates of residual correlations that it starts from, beside terms."""
 
+SMALL = 0.1
+"""A relative standard deviation beside zero."""
+
 
 class PlainCoordinates:
     """Entries of the templates for scaled columns.
@@ -116,9 +119,19 @@ class StructuredCoordinates:
         return self._from(STARTS[0], RESIDUAL_STARTS[0])
 
     def edges(self, x: FloatArray) -> FloatArray:
-        """None: their variables have no columns that a search could leave at zero."""
-        del x
-        return np.zeros((0, self.size))
+        """Points beside `x` where what is zero is small, and its correlation another.
+
+        Beside a standard deviation of zero a correlation has no meaning, but whether zero is a
+        minimum depends on it: of each such term the lowest of some.
+        """
+        found = []
+        for start, of_term in zip([0, *self._ends], self._of_terms, strict=False):
+            own = slice(start, start + of_term.size)
+            beside = of_term.beside_zero(x[own])
+            points = np.tile(x, (len(beside), 1))
+            points[:, own] = beside
+            found += sorted(points, key=lambda point: self.at(point)[0].value)[:1]
+        return np.array(found).reshape(-1, self.size)
 
     def further_starts(self, *, at_zero: bool) -> FloatArray:
         """Where the objective may have another valley."""
@@ -192,6 +205,19 @@ class _OfTerm:
             low = self._structure.lowest_correlation(self._width)
             theta[-1] = rho if rho > 0 else rho * -low
         return self._structure.to_smooth(theta, self._width)
+
+    def beside_zero(self, x: FloatArray) -> FloatArray:
+        """Points at which standard deviations of zero are small, with correlations of any size."""
+        structure = self._structure
+        if not structure.has_rho or x[:-1].all():
+            return np.zeros((0, self.size))
+        zero = np.flatnonzero(x[:-1] == 0)
+        rhos = np.linspace(structure.lowest_correlation(self._width), 1.0, 11)[1:-1]
+        thetas = np.column_stack([np.full((len(rhos), self.size - 1), SMALL), rhos])
+        small = np.array([structure.to_smooth(theta, self._width) for theta in thetas])
+        points = np.tile(x, (len(rhos), 1))
+        points[:, zero], points[:, -1] = small[:, zero], small[:, -1]
+        return points
 
     def to_theta(self, x: FloatArray) -> FloatArray:
         if self._structure.is_free:

@@ -259,3 +259,12 @@ def test_columns_and_their_cross_products_give_the_same_factor(formula, reml, mo
     monkeypatch.setattr("mmlib.engine.factor.ROUGH", 0.0)
     assert objective(theta) == pytest.approx(value, rel=1e-13)
     np.testing.assert_allclose(objective.value_and_gradient(theta)[1], slope, rtol=1e-10)
+
+
+def test_a_variance_is_zero_only_if_it_is_so_at_every_correlation():
+    """Beside zero ρ has no meaning: the search had come there with one at which zero is lowest."""
+    fit = mm.lmm("y ~ x + ar1(0 + C(t) | h) + (1 | g)", data_of("zero_49"), reml=False)
+    assert fit.objective == pytest.approx(179.636717517, rel=1e-10)  # by dense matrices
+    np.testing.assert_allclose(fit.theta, [0.7337, 0.2081, 0.2996], atol=6e-5)
+    assert fit.converged
+    assert fit.optimum.valleys == 2
