@@ -17,7 +17,7 @@ import numpy as np
 from mmlib.arrays import FloatArray, left_by
 from mmlib.engine.blocks import Blocks
 from mmlib.engine.elimination import summing
-from mmlib.engine.factor import level_slope, shrunk
+from mmlib.engine.factor import shrunk, template_slope
 from mmlib.engine.objective import Objective
 from mmlib.engine.optimize import (
     NEGLIGIBLE,
@@ -167,7 +167,7 @@ class BatchModel:
     ) -> tuple[FloatArray, FloatArray]:
         """Objective, shape (B,), and gradient, shape (B, k); NaN where it breaks down."""
         lam = self._first.template(scaled)
-        W, shrink = shrunk(self._A11, (lam @ np.swapaxes(lam, 1, 2))[:, None])
+        log_det, N, W, shrink = shrunk(self._A11, lam[:, None])
         w = W.reshape(len(scaled), -1)
         m = len(self._T0)
         T = self._T0 - (w @ self._C).reshape(len(scaled), m, m)
@@ -187,10 +187,10 @@ class BatchModel:
         w_bar = -(T_bar.reshape(len(scaled), m * m) @ self._C.T)
         w_bar -= 2 * np.einsum("bgm,bm->bg", y.mixed, t_bar) + y.square * total_bar[:, None]
         own = self._type_counts[:, None, None] * self._A11
-        half = level_slope(own, shrink, w_bar.reshape(W.shape))
-        slope = (half + np.swapaxes(half, 1, 2)) @ lam
+        w_bar = w_bar.reshape(W.shape)
+        slope = template_slope(own, N, shrink, (w_bar + np.swapaxes(w_bar, 2, 3)) / 2)
         gradient[:, self._first.positions] = slope[:, *self._first.triangle]
-        return value - np.log(np.linalg.det(shrink)) @ self._type_counts, gradient
+        return value + log_det @ self._type_counts, gradient
 
     def _scale(
         self, T: FloatArray, t: FloatArray, later: FloatArray

@@ -60,24 +60,28 @@ class Eliminated:
     round : Round
     D, A, B : ndarray, shapes (n, S, S), (cells, S), (n, S, p+1)
         Its diagonal blocks, cells and border when it went.
-    W, shrink : ndarray, shape (n, S, S)
-        ΣF⁻¹ and F⁻¹ = I − DW, with F = DΣ + I and Σ = λλᵀ.
+    log_det, N, W, shrink : ndarray, shapes (n,) and (n, S, S)
+        What its levels shrink by (`shrunk`).
     """
 
     round: Round
     D: Numbers
     A: Numbers
     B: Numbers
+    log_det: FloatArray
+    N: FloatArray
     W: Numbers
     shrink: Numbers
 
     @classmethod
-    def out_of(cls, flat: Numbers, each: Round, plan: Plan, covariance: Numbers) -> Eliminated:
+    def out_of(
+        cls, flat: Numbers, each: Round, plan: Plan, lam: FloatArray, step: FloatArray | None = None
+    ) -> Eliminated:
         """Take a round out of the flat vector, and its part out of what stays."""
         D, A, B = each.views(flat)
         for s, t in zip(*np.triu_indices(each.width, 1), strict=True):
             D[:, t, s] = D[:, s, t]
-        W, shrink = shrunk(D, covariance)
+        log_det, N, W, shrink = shrunk(D, lam, step)
         WB = W @ B
         if len(A):
             WA = np.einsum("kst,kt->ks", W[each.level], A)
@@ -87,13 +91,7 @@ class Eliminated:
             flat[each.place_borders] -= each.by_place @ border
         rows = B.reshape(-1, plan.n_dense)
         plan.corner(flat)[...] -= rows.T @ WB.reshape(rows.shape)
-        return cls(each, D, A, B, W, shrink)
-
-    @property
-    def log_det(self) -> float:
-        """Σ log|F|."""
-        shrink, one = self.shrink, self.round.width == 1
-        return -float((np.log(shrink) if one else np.linalg.slogdet(shrink)[1]).sum())
+        return cls(each, D, A, B, log_det, N, W, shrink)
 
     def recover(self, flat: Numbers, plan: Plan, p: int) -> tuple[Numbers, Numbers]:
         """Put the covariances of the round into a flat vector, from those of what goes later.
@@ -121,16 +119,32 @@ class Eliminated:
         return spread, with_beta.transpose(0, 2, 1)
 
 
-def shrunk(D: Numbers, covariance: Numbers) -> tuple[Numbers, Numbers]:
-    """W = ΣF⁻¹ and F⁻¹ = I − DW, with F = DΣ + I, of levels with cross-products D, (…, S, S)."""
-    F = D @ covariance + np.eye(D.shape[-1])
-    shrink = 1 / F if D.shape[-1] == 1 else np.linalg.inv(F)
-    return covariance @ shrink, shrink
+def shrunk(
+    D: Numbers, lam: FloatArray, step: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray, Numbers, Numbers]:
+    """log|F|, N = λF⁻¹, W = Nλᵀ and I − DW of levels with cross-products D, (…, S, S).
+
+    F = λᵀDλ + I is symmetric: DΣ + I with Σ = λλᵀ loses digits where Σ is large and singular. Where
+    D, or Σ by a `step`, leaves the real line, dW = (I − DW)ᵀ dΣ (I − DW) − W dD W.
+    """
+    own, lam_t = D.real, np.swapaxes(lam, -1, -2)
+    F = lam_t @ own @ lam + np.eye(D.shape[-1])
+    one = D.shape[-1] == 1
+    log_det = np.log(F[..., 0, 0]) if one else np.linalg.slogdet(F)[1]
+    N = lam / F if one else lam @ np.linalg.inv(F)
+    W = N @ lam_t
+    shrink = 1 / F if one else np.eye(D.shape[-1]) - own @ W
+    if step is None and not np.iscomplexobj(D):
+        return log_det, N, W, shrink
+    change = -W @ D.imag @ W
+    if step is not None:
+        change = change + np.swapaxes(shrink, -1, -2) @ step @ shrink
+    return log_det, N, W + 1j * change, shrink - 1j * (D.imag @ W + own @ change)
 
 
-def level_slope(D: Numbers, shrink: Numbers, W_bar: Numbers) -> Numbers:
-    """Derivative in Σ of Σ_j log|F_j|, and of what moves by ⟨W̄_j, dW_j⟩: shape (…, S, S)."""
-    return (shrink @ (D + W_bar @ shrink.swapaxes(-1, -2))).sum(axis=-3)
+def template_slope(D: Numbers, N: FloatArray, shrink: Numbers, W_bar: FloatArray) -> FloatArray:
+    """Derivative in λ of Σ_j log|F_j|, and of what moves by ⟨W̄_j, dW_j⟩: shape (…, S, S)."""
+    return np.asarray(2 * (D @ N + shrink @ (W_bar @ N)).sum(axis=-3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,10 +225,9 @@ class Factor:
         before = np.diag(self.plan.corner(flat)).copy()
         self.rounds: list[Eliminated] = []
         for each in self.plan.rounds:
-            lam = self.templates[each.grouping]
-            gone = Eliminated.out_of(flat, each, self.plan, lam @ lam.T)
+            gone = Eliminated.out_of(flat, each, self.plan, self.templates[each.grouping])
             self.rounds.append(gone)
-            self.log_det_Z += gone.log_det
+            self.log_det_Z += float(gone.log_det.sum())
         self.T = mirror_upper(self.plan.tail(flat))
         S = self._times_rows(self._columns_times(self.T.copy()))
         S.flat[: q * len(S) : len(S) + 1] += 1.0
@@ -407,8 +420,7 @@ class Factor:
             N, W_bar = self.N, W_bars.pop(0)
             slopes[0] += 2 * (blocks.own[0] @ (N + self.U @ (W_bar @ N))).sum(axis=0)
         for gone, W_bar in zip(self.rounds, W_bars, strict=True):
-            g = gone.round.grouping
-            slopes[g] += 2 * level_slope(gone.D, gone.shrink, W_bar) @ self.templates[g]
+            slopes[gone.round.grouping] += template_slope(gone.D, gone.N, gone.shrink, W_bar)
         if plan.tail_spans:
             pulled = self.T @ negative[plan.q - plan.q_tail :]
         for (g, _, span), slope in zip(plan.tail_spans, known.tail_slopes, strict=True):

@@ -16,9 +16,10 @@ derivatives in the ρ_s, since ∂P/∂ρ_s = −PG_sP: by a step of ρ_s off th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from types import MappingProxyType
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -28,7 +29,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import TINY, FloatArray, IntArray, Numbers, product, triangle_units
 from mmlib.design.directions import term_slopes
 from mmlib.design.terms import RandomTerm, theta_by_term
-from mmlib.engine.factor import Covariances, Eliminated, Factor, level_slope, mirror_upper, shrunk
+from mmlib.engine.factor import Covariances, Eliminated, Factor, mirror_upper, shrunk
 from mmlib.engine.threads import single_threaded
 from mmlib.results.estimates import Fit
 
@@ -146,9 +147,8 @@ class Information:
     def __init__(self, fit: Fit) -> None:
         factor, directions = fit.optimum.factor, _directions(fit)
         self._blocks = factor.blocks
-        covariances = [template @ template.T for template in factor.templates]
         known = factor.covariances(beta_estimated=True)
-        here = _Projected(factor, known, covariances)
+        here = _Projected(factor, known)
         self.Phi, self._forms = here.Phi, here.forms
         k, p = len(fit.theta), factor.blocks.p
         single, double = np.zeros(k), np.zeros((k, k))
@@ -158,9 +158,7 @@ class Information:
             self.vcov_slopes[at] = np.einsum("rst,sctd->rcd", E, forms)
         for g, (numbers, patterns) in enumerate(zip(*directions, strict=True)):
             for number, pattern in zip(numbers, patterns, strict=True):
-                moved = list(covariances)
-                moved[g] = covariances[g] + TINY * 1j * pattern
-                there = _Projected(factor, known, moved, here.C)
+                there = _Projected(factor, known, {g: TINY * pattern}, here.C)
                 for at, E, M, forms in zip(*directions, there.M, there.forms, strict=True):
                     double[at, number] = -np.einsum("rst,st->r", E, M.imag) / TINY
                     change = np.einsum("rst,sctd->rcd", E, forms.imag) / TINY
@@ -183,7 +181,7 @@ class Information:
 
 
 class _Projected:
-    """ZᵀPZ and ZᵀV⁻¹XΦ, where covariances Σ of the effects may be complex.
+    """ZᵀPZ and ZᵀV⁻¹XΦ, where covariances Σ of some effects may be `steps` off the real line.
 
     Attributes
     ----------
@@ -200,19 +198,21 @@ class _Projected:
         self,
         factor: Factor,
         known: Covariances,
-        covariances: list[Numbers],
+        steps: Mapping[int, FloatArray] = MappingProxyType({}),
         C: FloatArray | None = None,
     ) -> None:
         self.C = C
-        self._factor, self._known, self._covariances = factor, known, covariances
+        self._factor, self._known, self._steps = factor, known, steps
         self._blocks, self._plan, self._p = factor.blocks, factor.plan, factor.blocks.p
         groupings, p = self._blocks.groupings, self._p
-        self._dtype = np.result_type(float, *covariances)
+        self._dtype: type = complex if steps else float
         self.M = [np.zeros((g.width, g.width), self._dtype) for g in groupings]
         self.forms = [np.zeros((g.width, p, g.width, p), self._dtype) for g in groupings]
         flat = self._first_gone()
         rounds = [
-            Eliminated.out_of(flat, each, self._plan, covariances[each.grouping])
+            Eliminated.out_of(
+                flat, each, self._plan, factor.templates[each.grouping], steps.get(each.grouping)
+            )
             for each in self._plan.rounds
         ]
         K = self._tail(mirror_upper(self._plan.tail(flat)))
@@ -223,9 +223,11 @@ class _Projected:
             self._back_to_first(K)
 
     def _first_gone(self) -> Numbers:
-        blocks, flat = self._blocks, self._blocks.within.astype(self._dtype)
+        blocks = self._blocks
+        flat: Numbers = blocks.within.astype(self._dtype)
         if blocks.groupings:
-            W, self._shrink = shrunk(blocks.own[0], self._covariances[0])
+            lam = self._factor.templates[0]
+            *_, W, self._shrink = shrunk(blocks.own[0], lam, self._steps.get(0))
             blocks.add_gram(flat.real, self._factor.U)
             if np.iscomplexobj(W):
                 blocks.add_gram(flat.imag, -W.imag)
@@ -238,8 +240,8 @@ class _Projected:
         """
         plan, q = self._plan, self._plan.q_tail
         size = q + self._p
-        flat, known = self._known.flat.astype(self._dtype), plan.tail(self._known.flat)
-        K, T, known = (each[:size, :size] for each in (plan.tail(flat), T, known))
+        flat: Numbers = self._known.flat.astype(self._dtype)
+        K, T, known = (m[:size, :size] for m in (plan.tail(flat), T, plan.tail(self._known.flat)))
         value = np.ascontiguousarray(T.real[:q])
         if self.C is None:
             self.C = np.eye(q, size) - product(value, known)
@@ -250,8 +252,8 @@ class _Projected:
                 step = product(step, known)
                 change -= product(known, step)
             for g, _, span in plan.tail_spans:
-                if (moved := self._covariances[g].imag).any():
-                    blocks = C[span].T.reshape(size, -1, len(moved)) @ moved
+                if g in self._steps:
+                    blocks = C[span].T.reshape(size, -1, len(self.M[g])) @ self._steps[g]
                     change += product(blocks.reshape(size, -1), C[span])
             K.imag = change
             C = C - 1j * (step[:q] + product(value, change))
@@ -265,7 +267,7 @@ class _Projected:
 
     def _back_to_first(self, K: Numbers) -> None:
         blocks, p = self._blocks, self._p
-        spread = self._known.spreads[0].astype(self._dtype)
+        spread: Numbers = self._known.spreads[0].astype(self._dtype)
         if np.iscomplexobj(K):
             spread.imag = self._factor.first_spread(K.imag, p)
         reach = blocks.dense[0][:, :, :p] @ self._plan.corner(K)[:p, :p]
@@ -275,7 +277,7 @@ class _Projected:
 
     def _record(self, g: int, D: Numbers, shrink: Numbers, spread: Numbers, reach: Numbers) -> None:
         """Add levels of a grouping, which meet what goes later in `reach` and `spread`."""
-        self.M[g] += level_slope(D, shrink, -spread)
+        self.M[g] += (shrink @ (D - spread @ shrink.transpose(0, 2, 1))).sum(axis=0)
         self._record_seen(g, shrink @ reach)
 
     def _record_seen(self, g: int, seen: Numbers) -> None:

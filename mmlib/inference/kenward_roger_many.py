@@ -54,9 +54,8 @@ class ManyKenwardRoger:
         """P-values, shape (B,), of responses (B, n) with their θ̂ (B, k); NaN where F has none."""
         with np.errstate(all="ignore"):
             lam = self._grouping.to_scaled(self._grouping.template(theta))
-            covariances = lam @ np.swapaxes(lam, -1, -2)
-            W, Phi, M, forms = self._projected(covariances)
-            slopes, covariance, increase = self._spread(covariances, Phi, M, forms)
+            W, Phi, M, forms = self._projected(lam)
+            slopes, covariance, increase = self._spread(lam, Phi, M, forms)
             beta, sigma2 = self._estimates(responses, W, Phi)
             df, scaling = moments(self._rows, Phi, slopes, covariance)
             distance = beta @ self._rows.T - self._rhs
@@ -66,10 +65,12 @@ class ManyKenwardRoger:
             usable = (df > 0) & (scaling > 0)
             return np.where(usable, f_tail(len(self._rows), df, F), np.nan)
 
-    def _projected(self, covariances: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    def _projected(
+        self, lam: FloatArray, step: FloatArray | None = None
+    ) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """W and Φ, and the sums of ZᵀPZ and of products of ZᵀV⁻¹XΦ: (B, S, S), (B, S, p, S, p)."""
-        A, A11, covariances = self._A, self._blocks.own[0], covariances[:, None]
-        W, shrink = shrunk(A11, covariances)
+        A, A11 = self._A, self._blocks.own[0]
+        *_, W, shrink = shrunk(A11, lam[:, None], step)
         Phi = np.linalg.inv(np.eye(A.shape[2]) - _gram(A, W))
         left = shrink @ A
         seen = left @ Phi[:, None]
@@ -77,14 +78,14 @@ class ManyKenwardRoger:
         return W, Phi, M.sum(axis=1), np.einsum("blsp,bltq->bsptq", seen, seen, optimize=True)
 
     def _spread(
-        self, covariances: FloatArray, Phi: FloatArray, M: FloatArray, forms: FloatArray
+        self, lam: FloatArray, Phi: FloatArray, M: FloatArray, forms: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """As in `Spread`, with the scale last, and Φ_A − Φ."""
         E, k, p = self._E, len(self._E), Phi.shape[-1]
         information = np.empty((len(Phi), k + 1, k + 1))
         products = np.empty((len(Phi), k, k, p, p))
         for r, pattern in enumerate(E):
-            _, _, moved, turned = self._projected(covariances + TINY * 1j * pattern)
+            _, _, moved, turned = self._projected(lam, TINY * pattern)
             information[:, :k, r] = -np.einsum("rst,bst->br", E, moved.imag) / TINY
             change = np.einsum("rst,bsptq->brpq", E, turned.imag) / TINY
             products[:, :, r] = -change / 2

@@ -71,6 +71,21 @@ def test_objective_and_gradient_are_those_of_brute_force(formula, reml):
     np.testing.assert_allclose(gradient, wanted, rtol=1e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("size", [1e2, 1e3])
+def test_large_singular_covariances_cost_few_digits(size, monkeypatch):
+    data = chains()
+    data["x"] += 5
+    design = mm.build_design(FORMULAS["chain of three, slopes"], data)
+    theta = size * np.array([1, -0.3, 0, 1, 0.5, 0, 1, 0.2, 0])
+    dense = mm.Objective(design).value_and_gradient(theta)
+    take_all_in_rounds(monkeypatch)
+    blocks = Blocks(design)
+    assert blocks.plan.rounds
+    rounds = mm.Objective(blocks).value_and_gradient(theta)
+    np.testing.assert_allclose(rounds[0], dense[0], rtol=1e-9)
+    np.testing.assert_allclose(rounds[1], dense[1], rtol=1e-4, atol=1e-4 / size)
+
+
 @pytest.mark.usefixtures("plan_of_large_designs")
 @each_formula
 def test_effects_and_their_variances_are_those_of_brute_force(formula):
