@@ -53,11 +53,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes long, unless all is asked for."""
-    if not config.option.all:
-        long = [i for i in items if any(mark.name in _LANDING for mark in i.iter_markers())]
+    """Leave out what takes long, or begin with it if all is asked for."""
+    long = [i for i in items if any(mark.name in _LANDING for mark in i.iter_markers())]
+    others = [item for item in items if item not in set(long)]
+    if config.option.all:
+        items[:] = long + others
+    else:
         config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in set(long)]
+        items[:] = others
 
 
 def pytest_terminal_summary(
