@@ -29,6 +29,9 @@ RESIDUAL_STARTS = (1.0, 0.3)
 SMALL = 0.1
 """A relative standard deviation beside zero."""
 
+TINY_BESIDE, NEARER = 30.0, 10.0
+"""A residual standard deviation is tried nearer to zero if it is this much below another."""
+
 
 class PlainCoordinates:
     """Entries of the templates for scaled columns.
@@ -68,6 +71,10 @@ class PlainCoordinates:
             return further_starts(self._blocks)
         return np.zeros((0, self.size))
 
+    def nearer_to_zero(self, theta: FloatArray) -> FloatArray:
+        """None: where rows can be fitted exactly the objective has no minimum."""
+        return theta[:0].reshape(0, self.size)
+
     def edges(self, x: FloatArray) -> FloatArray:
         """Points beside `x` from which a search finds valleys at the edge.
 
@@ -94,11 +101,16 @@ class StructuredCoordinates:
         self._ends = np.cumsum([each.size for each in self._of_terms], dtype=int)
         n_phi = self._residual.size if self._residual else 0
         self.size = int(sum(each.size for each in self._of_terms)) + n_phi
+        starts = [0, *self._ends]
         self.columns = [
             offset + column
-            for offset, each in zip([0, *self._ends], self._of_terms, strict=False)
+            for offset, each in zip(starts, self._of_terms, strict=False)
             for column in each.columns
         ]
+        n_ratios = sum(self._residual.n_ratios) if self._residual else 0
+        self._ratios = starts[-1] + np.arange(n_ratios)
+        rhos = [end - 1 for end, t in zip(self._ends, self._terms, strict=True) if _has_rho(t)]
+        self._sds = np.setdiff1d(np.arange(starts[-1] + n_ratios), rhos)
 
     def at(self, x: FloatArray, sigma: float | None = None) -> tuple[Evaluation, FloatArray]:
         """The objective, profiled over σ or at one, and its gradient by the chain rule."""
@@ -133,10 +145,18 @@ class StructuredCoordinates:
             found += sorted(points, key=lambda point: self.at(point)[0].value)[:1]
         return np.array(found).reshape(-1, self.size)
 
+    def nearer_to_zero(self, theta: FloatArray) -> FloatArray:
+        """θ with one residual standard deviation a tenth as large, for each that is tiny."""
+        points = np.tile(theta, (1 + len(self._ratios), 1))
+        points[0, self._sds] *= NEARER  # that of the first level, in which all others are measured
+        points[np.arange(1, len(points)), self._ratios] /= NEARER
+        residual = np.append(1.0, theta[self._ratios])
+        return points[residual * TINY_BESIDE < np.abs(theta[self._sds]).max(initial=1.0)]
+
     def further_starts(self, *, at_zero: bool) -> FloatArray:
         """Where the objective may have another valley."""
         del at_zero  # valleys of correlations are elsewhere
-        correlated = any(term.part.structure.has_rho for term in self._terms)
+        correlated = any(map(_has_rho, self._terms))
         residual = self._residual is not None and bool(self._residual.kind) and bool(self._of_terms)
         starts = list(
             product(STARTS if correlated else STARTS[:1], RESIDUAL_STARTS[: 1 + residual])
@@ -164,6 +184,10 @@ class StructuredCoordinates:
         x = [of_term.from_theta(each) for of_term, each in zip(self._of_terms, own, strict=True)]
         rest = self._residual.to_smooth(phi) if self._residual else phi
         return np.concatenate([*x, rest])
+
+
+def _has_rho(term: RandomTerm) -> bool:
+    return term.part.structure.has_rho
 
 
 class _OfTerm:

@@ -22,8 +22,7 @@ def fit_model(blocks: Blocks, *, reml: bool, progress: Progress = False) -> Opti
         optimum = minimize_objective(objective, watch=watch)
     if not optimum.converged:
         warn(
-            f"the fit of {blocks.design.formula} has not converged: {optimum.shortfall}; centre "
-            "and rescale the predictors, or simplify the random part.",
+            f"the fit of {blocks.design.formula} has not converged: {optimum.shortfall}.",
             ConvergenceWarning,
         )
     return optimum

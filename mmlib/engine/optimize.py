@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mmlib.arrays import FloatArray, IntArray
+from mmlib.design.design import Design
 from mmlib.engine.coordinates import coordinates_of
 from mmlib.engine.factor import BreakdownError, Factor, factorize
 from mmlib.engine.halfline import scan
@@ -65,6 +66,13 @@ ONE_LEVEL_EXACT = (
     "a residual variance goes to zero beside the others: with these random effects the rows of its "
     "level are fitted exactly. Use fewer random effects, or one variance for more rows."
 )
+AS_RESIDUALS = {
+    "ar1": 'residual="ar1({time} | {group})"',
+    "hetar1": 'residual="ar1({time} | {group})", dispersion="{time}"',
+    "cs": 'residual="cs({group})", dispersion="{time}"',
+    "homcs": 'residual="cs({group})"',
+}
+"""Residuals with the covariance of a term that leaves them none."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,8 @@ class Optimum(Frozen):
         Whether `theta` is a minimum: nothing more to gain, and no direction that curves down.
     valleys : int
         How many minima the search has met, `theta` being the lowest.
+    vanishing : str
+        Where it has no minimum because a residual variance goes to zero: what to do.
     """
 
     start: FloatArray
@@ -102,10 +112,17 @@ class Optimum(Frozen):
     smallest_curvature: float
     converged: bool
     valleys: int = 1
+    vanishing: str = ""
 
     @property
     def shortfall(self) -> str:
-        """What is missing where the search has not converged."""
+        """What is missing where the search has not converged, and what to do."""
+        if self.vanishing:
+            return self.vanishing
+        return f"{self._lack}; centre and rescale the predictors, or simplify the random part"
+
+    @property
+    def _lack(self) -> str:
         if self.smallest_curvature < -DOWNWARD:
             return "the objective still curves down, as it does where it has no minimum"
         return f"the objective could still fall by {self.expected_decrease:.2g}"
@@ -170,6 +187,16 @@ def without(x: FloatArray, entries: IntArray) -> FloatArray:
     other = x.copy()
     other[..., entries] = 0.0
     return other
+
+
+def without_residuals(design: Design) -> str:
+    """What to do where a residual variance goes to zero."""
+    instead, term = "simplify the random part", next(iter(design.terms), None)
+    residuals = AS_RESIDUALS.get(term.part.structure.word) if term else None
+    if term and residuals and len(design.terms) == 1:
+        time = ", ".join(sorted(term.sources))
+        instead = f"instead of {term.part} write {residuals.format(time=time, group=term.group)}"
+    return f"the residual variance goes to zero: random effects can take its place; {instead}"
 
 
 def search_from(objective: Objective, x: FloatArray) -> float:
@@ -283,10 +310,12 @@ class _Search:
     def report(self, first: FloatArray, valleys: list[_Valley]) -> Optimum:
         """The log of a search: the lowest valley, and how many there are."""
         best = min(valleys, key=lambda valley: valley.point.value)
-        if not best.converged and self.is_at_the_edge(best.point.x):
-            raise DataError(ONE_LEVEL_EXACT if self.blocks.design.residual else ALL_EXACT)
         theta = self.variables.to_theta(best.point.x)
         theta.setflags(write=False)
+        residual, vanishing = self.blocks.design.residual, self.vanishing(theta, best.point)
+        edge = not best.converged and self.is_at_the_edge(best.point.x)
+        if edge or (residual and vanishing):
+            raise DataError(ONE_LEVEL_EXACT if residual else ALL_EXACT)
         factor = factorize(self.blocks, theta)
         values = np.array([valley.point.value for valley in valleys])
         return Optimum(
@@ -298,9 +327,21 @@ class _Search:
             restarts=sum(valley.restarts for valley in valleys),
             expected_decrease=best.expected_decrease,
             smallest_curvature=best.smallest_curvature,
-            converged=best.converged,
+            converged=best.converged and not vanishing,
+            vanishing=vanishing,
             valleys=1 + int((np.diff(np.sort(values)) > DISTINCT * (1 + abs(values[0]))).sum()),
         )
+
+    def vanishing(self, theta: FloatArray, point: Point) -> str:
+        """What to do if a residual variance goes to zero: nearer to it the objective is no higher.
+
+        It need not fall for ever: effects of single rows take the place of their residuals.
+        """
+        for nearer in self.variables.nearer_to_zero(theta):
+            trial = self.at(self.variables.from_theta(nearer) / self.unit)
+            if trial.value <= point.value + self.tolerance(trial):
+                return without_residuals(self.blocks.design)
+        return ""
 
     def tolerance(self, point: Point) -> float:
         return NEGLIGIBLE * (1 + abs(point.value)) + point.rounding

@@ -36,7 +36,7 @@ from mmlib.saved.rowless import restored, rowless
 FORMAT = "mmlib fit"
 OF_OPTIMUM = (
     *("evaluations", "restarts", "objective", "expected_decrease", "smallest_curvature"),
-    *("converged", "valleys"),
+    *("converged", "valleys", "vanishing"),
 )
 VERSION = 3
 

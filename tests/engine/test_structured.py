@@ -340,3 +340,49 @@ def test_simulated_responses_have_the_covariance_of_the_model(name):
     truth = Truth(np.zeros(design.p), theta, 1.0)
     linear = responses_to(design, truth, np.eye(n))
     np.testing.assert_allclose(linear.T @ linear, Dense.at(design, theta).V, atol=1e-10)
+
+
+# ---- residual variances that go to zero ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("word", "seed"), [("ar1", 0), ("ar1", 1), ("hetar1", 1), ("hetar1", 5)])
+def test_an_effect_for_each_row_that_takes_the_residuals_place_is_named(word, seed, tmp_path):
+    """What the warning says to write has the same maximum, and converges."""
+    steps = np.random.default_rng(seed).standard_normal((8, 4))
+    data = pd.DataFrame({"g": np.repeat(np.arange(8), 4), "t": np.tile(np.arange(4), 8)})
+    data["y"] = steps.cumsum(axis=1).ravel()
+    options = {"residual": "ar1(t | g)"} | ({"dispersion": "t"} if word == "hetar1" else {})
+    written = ", ".join(f'{name}="{value}"' for name, value in options.items())
+    with pytest.warns(mm.ConvergenceWarning, match="the residual variance goes to zero") as caught:
+        fit = mm.lmm(f"y ~ 1 + {word}(0 + C(t) | g)", data)
+    assert str(caught[0].message).endswith(f"instead of {word}(0 + C(t) | g) write {written}.")
+    assert not fit.converged
+    instead = mm.lmm("y ~ 1", data, **options)
+    assert instead.converged
+    assert fit.objective == pytest.approx(instead.objective, abs=1e-5)
+    mm.save(fit, tmp_path / "fit.npz")
+    assert str(mm.load(tmp_path / "fit.npz").summary()) == str(fit.summary())
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_residual_variance_of_one_level_on_its_way_to_zero_is_no_minimum(swapped):
+    """The search stops where the objective is flat, at a ratio of a thousand or more."""
+    rng = np.random.default_rng(43)
+    data = pd.DataFrame({"g": np.repeat(np.arange(8), 3), "x": rng.standard_normal(24)})
+    data["c"] = rng.choice(["p", "q"], 24, p=[0.4, 0.6])
+    data["y"] = rng.standard_normal(8)[data.g] + rng.standard_normal(8)[data.g] * data.x
+    data["y"] += rng.standard_normal(24) * np.where(data.c == "p", 0.2, 1)
+    if swapped:  # the level that others are measured in is another
+        data["c"] = data["c"].map({"p": "q", "q": "p"})
+    with pytest.raises(mm.DataError, match="a residual variance goes to zero beside the others"):
+        mm.lmm("y ~ x + (x | g)", data, dispersion="c")
+
+
+def test_a_small_residual_variance_is_a_minimum_where_rows_repeat():
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"g": np.repeat(np.arange(12), 8), "t": np.tile(np.arange(4), 24)})
+    effects = rng.standard_normal((12, 4)).cumsum(axis=1)
+    data["y"] = 1e3 * effects[data["g"], data["t"]] + rng.standard_normal(96)
+    fit = mm.lmm("y ~ 1 + ar1(0 + C(t) | g)", data)
+    assert fit.converged
+    assert fit.sigma == pytest.approx(1, abs=0.3)
