@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -36,6 +37,22 @@ class Frozen:
         vars(self).update({name: read_only(value) for name, value in state.items()})
 
 
+class Closing:
+    """Base of workings that set their attributes one after the other, until they are closed."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_closed" in self.__dict__:
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        self.__dict__[name] = value
+
+    def _close(self) -> None:
+        """Make the arrays that the object has made for itself read-only, and refuse any other."""
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+        self._closed = True
+
+
 def read_only(value: Any) -> Any:
     """The value itself if nothing can write to it; otherwise, of an array or dict, a closed copy.
 
@@ -49,13 +66,6 @@ def read_only(value: Any) -> Any:
     elif type(value) is tuple:
         value = tuple(read_only(each) for each in value)
     return value
-
-
-def close(instance: object) -> None:
-    """Make the arrays that an object has made for itself read-only."""
-    for value in vars(instance).values():
-        if isinstance(value, np.ndarray):
-            value.setflags(write=False)
 
 
 def gives_copies(*fields: str) -> Callable[[Class], Class]:

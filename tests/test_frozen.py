@@ -265,6 +265,24 @@ def test_the_workings_of_a_fit_are_read_only_too():
             assert not any(array.flags.writeable for array in arrays)
 
 
+def workings():
+    """What computes, and stays at the values that it was made with."""
+    parts = [data().iloc[:60], data().iloc[60:]]
+    for each in (fit(), fit().slim(), mm.lmm(FORMULA, parts)):
+        yield from (each.blocks, each.optimum.factor, each.effects_covariance)
+        yield mm.Objective(each.blocks)
+    yield fit().blocks.with_response(data()["y"].to_numpy() + 1.0)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_no_attribute_of_the_workings_can_be_set(how):
+    for each in workings():
+        copied = COPIES[how](each)
+        for attribute in [*vars(copied), "something_new"]:
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(copied, attribute, None)
+
+
 def arrays_in(result, path=""):
     """Every array that is an attribute, or stands in one, with where it was found."""
     for name, value in attributes(result):

@@ -35,7 +35,7 @@ from mmlib.engine.grouping import gather_groupings
 from mmlib.engine.moments import MomentEquations
 from mmlib.engine.reflections import MAX_NUMBERS, Columns
 from mmlib.errors import DataError, RankError
-from mmlib.frozen import close
+from mmlib.frozen import Closing
 
 EXACT_FIT = 1e-13
 """Residuals of the fixed effects below this share of the response are rounding."""
@@ -50,7 +50,7 @@ ABSORBED = 1e-10
 """Random effects of which less than this share is left beside X are held by the fixed ones."""
 
 
-class Blocks:
+class Blocks(Closing):
     """Cross-products of [Z X y], computed once for a design and used at every θ.
 
     Attributes
@@ -229,7 +229,7 @@ class Blocks:
             dense[:, :, -1] = (Zt @ residual).reshape(dense.shape[:2])
         for places, Zt in zip(self.plan.columns, self.Zt[1:], strict=True):
             self.within[self.plan.border[places.ravel()] + self.p] = Zt @ within
-        close(self)
+        self._close()
 
     def cross_products(self, g: int, h: int) -> sparse.csr_array:
         """Z_gᵀZ_h of two groupings, shape (ℓ_g·S_g, ℓ_h·S_h)."""
@@ -281,7 +281,8 @@ class Blocks:
         """The same design with another response."""
         other = object.__new__(Blocks)
         vars(other).update(vars(self), design=self.design.with_response(y))
-        vars(other).pop("columns", None)
+        for name in ("columns", "_closed"):
+            vars(other).pop(name, None)
         other.within = self.within.copy()
         other.dense = [products.copy() for products in self.dense]
         other._set_response(other.design.y)

@@ -10,13 +10,13 @@ from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, random_matrix
 from mmlib.engine.factor import Factor
-from mmlib.frozen import close
+from mmlib.frozen import Closing
 
 CHUNK = 4096
 """Rows whose dense products are held in memory at once."""
 
 
-class EffectsCovariance:
+class EffectsCovariance(Closing):
     """Covariance of the errors (b̂ − b, β̂ − β), over σ², without the q×q matrix.
 
     Once all that goes later is given, the effects of a round of the elimination are independent
@@ -63,7 +63,7 @@ class EffectsCovariance:
                 sparse.csr_array(gone.B[:, :, :p].reshape(each.n * each.width, p)),
             ]
             self._add_step(gone.W, sparse.hstack(A, format="csr"))
-        close(self)
+        self._close()
 
     def _add_step(self, W: FloatArray, A: sparse.csr_array) -> None:
         sizes, vectors = np.linalg.eigh(W) if W.shape[1] > 1 else (W[:, 0], np.ones_like(W))

@@ -17,7 +17,7 @@ from mmlib.engine.elimination import Plan, Round
 from mmlib.engine.reflections import Reduced
 from mmlib.engine.threads import threads_for
 from mmlib.errors import DataError
-from mmlib.frozen import close
+from mmlib.frozen import Closing
 
 NOTHING_LEFT = 1e-8
 """Residuals below this share of those of the fixed effects alone are lost in cross-products,"""
@@ -184,7 +184,7 @@ class Solution(NamedTuple):
     tail: FloatArray
 
 
-class Factor:
+class Factor(Closing):
     """Blocked Cholesky factor of Ω(θ): log-determinants, residual sum of squares, back-solves.
 
     With λ, A_j the template and cross-products of level j of the first grouping,
@@ -217,23 +217,23 @@ class Factor:
         self.templates = templates
         p, q = blocks.p, self.plan.q_tail
         flat = self.flat = blocks.within.copy()
-        self.log_det_Z = 0.0
+        log_det_Z = 0.0
         if blocks.groupings:
-            self.log_det_Z, self.N, self.U = _eliminate(blocks, self.templates[0])
+            log_det_Z, self.N, self.U = _eliminate(blocks, self.templates[0])
             self.W = self.N @ self.templates[0].T
             blocks.add_gram(flat, self.U)
-        before = np.diag(self.plan.corner(flat)).copy()
+        before = self.plan.corner(flat).diagonal().copy()
         self.rounds: list[Eliminated] = []
         for each in self.plan.rounds:
             gone = Eliminated.out_of(flat, each, self.plan, self.templates[each.grouping])
             self.rounds.append(gone)
-            self.log_det_Z += float(gone.log_det.sum())
+            log_det_Z += float(gone.log_det.sum())
         self.T = mirror_upper(self.plan.tail(flat))
         S = self._times_rows(self._columns_times(self.T.copy()))
         S.flat[: q * len(S) : len(S) + 1] += 1.0
         with threads_for(len(S)):
             self.L, info = lapack.dpotrf(S.T, lower=1, overwrite_a=1)  # S is symmetric: no copy
-        diagonal, least = np.diag(self.L), NOTHING_LEFT
+        diagonal, least = self.L.diagonal(), NOTHING_LEFT
         broken = info > 0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss)
         self.rounding = 1.0 if broken else EPSILON * float((before / diagonal[q:] ** 2).max())
         rough = self.rounding > ROUGH or (
@@ -242,13 +242,13 @@ class Factor:
         self.reduced = self._reduced() if rough else None
         if self.reduced is not None:
             self.L, self.rounding = self.reduced.L, self.reduced.rounding
-            diagonal, least = np.diag(self.L), NOTHING_AT_ALL
+            diagonal, least = self.L.diagonal(), NOTHING_AT_ALL
         if self.rounding == 1.0 or diagonal[-1] <= least * np.sqrt(blocks.total_ss):
             raise BreakdownError(BREAKDOWN)
-        self.log_det_Z += 2 * float(np.log(diagonal[:q]).sum())
+        self.log_det_Z = log_det_Z + 2 * float(np.log(diagonal[:q]).sum())
         self.log_det_X = 2 * float(np.log(diagonal[q : q + p]).sum())
         self.rss = float(diagonal[-1] ** 2)
-        close(self)
+        self._close()
 
     def _reduced(self) -> Reduced | None:
         """The same factor by reflections of the columns, where they are few."""

@@ -22,13 +22,14 @@ from mmlib.engine.factor import Factor, factorize
 from mmlib.engine.residual_gradient import covariance_slopes
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
+from mmlib.frozen import Closing
 
 Numbers = TypeVar("Numbers", float, FloatArray)
 LOG_2PI = float(np.log(2 * np.pi))
 MAX_THETA = 1e50
 
 
-class Objective:
+class Objective(Closing):
     """The profiled objective of a linear mixed model as a function of θ.
 
     With r²(θ) the penalised residual sum of squares and ν = n (ML) or n − p (REML),
@@ -66,6 +67,7 @@ class Objective:
         self.reml = reml
         self.sigma = self.blocks.design.sigma
         self.dof = self.blocks.n - (self.blocks.p if reml else 0)
+        self._close()
 
     @single_threaded()
     def __call__(self, theta: ArrayLike, sigma: float | None = None) -> float:

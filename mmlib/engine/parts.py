@@ -23,7 +23,6 @@ from mmlib.design.slim import slim_design
 from mmlib.design.terms import n_entries
 from mmlib.engine.blocks import Blocks, refuse_exact_fit
 from mmlib.engine.grouping import Grouping, level_products, term_triangles
-from mmlib.frozen import close
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +219,7 @@ class RowlessBlocks(Blocks):
         self.within = np.zeros(self.plan.size)
         self.plan.corner(self.within)[...] = corner
         self._fill_rest(borders)
-        close(self)
+        self._close()
 
     def __reduce__(self) -> Any:
         return RowlessBlocks, (self.design, CrossProducts.of(self), self.phi)
