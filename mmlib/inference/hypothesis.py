@@ -16,6 +16,7 @@ from mmlib.design.checks import did_you_mean, require_fit
 from mmlib.design.design import FixedTerm
 from mmlib.design.names import alias, name_of, quoted, unquoted
 from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.frozen import read_only
 from mmlib.inference.term_hypotheses import contains, term_hypotheses
 from mmlib.results.estimates import Fit
 
@@ -28,7 +29,13 @@ DEPENDENT = 1e-9
 """A row depends on those before it when less than this share of it is left after them."""
 
 
-class Hypothesis(NamedTuple):
+class _Equations(NamedTuple):
+    L: FloatArray
+    rhs: FloatArray
+    description: str
+
+
+class Hypothesis(_Equations):
     """The hypothesis Lβ = rhs.
 
     Attributes
@@ -41,9 +48,11 @@ class Hypothesis(NamedTuple):
         The equations in words.
     """
 
-    L: FloatArray
-    rhs: FloatArray
-    description: str
+    __slots__ = ()
+
+    def __new__(cls, L: FloatArray, rhs: FloatArray, description: str) -> Hypothesis:
+        """Take what cannot be written to."""
+        return super().__new__(cls, read_only(L), read_only(rhs), description)
 
 
 def hypothesis_matrix(

@@ -17,6 +17,7 @@ from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_numbers, check_level, did_you_mean, require_choice, require_fit
 from mmlib.design.names import split_names, unquoted
 from mmlib.design.words import by_our_words
+from mmlib.engine.elimination import summing
 from mmlib.errors import DataError
 from mmlib.inference.contrasts import text_of
 from mmlib.inference.ddf import CHOICES, Ddf
@@ -325,8 +326,7 @@ def _averaged(
     row_of = grid.combination_of(wanted)
     share = np.where(grid.occurs, _cell_weights(grid, wanted, weights), 0.0)
     total = np.bincount(row_of, weights=share)
-    sums = np.zeros((len(total), rows.shape[1]))
-    np.add.at(sums, row_of, share[:, None] * rows)
+    sums = summing(row_of, len(total)) @ (share[:, None] * rows)
     with np.errstate(invalid="ignore"):
         return sums / total[:, None]
 

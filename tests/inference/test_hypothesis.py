@@ -1,11 +1,14 @@
 """Hypotheses from matrices, formulas and terms."""
 
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import mmlib as mm
-from mmlib.inference.hypothesis import hypothesis_matrix
+from mmlib.inference.hypothesis import Hypothesis, hypothesis_matrix
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,16 @@ def test_several_equations_and_terms_stack(fit):
     np.testing.assert_array_equal(mixed.rhs, [0, 0, 2])
 
 
+def test_a_hypothesis_cannot_be_written_to(fit):
+    made = mm.hypothesis_matrix(fit, np.eye(len(fit.beta))[:1], rhs=2.0)
+    for each in (made, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert isinstance(each, Hypothesis)
+        L, rhs, _ = each
+        for array in (L, rhs):
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+
+
 def test_a_description_reads_back(fit):
     written = hypothesis_matrix(fit, row(fit, A_a2=1, A_a3=-2, x=0.5), rhs=3)
     assert written.description == "A[T.a2] - 2*A[T.a3] + 0.5*x = 3"
@@ -136,8 +149,8 @@ def test_a_vector_is_one_row(fit):
 def test_the_callers_matrix_is_not_changed(fit):
     given = row(fit, x=1)
     L, _, _ = hypothesis_matrix(fit, given)
-    L[:] = 0
-    assert given.sum() == 1
+    given[:] = 0  # it has not become read-only
+    assert L.sum() == 1
 
 
 @pytest.mark.parametrize(
