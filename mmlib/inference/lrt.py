@@ -95,10 +95,7 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
         raise DataError(_not_nested(small, large, swapped=swapped, means=means is None))
     variances, constraints = covariances
     if means + variances == 0:
-        raise DataError(
-            "the two fits are the same model (their fixed and random parts allow the same "
-            "means and covariances): there is nothing to test."
-        )
+        raise DataError(_equally_many(small, large))
     if small.reml and means:
         raise DataError(
             "REML criteria of models with different fixed parts cannot be compared: refit with "
@@ -168,6 +165,21 @@ def _not_nested(small: Fit, large: Fit, *, swapped: bool, means: bool) -> str:
     return (
         f"the models are not nested: {what.format(repr(one))} special case of that of {other!r}. "
         "Compare them by AIC, or test each against a model that contains both."
+    )
+
+
+def _equally_many(small: Fit, large: Fit) -> str:
+    better = abs(_criterion(small) - _criterion(large))
+    if better <= WORSE * max(1.0, abs(large.objective)):
+        return (
+            "the two fits are the same model (their fixed and random parts allow the same means "
+            "and covariances, but for bounds that these data do not reach): there is nothing to "
+            "test."
+        )
+    return (
+        "the two models have the same parameters, but one allows what is beyond a bound of the "
+        f"other, such as a negative correlation, and its objective is lower by {better:.4g}: χ² "
+        "has no degrees of freedom for that; compare them by AIC."
     )
 
 

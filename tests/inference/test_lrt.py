@@ -165,6 +165,21 @@ def test_models_that_are_not_nested_are_refused(small, large, message):
         lrt(sleep_fit(small), sleep_fit(large))
 
 
+@pytest.mark.parametrize("reml", [True, False])
+def test_a_correlation_that_one_model_bounds_at_zero(reml):
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"y": rng.normal(size=60), "g": np.repeat(np.arange(10), 6)})
+    for pull, message in ((0.9, "such as a negative correlation"), (-50.0, "the same model")):
+        frame["y"] -= pull * frame.groupby("g")["y"].transform("mean")
+        fits = [
+            mm.lmm("y ~ 1 + (1 | g)", frame, reml=reml),
+            mm.lmm("y ~ 1", frame, residual="cs(g)", reml=reml),
+        ]
+        for pair in (fits, fits[::-1]):
+            with pytest.raises(mm.DataError, match=message):
+                lrt(*pair)
+
+
 def test_reml_needs_the_same_means():
     with pytest.raises(mm.DataError, match=r"refit with reml=False"):
         lrt(sleep_fit("1 + (1 | Subject)", reml=True), sleep_fit("Days + (1 | Subject)", reml=True))
