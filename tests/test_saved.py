@@ -230,3 +230,10 @@ def test_what_cannot_be_written():
         mm.save("fit", io.BytesIO())
     with pytest.raises(FileNotFoundError):
         mm.load("there is no such file")
+
+
+@pytest.mark.parametrize("path", [None, 3, io.StringIO()])
+def test_what_is_no_file(path, sleep_fit):
+    for use in (lambda: mm.save(sleep_fit, path), lambda: mm.load(path)):
+        with pytest.raises(mm.DataError, match="a Path or an open binary file, not"):
+            use()

@@ -15,6 +15,7 @@ from mmlib.design.checks import (
     as_numbers,
     as_response,
     complete_columns,
+    refuse_saturated,
     require_columns,
     require_frame,
     require_positive,
@@ -39,7 +40,7 @@ from mmlib.design.terms import (
     random_terms,
 )
 from mmlib.design.words import NaturalSpline
-from mmlib.errors import DataError, RankError
+from mmlib.errors import DataError
 
 
 def build_design(
@@ -86,8 +87,7 @@ def build_design(
     """
     formula, data = parse_formula(formula), require_frame(data)
     response = parse_with_formulaic(f"0 + {formula.response}")
-    coded = _coded_columns(formula, data)
-    grouping = {name for part in formula.random for name in part.factors}
+    coded, grouping = columns_needed(formula, data)
     grouping |= residual_columns(dispersion, residual)
     frame, row_weights, row_offset = complete_columns(data, coded | grouping, weights, offset)
     frame = usable_columns(frame, coded - {only_column(response)})
@@ -122,18 +122,14 @@ def build_design(
         residual=of_residuals,
     )
     refuse_unidentified(design)
-    if design.n <= design.p and sigma is None:
-        raise RankError(
-            f"{design.p} fixed effects for {design.n} rows leave nothing to estimate σ from; "
-            "use fewer terms or more data."
-        )
+    refuse_saturated(design.n, design.p)
     return design
 
 
-def _coded_columns(formula: MixedFormula, data: pd.DataFrame) -> set[str]:
-    """The columns that the expressions of a formula compute with."""
+def columns_needed(formula: MixedFormula, data: pd.DataFrame) -> tuple[set[str], set[str]]:
+    """The columns that the expressions of a formula compute with, and those of groupings."""
     try:
-        return coded_columns(formula)
+        return coded_columns(formula), {name for part in formula.random for name in part.factors}
     except NaturalSpline as error:
         require_columns(data, [unquoted(error.column)])
         raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None

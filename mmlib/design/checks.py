@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from mmlib.arrays import FloatArray
 from mmlib.design.columns import as_floats, kind_of
 from mmlib.design.frames import converted_frame
-from mmlib.errors import DataError
+from mmlib.errors import DataError, RankError
 
 MAX_VALUE = 1e100
 """Numbers beyond this overflow when they are squared and summed."""
@@ -227,6 +227,21 @@ def as_response(values: pd.Series) -> np.ndarray:
             "there is no variance to take apart."
         )
     return response
+
+
+def refuse_saturated(n: int, p: int) -> None:
+    """Refuse as many fixed effects as rows, which they fit exactly.
+
+    Raises
+    ------
+    RankError
+        Whether σ is known or not.
+    """
+    if n <= p:
+        raise RankError(
+            f"{p} fixed effects for {n} rows leave nothing to estimate a variance from; use fewer "
+            "terms or more data."
+        )
 
 
 def require_count(name: str, value: object, *, least: int = 1) -> int:

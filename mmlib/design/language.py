@@ -18,7 +18,8 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
-from formulaic.transforms import TRANSFORMS
+from formulaic.transforms import TRANSFORMS, poly
+from formulaic.utils.stateful_transforms import stateful_transform
 
 from mmlib.design.columns import counted
 from mmlib.design.names import alias, as_written, name_of
@@ -52,7 +53,18 @@ _REFUSED: dict[type[ast.AST], str] = {
     ast.Subscript: "picks by [...]: compute the column first",
 }
 
-ENVIRONMENT: Mapping[str, Any] = {**TRANSFORMS, "_counted": counted}
+
+@stateful_transform  # type: ignore[untyped-decorator]
+def _poly(x: Any, degree: Any = 1, raw: bool = False, _state: Any = None) -> Any:
+    """Formulaic's, of the degrees that R's takes."""
+    n = np.inf if raw or _state else len(np.unique(x))
+    if not (isinstance(degree, int) and 0 < degree < n):
+        below = "" if n == np.inf else f", and below {n}, the number of distinct values"
+        raise FormulaError(f"poly's degree must be a whole number from 1{below}, not {degree!r}.")
+    return poly(x, degree, raw, _state=_state)
+
+
+ENVIRONMENT: Mapping[str, Any] = {**TRANSFORMS, "poly": _poly, "_counted": counted}
 """What the names of an expression stand for once it has been read, besides its columns."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ ALIAS_TOLERANCE = 1e-7
 """A column is aliased when less than this share of it is left after the columns before it (R's)."""
 
 MAX_DENSE_BYTES = 2**30
+
+_OWN_CONTRASTS = re.compile(r"contr\.custom|C\([^,]*,\s*(contrasts\s*=\s*)?[\[({]")
 
 
 class _Materializer(PandasMaterializer):  # type: ignore[misc]
@@ -164,12 +167,18 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, ModelSpe
             warnings.simplefilter("error", DataMismatchWarning)
             matrix = _materialized(expression, frame)
     except DataMismatchWarning:
+        if not isinstance(expression, ModelSpec):
+            text = as_written(str(expression))
+            raise FormulaError(f"{text} leaves levels of the data out of levels=.") from None
         raise DataError(_unseen_levels(expression, frame)) from None
     except (FormulaicError, LookupError, TypeError, ValueError, NotImplementedError) as error:
         if isinstance(error.__cause__, (FormulaError, DataError)):
             raise error.__cause__ from None
+        text = as_written(str(expression))
         reason = as_written(str(error)).split("[", 1)[-1].rstrip("].")
-        raise FormulaError(f"cannot evaluate {as_written(str(expression))}: {reason}.") from None
+        if isinstance(error, (IndexError, ValueError)) and _OWN_CONTRASTS.search(text):
+            reason = "contrasts of one's own have a row for each level, as [[1], [-1]] for two"
+        raise FormulaError(f"cannot evaluate {text}: {reason}.") from None
     return np.asarray(matrix, dtype=float).reshape(len(frame), -1), matrix.model_spec
 
 

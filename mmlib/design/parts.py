@@ -24,6 +24,7 @@ from mmlib.arrays import FloatArray, IntArray, weigh
 from mmlib.design.checks import (
     NoRowsError,
     complete_columns,
+    refuse_saturated,
     require_frame,
     require_positive,
 )
@@ -40,7 +41,7 @@ from mmlib.design.language import as_typed
 from mmlib.design.matrix import evaluate, factors_of, independent_columns, model_matrix
 from mmlib.design.structures import US
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes, random_terms
-from mmlib.errors import DataError, FormulaError, RankError
+from mmlib.errors import DataError, FormulaError
 from mmlib.frozen import read_only
 
 Sums = TypeVar("Sums")
@@ -393,8 +394,7 @@ def design_of_parts(
     R = _triangle(R[:, kept])
     for term in terms if sigma is None else ():
         check_identifiable(term, seen.n)
-    if seen.n <= int(kept.sum()):
-        raise RankError(f"{int(kept.sum())} fixed effects for {seen.n} rows leave nothing over.")
+    refuse_saturated(seen.n, int(kept.sum()))
     design = DesignOfParts.of(
         formula=formula,
         fixed_names=tuple(compress(names, kept)),

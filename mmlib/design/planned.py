@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import IntArray
-from mmlib.design.build import build_design
-from mmlib.design.checks import require_count, require_frame
+from mmlib.design.build import build_design, columns_needed
+from mmlib.design.checks import require_columns, require_count, require_frame
 from mmlib.design.design import Design
 from mmlib.design.formula import MixedFormula, parse_formula
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
@@ -61,8 +61,12 @@ def plan(
     while name in frame.columns or name in str(formula):
         name += "_"
     noise = np.random.default_rng(0).standard_normal(len(frame))
+    asked = dataclasses.replace(formula, response=name)
+    beside = {given for given in (weights, offset) if isinstance(given, str)}
+    needed = beside.union(*columns_needed(asked, frame))
+    require_columns(frame, sorted(needed - {name}), "frame")
     design = build_design(
-        dataclasses.replace(formula, response=name),
+        asked,
         frame.assign(**{name: noise}),
         weights=weights,
         offset=offset,

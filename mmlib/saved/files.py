@@ -12,6 +12,7 @@ lists: how columns are coded, the labels of levels, and sums over the rows.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import zipfile
 from os import PathLike
@@ -55,7 +56,7 @@ def save(fit: LMMResult, path: Path) -> None:
     Raises
     ------
     DataError
-        If a column holds objects that are neither numbers, dates nor text.
+        If a column holds objects that are neither numbers, dates nor text, or `path` is no file.
 
     Notes
     -----
@@ -79,6 +80,7 @@ def save(fit: LMMResult, path: Path) -> None:
     True
     """
     require_fit(fit)
+    _require_file(path, "write")
     optimum = fit.optimum
     arrays: dict[str, Any] = {"theta": fit.theta, "start": optimum.start}
     header: dict[str, Any] = {
@@ -98,6 +100,14 @@ def save(fit: LMMResult, path: Path) -> None:
             np.savez_compressed(file, **arrays)
     else:
         np.savez_compressed(path, **arrays)
+
+
+def _require_file(path: object, method: str) -> None:
+    is_binary = hasattr(path, method) and not isinstance(path, io.TextIOBase)
+    if not (isinstance(path, str | PathLike) or is_binary):
+        raise DataError(
+            f"path must be a file's name, a Path or an open binary file, not {path!r:.60}."
+        )
 
 
 def _rows(design: Design, arrays: Arrays) -> dict[str, Any]:
@@ -137,7 +147,7 @@ def load(path: Path) -> LMMResult:
     Raises
     ------
     DataError
-        If `save` did not write the file, or a later version did.
+        If `save` did not write the file, or a later version did; or `path` is no file.
 
     Examples
     --------
@@ -148,6 +158,7 @@ def load(path: Path) -> LMMResult:
     >>> round(mm.load(file).sigma ** 2, 5)
     0.10625
     """
+    _require_file(path, "seek")
     if not isinstance(path, str | PathLike):
         path.seek(0)
     try:

@@ -498,7 +498,13 @@ def test_one_level_of_a_factor_that_is_combined_with_another_does_no_harm(data):
         ("y ~ log(f) + (1 | g)", r"log\(f\)"),
         ("y ~ I(x ^ 2) + (1 | g)", r"a power is written \*\*"),
         ("y ~ x.nothing + (1 | g)", "x.nothing"),
-        ("y ~ poly(x, 60) + (1 | g)", "poly|leave nothing to estimate"),
+        ("y ~ poly(x, 60) + (1 | g)", "from 1, and below 48, the number of .* not 60"),
+        ("y ~ poly(x, degree=0) + (1 | g)", "whole number from 1, .* not 0"),
+        ("y ~ x + (poly(x, 1.5) | g)", r"whole number from 1, .* not 1\.5"),
+        ("y ~ poly(x, 0, raw=True) + (1 | g)", r"whole number from 1, not 0\.$"),
+        ("y ~ C(f, contr.custom([1, -1])) + (1 | g)", "have a row for each level"),
+        ("y ~ C(f, [[1, 0]]) + (1 | g)", "have a row for each level"),
+        ("y ~ C(f, levels=['nothing']) + (1 | g)", "leaves levels of the data out"),
     ],
 )
 def test_expression_that_fails_is_named(data, formula, message):
@@ -567,7 +573,7 @@ def test_weights_too_small_to_compute_with_are_refused(data):
             r"\(x \| pair\) has 48 random effects \(24 levels × 2\) for 48 rows",
         ),
         ("y ~ x + (1 | g:row)", r"\(1 \| g:row\) has 48 levels for 48 rows"),
-        ("y ~ C(row)", "48 fixed effects for 48 rows leave nothing to estimate σ from"),
+        ("y ~ C(row)", "48 fixed effects for 48 rows leave nothing to estimate a variance from"),
         ("y ~ x + (x + I(2 * x) | g)", r"'I\(2 \* x\)' of \(x \+ I\(2 \* x\) \| g\)"),
         ("y ~ x + (0 + nil | g)", "column 'nil' of .* is zero or depends"),
     ],

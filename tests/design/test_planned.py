@@ -42,6 +42,9 @@ def test_a_response_that_is_there_is_not_used():
 def test_a_missing_column_is_not_the_noise_that_stands_for_the_response():
     with pytest.raises(mm.DataError, match="no column 'response'"):
         mm.plan("y ~ arm + response + (1 | cl)", arms())
+    for asked, options in (("armm", {}), ("arm", {"weights": "w"}), ("arm", {"offset": "w"})):
+        with pytest.raises(mm.DataError, match=r"frame has no .* Its columns are cl, arm\.$"):
+            mm.plan(f"y ~ {asked} + (1 | cl)", arms(), **options)
 
 
 @pytest.mark.parametrize(("n", "treated"), [(6, 3), (8, 4), (10, 5), (20, 10), (14, 7)])

@@ -226,6 +226,14 @@ def test_what_cannot_be_told_apart_is_refused_as_in_one_frame(formula, sigma):
     assert refusal(formula, parts_of(data), sigma) == told
 
 
+@pytest.mark.parametrize("sigma", [None, 1.0])
+def test_as_many_fixed_effects_as_rows_are_refused_as_in_one_frame(sigma):
+    few = pd.DataFrame({"y": [1.0, 2.0, 4.0], "x": [0.0, 1.0, 3.0], "z": [0, 1, 0], "d": [1, 1, 2]})
+    told = refusal("y ~ x + z + (1 | d)", few, sigma)
+    assert told.startswith("3 fixed effects for 3 rows")
+    assert refusal("y ~ x + z + (1 | d)", [few.iloc[:2], few.iloc[2:]], sigma) == told
+
+
 def refusal(formula, data, sigma):
     try:
         mm.lmm(formula, data, sigma=sigma)
