@@ -8,6 +8,7 @@ scaled columns of the engine are not: they move with the residuals' covariance.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -131,18 +132,18 @@ class StructuredCoordinates:
         return self._from(STARTS[0], RESIDUAL_STARTS[0])
 
     def edges(self, x: FloatArray) -> FloatArray:
-        """Points beside `x` where what is zero is small, and its correlation another.
+        """Points beside `x` where what is zero is small, or another is zero in its place.
 
         Beside a standard deviation of zero a correlation has no meaning, but whether zero is a
-        minimum depends on it: of each such term the lowest of some.
+        minimum depends on it: of each such point the lowest of some.
         """
         found = []
         for start, of_term in zip([0, *self._ends], self._of_terms, strict=False):
             own = slice(start, start + of_term.size)
-            beside = of_term.beside_zero(x[own])
-            points = np.tile(x, (len(beside), 1))
-            points[:, own] = beside
-            found += sorted(points, key=lambda point: self.at(point)[0].value)[:1]
+            for beside in of_term.beside_zero(x[own]):
+                points = np.tile(x, (len(beside), 1))
+                points[:, own] = beside
+                found.append(min(points, key=lambda point: self.at(point)[0].value))
         return np.array(found).reshape(-1, self.size)
 
     def nearer_to_zero(self, theta: FloatArray) -> FloatArray:
@@ -230,18 +231,22 @@ class _OfTerm:
             theta[-1] = rho if rho > 0 else rho * -low
         return self._structure.to_smooth(theta, self._width)
 
-    def beside_zero(self, x: FloatArray) -> FloatArray:
-        """Points at which standard deviations of zero are small, with correlations of any size."""
+    def beside_zero(self, x: FloatArray) -> Iterator[FloatArray]:
+        """Points at which standard deviations of zero are small, with correlations of any size.
+
+        First the others are as they are; then each of them is zero in turn.
+        """
         structure = self._structure
         if not structure.has_rho or x[:-1].all():
-            return np.zeros((0, self.size))
-        zero = np.flatnonzero(x[:-1] == 0)
+            return
+        zero = x[:-1] == 0
         rhos = np.linspace(structure.lowest_correlation(self._width), 1.0, 11)[1:-1]
         thetas = np.column_stack([np.full((len(rhos), self.size - 1), SMALL), rhos])
         small = np.array([structure.to_smooth(theta, self._width) for theta in thetas])
-        points = np.tile(x, (len(rhos), 1))
-        points[:, zero], points[:, -1] = small[:, zero], small[:, -1]
-        return points
+        points = np.where(np.append(zero, True), small, x)
+        yield points
+        for other in np.flatnonzero(~zero):
+            yield np.where(np.arange(self.size) == other, 0.0, points)
 
     def to_theta(self, x: FloatArray) -> FloatArray:
         if self._structure.is_free:

@@ -268,3 +268,20 @@ def test_a_variance_is_zero_only_if_it_is_so_at_every_correlation():
     np.testing.assert_allclose(fit.theta, [0.7337, 0.2081, 0.2996], atol=6e-5)
     assert fit.converged
     assert fit.optimum.valleys == 2
+
+
+# Objective by dense matrices; the search comes first to where another effect has no variance.
+OTHER_EDGE = {
+    "edge_271": ("hetar1", 140.09581139732796, [0.8904, 0.6646, 1.0486, 0, -0.7942]),
+    "edge_222": ("cs", 294.93014439102643, [0.8346, 0, 0, 1.2979, -1 / 3]),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_EDGE)
+def test_of_several_effects_without_variance_the_lowest_choice_is_found(name):
+    word, objective, theta = OTHER_EDGE[name]
+    fit = mm.lmm(f"y ~ x + {word}(0 + C(t) | g)", data_of(name))
+    assert fit.objective == pytest.approx(objective, rel=1e-10)
+    np.testing.assert_allclose(fit.theta, theta, atol=6e-5)
+    assert fit.converged
+    assert fit.optimum.valleys == 3
