@@ -381,7 +381,7 @@ def design_of_parts(
         _, levels = group_codes(seen.labels[tuple(random.factors)], random.factors)
         terms += random_terms(random, pattern, nowhere, levels)
     for each in (spec, *(term.spec for term in terms)):
-        for call in each.transform_state:
+        for call in filter(each.transform_state.get, each.transform_state):
             raise FormulaError(
                 f"{as_typed(call)} takes what it needs from all rows, which are never together "
                 "here; compute this column before."

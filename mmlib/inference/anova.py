@@ -132,7 +132,9 @@ def anova(
 
     Notes
     -----
-    A term A is contained in B if B has all factors of A and more, and the same covariates. Type I
+    A term A is contained in B if B has all factors of A and more, and the same covariates, however
+    these are written. (In type II lmerTest takes ``scale(x)``, ``poly(x, 2)`` and splines for
+    factors, though not ``x``: beside their product it tests a factor as if there were none.) Type I
     uses the weighted rows where the fit has prior weights, as ``lm`` does.
 
     References

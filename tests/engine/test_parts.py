@@ -16,7 +16,10 @@ SAME = {"rtol": 1e-10, "atol": 1e-12}
 MODELS = {
     "slopes, weights, a factor": ("y ~ x * f + (1 + x | b) + (1 | d)", "w"),
     "nested": ("y ~ x + (1 | b/d)", None),
-    "a function, apart, combined": ("y ~ np.log(w) + x + (x || e:f) + (1 | b)", None),
+    "a function, apart, combined": (
+        "y ~ np.log(w) + poly(x, 2, raw=True) + (x || e:f) + (1 | b)",
+        None,
+    ),
     "terms of one grouping": ("y ~ x + (1 + x | d) + (0 + w | d)", None),
     "no random term": ("log(w) ~ x + f", None),
 }
