@@ -17,7 +17,6 @@ from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_numbers, check_level, did_you_mean, require_choice, require_fit
 from mmlib.design.names import split_names, unquoted
 from mmlib.design.words import by_our_words
-from mmlib.engine.elimination import summing
 from mmlib.errors import DataError
 from mmlib.inference.contrasts import text_of
 from mmlib.inference.ddf import CHOICES, Ddf
@@ -326,7 +325,7 @@ def _averaged(
     row_of = grid.combination_of(wanted)
     share = np.where(grid.occurs, _cell_weights(grid, wanted, weights), 0.0)
     total = np.bincount(row_of, weights=share)
-    sums = summing(row_of, len(total)) @ (share[:, None] * rows)
+    sums = np.array([np.bincount(row_of, share * column) for column in rows.T]).T
     with np.errstate(invalid="ignore"):
         return sums / total[:, None]
 
