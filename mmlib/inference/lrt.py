@@ -186,9 +186,11 @@ def _equally_many(small: Fit, large: Fit) -> str:
 def _statistic(small: Fit, large: Fit) -> float:
     statistic = _criterion(small) - _criterion(large)
     if statistic < -WORSE * max(1.0, abs(large.objective)):
+        bound = ", or has a bound that the smaller one has not, as at a correlation of zero"
         raise DataError(
-            "the larger model is not converged: its objective is higher than the smaller one's by "
-            f"{-statistic:.3g}. Rescale its predictors or simplify it, and fit again."
+            f"the larger model is not converged{bound * small.design.structured}: its objective is "
+            f"higher than the smaller one's by {-statistic:.3g}. Rescale its predictors or "
+            "simplify it, and fit again."
         )
     return max(statistic, 0.0)
 

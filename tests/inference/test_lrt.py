@@ -169,15 +169,20 @@ def test_models_that_are_not_nested_are_refused(small, large, message):
 def test_a_correlation_that_one_model_bounds_at_zero(reml):
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({"y": rng.normal(size=60), "g": np.repeat(np.arange(10), 6)})
-    for pull, message in ((0.9, "such as a negative correlation"), (-50.0, "the same model")):
-        frame["y"] -= pull * frame.groupby("g")["y"].transform("mean")
-        fits = [
-            mm.lmm("y ~ 1 + (1 | g)", frame, reml=reml),
-            mm.lmm("y ~ 1", frame, residual="cs(g)", reml=reml),
-        ]
-        for pair in (fits, fits[::-1]):
+    frame["h"] = np.tile(np.arange(6), 10)
+    for share, message in ((0.1, "such as a negative correlation"), (5.0, "the same model")):
+        means = frame.groupby("g")["y"].transform("mean")
+        data = frame.assign(y=frame["y"] + (share - 1) * means)
+        one = mm.lmm("y ~ 1 + (1 | g)", data, reml=reml)
+        other = mm.lmm("y ~ 1", data, residual="cs(g)", reml=reml)
+        for pair in ((one, other), (other, one)):
             with pytest.raises(mm.DataError, match=message):
                 lrt(*pair)
+    data = frame.assign(y=frame["y"] - 0.9 * means)
+    other = mm.lmm("y ~ 1", data, residual="cs(g)", reml=reml)
+    more = mm.lmm("y ~ 1 + (1 | g) + (1 | h)", data, reml=reml)
+    with pytest.raises(mm.DataError, match="or has a bound that the smaller one has not"):
+        lrt(other, more)
 
 
 def test_reml_needs_the_same_means():
