@@ -21,8 +21,8 @@ from mmlib.engine.factor import Factor, factor_at
 from mmlib.engine.objective import Evaluation, Objective
 from mmlib.engine.starts import further_starts, uneven
 
-STARTS = (0.3, 0.9, -0.3)
-"""Correlations that a search starts from: there may be several valleys."""
+STARTS = (0.3, 0.3), (0.9, 1.0), (-0.3, 1.0)
+"""Correlations, and relative sizes, that a search starts from: there may be several valleys."""
 
 RESIDUAL_STARTS = (1.0, 0.3)
 """Shares of the moment estimates of residual correlations that it starts from, beside terms."""
@@ -128,8 +128,9 @@ class StructuredCoordinates:
         return at, np.concatenate([*gradient, at.in_phi @ jacobian])
 
     def start(self) -> FloatArray:
-        """Effects as large as errors, and the residuals' moment estimates."""
-        return self._from(STARTS[0], RESIDUAL_STARTS[0])
+        """Small effects, those of a triangle as large as errors; the residuals' moments."""
+        rho, size = STARTS[0]
+        return self._from(rho, size, RESIDUAL_STARTS[0])
 
     def edges(self, x: FloatArray) -> FloatArray:
         """Points beside `x` where what is zero is small, or another is zero in its place.
@@ -162,10 +163,12 @@ class StructuredCoordinates:
         starts = list(
             product(STARTS if correlated else STARTS[:1], RESIDUAL_STARTS[: 1 + residual])
         )
-        return np.array([self._from(*each) for each in starts[1:]]).reshape(-1, self.size)
+        return np.array(
+            [self._from(rho, size, share) for (rho, size), share in starts[1:]]
+        ).reshape(-1, self.size)
 
-    def _from(self, rho: float, share: float) -> FloatArray:
-        x = [each.start(rho) for each in self._of_terms]
+    def _from(self, rho: float, size: float, share: float) -> FloatArray:
+        x = [each.start(rho, size) for each in self._of_terms]
         if (residual := self._residual) is not None:
             phi = residual.start(self._objective.blocks.response)
             phi[sum(residual.n_ratios) :] *= share
@@ -222,10 +225,10 @@ class _OfTerm:
         T, slopes = self._structure.at(x * self._unit, self._width)
         return self._basis @ T, self._basis @ slopes * self._unit[:, None, None]
 
-    def start(self, rho: float) -> FloatArray:
+    def start(self, rho: float, size: float) -> FloatArray:
         if self._structure.is_free:
             return np.eye(self._width)[lower_triangle(self._width)]
-        theta = np.ones(self.size)
+        theta = np.full(self.size, size)
         if self._structure.has_rho:
             low = self._structure.lowest_correlation(self._width)
             theta[-1] = rho if rho > 0 else rho * -low

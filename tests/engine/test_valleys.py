@@ -261,27 +261,27 @@ def test_columns_and_their_cross_products_give_the_same_factor(formula, reml, mo
     np.testing.assert_allclose(objective.value_and_gradient(theta)[1], slope, rtol=1e-10)
 
 
-def test_a_variance_is_zero_only_if_it_is_so_at_every_correlation():
-    """Beside zero ρ has no meaning: the search had come there with one at which zero is lowest."""
-    fit = mm.lmm("y ~ x + ar1(0 + C(t) | h) + (1 | g)", data_of("zero_49"), reml=False)
-    assert fit.objective == pytest.approx(179.636717517, rel=1e-10)  # by dense matrices
-    np.testing.assert_allclose(fit.theta, [0.7337, 0.2081, 0.2996], atol=6e-5)
-    assert fit.converged
-    assert fit.optimum.valleys == 2
-
-
-# Objective by dense matrices; the search comes first to where another effect has no variance.
-OTHER_EDGE = {
-    "edge_271": ("hetar1", 140.09581139732796, [0.8904, 0.6646, 1.0486, 0, -0.7942]),
-    "edge_222": ("cs", 294.93014439102643, [0.8346, 0, 0, 1.2979, -1 / 3]),
+# Term, REML, objective by dense matrices, θ, and valleys met: zero is a minimum at some ρ only;
+# another effect has no variance; the effects start small.
+STRUCTURED = {
+    "zero_49": ("ar1(0 + C(t) | h) + (1 | g)", False, 179.636717517, [0.7337, 0.2081, 0.2996], 2),
+    "edge_271": (
+        "hetar1(0 + C(t) | g)",
+        *(True, 140.095811397, [0.8904, 0.6646, 1.0486, 0, -0.7942], 3),
+    ),
+    "edge_222": ("cs(0 + C(t) | g)", True, 294.930144391, [0.8346, 0, 0, 1.2979, -1 / 3], 3),
+    "size_302": (
+        "cs(0 + C(t) | g)",
+        *(False, 90.395351671, [0.6539, 2.1915, 1.2553, 0.7585, 0.4612, 1], 2),
+    ),
 }
 
 
-@pytest.mark.parametrize("name", OTHER_EDGE)
-def test_of_several_effects_without_variance_the_lowest_choice_is_found(name):
-    word, objective, theta = OTHER_EDGE[name]
-    fit = mm.lmm(f"y ~ x + {word}(0 + C(t) | g)", data_of(name))
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_the_lowest_valley_is_found_where_correlations_have_structure(name):
+    term, reml, objective, theta, valleys = STRUCTURED[name]
+    fit = mm.lmm(f"y ~ x + {term}", data_of(name), reml=reml)
     assert fit.objective == pytest.approx(objective, rel=1e-10)
     np.testing.assert_allclose(fit.theta, theta, atol=6e-5)
     assert fit.converged
-    assert fit.optimum.valleys == 3
+    assert fit.optimum.valleys == valleys
