@@ -42,8 +42,10 @@ def differences(one: Drawing, other: Drawing, near: float = NEAR) -> list[str]:
     if [len(axes) for axes in one.axes] != [len(axes) for axes in other.axes]:
         return [*found, "other axes, or another number of lines"]
     for drawn, expected in zip(one.axes, other.axes, strict=True):
-        for lines, others in ((drawn, expected), (expected, drawn)):
-            gaps = [min(max(_gap(a, b), _gap(b, a)) for b in others) for a in lines]
+        # As a rule they are drawn in the same order; which others are the same, if any, is sought.
+        apart = [(a, b) for a, b in zip(drawn, expected, strict=True) if _distance(a, b) > near]
+        for lines, others in (([a for a, _ in apart], expected), ([b for _, b in apart], drawn)):
+            gaps = [min(_distance(line, each) for each in others) for line in lines]
             found += [f"a line is {gap:.2g} away from any" for gap in gaps if gap > near]
     return found
 
@@ -69,6 +71,13 @@ def _segments(group: ElementTree.Element) -> np.ndarray:
             points = list(zip(numbers[::2], numbers[1::2], strict=True))
             segments += zip(points, [*points[1:], points[0 if "z" in piece else -1]], strict=True)
     return np.array(segments).reshape(-1, 2, 2)
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """How far a vertex of either line lies from the other line, or from its like."""
+    if one.shape == other.shape and (apart := np.linalg.norm(one - other, axis=2).max()) < NEAR:
+        return float(apart)
+    return max(_gap(one, other), _gap(other, one))
 
 
 def _gap(one: np.ndarray, other: np.ndarray) -> float:
