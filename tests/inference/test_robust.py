@@ -99,7 +99,7 @@ def test_what_one_cluster_alone_determines_has_no_robust_variance(kind):
     girl, boys = table.iloc[:2], table.iloc[2:]
     assert girl.drop(columns="Estimate").isna().all(axis=None)
     assert np.isfinite(boys).all(axis=None)
-    assert fit.vcov(kind).notna().sum(axis=None) == 4
+    assert fit.vcov(kind).notna().to_numpy().sum() == 4
     with pytest.raises(mm.DataError, match="rows of one alone determine a side of 'age = 0'"):
         mm.wald_test(fit, "age = 0", robust=kind)
     lines = mm.lmm("distance ~ age * Sex + (1 | Subject)", children)
