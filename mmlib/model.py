@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, Unpack, overload
+from typing import Any, NoReturn, Unpack, overload
 
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -26,11 +25,11 @@ from mmlib.inference.ddf import Ddf
 from mmlib.inference.robust import Robust
 from mmlib.inference.robust import vcov as robust_vcov
 from mmlib.results.coefficients import coefficients
-from mmlib.results.diagnostics import Influence, influence, leverage, residuals
+from mmlib.results.diagnostics import influence, leverage, residuals
 from mmlib.results.display import Shown, Summary
 from mmlib.results.effect_sizes import icc, icc_by_group, r2
 from mmlib.results.estimates import Fit
-from mmlib.results.predict import Interval, Missing, NewLevels, Random, predict
+from mmlib.results.predict import predict
 from mmlib.results.summary import residual_quantiles, summarize
 from mmlib.results.tidy import glance, tidy
 from mmlib.results.unpooled import unpooled
@@ -101,7 +100,9 @@ def lmm(
     DataWarning, ConvergenceWarning
         If rows or columns were left out, or the optimiser stopped early.
 
-    Notes ----- A formula can compute only this: arithmetic, comparisons, ``&``, ``|`` and ``~``;
+    Notes
+    -----
+    A formula can compute only this: arithmetic, comparisons, ``&``, ``|`` and ``~``;
     every elementwise function of numpy (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``, ``np.isin``,
     ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``, ``x.between(1, 3)``
     and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and ``center``,
@@ -158,54 +159,16 @@ class LMMResult(Shown, Fit):
         How the minimum was found.
     """
 
-    def coef_table(
-        self,
-        *,
-        ddf: Ddf | None = None,
-        level: float | None = None,
-        robust: Robust | None = None,
-        cluster: str | None = None,
-    ) -> pd.DataFrame:
-        """Estimate, standard error and t value of each fixed effect.
-
-        Parameters
-        ----------
-        ddf : {"kenward-roger", "satterthwaite"}, optional
-            Adds t tests with these degrees of freedom. With ``"kenward-roger"`` the standard errors
-            are the adjusted ones.
-        level : float, optional
-            Adds the limits of a confidence interval with this coverage: by the t distribution where
-            there are degrees of freedom, otherwise by the normal one.
-        robust : {"CR0", "CR1", "CR1p", "CR2", "CR3"}, optional
-            Standard errors that hold whatever the variance within clusters is, with degrees of
-            freedom after Pustejovsky and Tipton. ``"CR2"`` is the one to use with few clusters.
-        cluster : str, optional
-            With `robust`, which rows belong together: as for `vcov`.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``Estimate, Std. Error, t value``; with degrees of freedom ``Estimate, Std.
-            Error, df, t value, Pr(>|t|)``; with `level` also ``lower, upper``.
-
-        Raises
-        ------
-        DataError
-            If `ddf` is another value, or goes with `robust`; if ``"kenward-roger"`` is asked of a
-            fit by maximum likelihood; if `level` is not between 0 and 1; or as `vcov`.
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
-        >>> fit.coef_table(ddf="kenward-roger").loc["treat[T.C]"].round(4).tolist()
-        [5.0, 2.7447, 12.0, 1.8217, 0.0935]
-        >>> fit.coef_table(ddf="kenward-roger", level=0.95)[["lower", "upper"]].round(2).iloc[
-        ...     2
-        ... ].tolist()
-        [-0.98, 10.98]
-        """
-        return coef_table(self, ddf=ddf, level=level, robust=robust, cluster=cluster)
+    # What these take, and say, stands beside what they compute.
+    coef_table = coef_table
+    coef = coefficients
+    confint = confint
+    predict = predict
+    residuals = residuals
+    leverage = leverage
+    influence = influence
+    unpooled = unpooled
+    glance = glance
 
     def vcov(self, kind: Robust | None = None, *, cluster: str | None = None) -> pd.DataFrame:
         """Covariance matrix of the fixed effects: σ²(XᵀV⁻¹X)⁻¹, or a cluster-robust one.
@@ -250,43 +213,6 @@ class LMMResult(Shown, Fit):
                 raise DataError("cluster= belongs to a robust kind: vcov('CR2', cluster=...).")
             return super().vcov()
         return robust_vcov(self, kind, cluster)
-
-    def coef(self, *, level: float = 0.95) -> dict[str, pd.DataFrame]:
-        """Coefficients of each group: fixed effects plus the group's own.
-
-        Parameters
-        ----------
-        level : float
-            Nominal coverage, between 0 and 1.
-
-        Returns
-        -------
-        dict
-            For each grouping a table with a row for each level and coefficient, and columns
-            ``estimate, se, lower, upper``. ``table["estimate"].unstack()`` has a row for each
-            level. A coefficient that the fixed part lacks is the group's own alone; one that does
-            not vary is the fixed effect.
-
-        Notes ----- The standard error counts the errors of β̂ and of the conditional modes
-        together, from their joint covariance; adding the two variances would be wrong, as the
-        errors are correlated. θ and σ are taken as known, and the quantiles are normal, as in
-        `predict`.
-
-        References
-        ----------
-        Henderson (1975), Biometrics 31, 423–447, doi:10.2307/2529430.
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
-        >>> fit.coef()["Subject"].round(2).head(2)
-                             estimate     se   lower   upper
-        Subject coefficient
-        308     Intercept      253.66  12.25  229.64  277.68
-                Days            19.67   2.34   15.09   24.25
-        """
-        return coefficients(self, level=level)
 
     @overload
     def r2(self, *, level: None = None) -> pd.Series: ...
@@ -415,308 +341,6 @@ class LMMResult(Shown, Fit):
         """
         return tidy(self, self.coef_table(ddf=ddf, level=level))
 
-    def glance(self) -> pd.DataFrame:
-        """The fit in one row, with the columns of R's broom.mixed.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``nobs, sigma, logLik, AIC, BIC``, then ``REMLcrit`` or ``deviance``, and
-            ``df.residual``.
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> fit.glance().round(3).to_numpy().tolist()
-        [[20.0, 0.326, -9.313, 24.626, 27.613, 18.626, 17.0]]
-        """
-        return glance(self)
-
-    def confint(
-        self,
-        method: Literal["profile", "wald", "boot"] = "profile",
-        *,
-        level: float = 0.95,
-        parameters: str | Sequence[str] | None = None,
-        ddf: Ddf | None = None,
-        **boot: Unpack[BootOptions],
-    ) -> pd.DataFrame:
-        """Confidence intervals of the parameters.
-
-        Parameters
-        ----------
-        method : {"profile", "wald", "boot"}
-            Profile likelihood, of the fit by maximum likelihood, whatever this one is. Or estimate
-            ± quantile × standard error, for variances and correlations on a scale without bounds
-            (see the notes). Or a parametric bootstrap of this fit, by its own criterion.
-        level : float
-            Nominal coverage, between 0 and 1.
-        parameters : str or sequence of str, optional
-            Names, by default all: ``sd_<column>|<group>``, ``cor_<column>.<column>|<group>``,
-            ``sigma``, and fixed effects; with structure also ``sd_<structure>|<group>``,
-            ``cor_<structure>|<group>``, ``residual_ratio_<level>|<column>`` and
-            ``residual_cor|<group>``, of visits ``residual_cor_<visit>.<visit>|<group>``. With
-            ``"wald"`` the fixed effects alone unless covariances have structure, as in lme4: the
-            variances of any fit are there when named.
-        ddf : {"kenward-roger", "satterthwaite"}, optional
-            With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
-            first, the adjusted standard error); by default the normal quantile, as lme4 does.
-        **boot
-            With ``"boot"``: ``nsim``, ``rng``, ``executor``, ``progress`` and ``resume`` as for
-            `bootstrap`, and ``kind`` as for `BootstrapResult.confint`. An interrupted run gives the
-            intervals of the replicates drawn until then, with a `BootstrapWarning`.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``lower`` and ``upper``, a row for each parameter, in the parameter's unit.
-
-        Raises
-        ------
-        DataError
-            If the method, a parameter or the level is not valid, or an option belongs to another
-            method.
-        BootstrapError
-            If the bootstrap cannot be finished; its ``result`` can be resumed.
-
-        Notes ----- Wald intervals take standard deviations and their ratios by the logarithm, a
-        correlation ρ between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1;
-        standard errors are from the observed information of the fit's own criterion, as nlme's
-        ``intervals``. What is estimated at its bound is NaN, and is held there for the others.
-        Prefer the profile where a variance may be zero.
-
-        References
-        ----------
-        Bates, Mächler, Bolker & Walker (2015), Journal of Statistical Software 67(1), section 5.1;
-        Pinheiro & Bates (2000), Mixed-Effects Models in S and S-PLUS, section 2.4;
-        Davison & Hinkley (1997), Bootstrap Methods and their Application, chapter 5.
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> fit.confint().round(3)
-                               lower   upper
-        sd_Intercept|operator  0.000   0.618
-        sigma                  0.239   0.482
-        Intercept             60.071  60.729
-        >>> fit.confint("wald", ddf="satterthwaite").round(3).to_numpy().tolist()
-        [[59.925, 60.875]]
-        >>> fit.confint("wald", parameters="sigma").round(3).to_numpy().tolist()
-        [[0.231, 0.46]]
-        """
-        return confint(self, method, level=level, parameters=parameters, ddf=ddf, **boot)
-
-    def unpooled(self) -> dict[str, pd.DataFrame]:
-        """Estimate the effects of each level by least squares from its own rows alone.
-
-        This is what the conditional modes are shrunk from: level j of a grouping has modes ``W_j
-        A_j`` times its unpooled effects, with β and the other groupings' effects as the fit has
-        them. In the balanced one-way layout they are ȳ_i − ȳ.
-
-        Returns
-        -------
-        dict
-            For each grouping a table like that of `LMMResult.ranef`; NaN for a level whose own rows
-            cannot tell its effects apart.
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> ratio = fit.unpooled()["operator"] / fit.ranef()["operator"]
-        >>> round(float(ratio.loc["a", "Intercept"]), 4)
-        1.3121
-        """
-        return unpooled(self)
-
-    def residuals(
-        self,
-        kind: Literal["conditional", "marginal"] = "conditional",
-        *,
-        scaled: Literal["pearson", "standardized", "normalized"] | None = None,
-    ) -> pd.Series:
-        """Residuals of a fit.
-
-        Parameters
-        ----------
-        kind : {"conditional", "marginal"}
-            y − Xβ̂ − Zb̂, which estimates ε; or y − Xβ̂, which estimates Zb + ε. An offset counts
-            with Xβ̂.
-        scaled : {"pearson", "standardized", "normalized"}, optional
-            By default in the units of y. ``"pearson"`` divides by the standard deviation of what is
-            estimated: σ/√w, or for marginal residuals √Var(y_i). ``"standardized"`` divides by the
-            standard deviation of the residual itself, which is smaller because the fit follows the
-            data: σ√(1 − h)/√w with leverage h, or √(Var(y_i) − Var(x_iᵀβ̂)). A residual that cannot
-            vary is NaN. ``"normalized"`` multiplies conditional residuals by the inverse root of
-            the whole covariance σ²R of the errors, so that those of one subject are uncorrelated,
-            as in nlme.
-
-        Returns
-        -------
-        Series, shape (n,)
-
-        Raises
-        ------
-        DataError
-            If `kind` or `scaled` is another value.
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> round(float(fit.residuals(scaled="pearson").max()), 5)
-        1.60124
-        """
-        return residuals(self, kind, scaled=scaled)
-
-    def leverage(self) -> pd.Series:
-        """Hat values: how much each fitted value moves with its own observation, ∂ŷ_i/∂y_i.
-
-        The fitted values include the conditional modes; the sum of the hat values is the effective
-        number of parameters that they use (between p and p + q).
-
-        Returns
-        -------
-        Series, shape (n,)
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> round(float(fit.leverage().sum()), 4)
-        3.2864
-        """
-        return leverage(self)
-
-    def influence(self, *, group: str | Sequence[str] | None = None) -> Influence:
-        """Measure what leaving out each row, or each group of rows, does to the fit.
-
-        Parameters
-        ----------
-        group : str or sequence of str, optional
-            A grouping of the fit, or any column it uses, or several, as ``"batch:cask"`` or
-            ``["batch", "cask"]``: leave out one level at a time. By default one row at a time.
-
-        Returns
-        -------
-        Influence
-
-        Raises
-        ------
-        DataError
-            If `group` is no column that the model uses, or the model has no fixed effect.
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> fit.influence(group="operator").dfbeta.round(4)["Intercept"].tolist()
-        [-0.0533, -0.1133, 0.0733, 0.0933]
-        """
-        return influence(self, group=group)
-
-    @overload
-    def predict(
-        self,
-        new: pd.DataFrame | None = None,
-        *,
-        new_levels: NewLevels = "error",
-        interval: None = None,
-        level: float = 0.95,
-        random: Random = None,
-        missing: Missing = "error",
-    ) -> pd.Series: ...
-
-    @overload
-    def predict(
-        self,
-        new: pd.DataFrame | None = None,
-        *,
-        new_levels: NewLevels = "error",
-        interval: Interval,
-        level: float = 0.95,
-        random: Random = None,
-        missing: Missing = "error",
-    ) -> pd.DataFrame: ...
-
-    @by_our_words
-    def predict(
-        self,
-        new: pd.DataFrame | None = None,
-        *,
-        new_levels: NewLevels = "error",
-        interval: Interval | None = None,
-        level: float = 0.95,
-        random: Random = None,
-        missing: Missing = "error",
-    ) -> pd.Series | pd.DataFrame:
-        """Predict the mean of y for each row of `new`: xᵀβ̂ + zᵀb̂.
-
-        For a level that the fit knows, b̂ is its conditional mode (the BLUP). For a level it does
-        not know, the best prediction of b is its mean, zero: the population mean.
-
-        Parameters
-        ----------
-        new : DataFrame, optional
-            The columns that the formula uses, the response excepted; by default the data of the
-            fit. Transformations and codings are those of the fit.
-        new_levels : {"error", "population"}
-            What to do with a level of a grouping that the fit has not seen, or that is missing.
-        interval : {"confidence", "prediction"}, optional
-            A confidence interval is for the mean xᵀβ + zᵀb of known levels, for the population mean
-            xᵀβ of new ones; it includes the errors of β̂ and, for known levels, of b̂. A prediction
-            interval is for a new observation: it adds the variance of its residual (σ²/w for the
-            rows of the fit, σ² for others) and of the effects of a new level. Both take θ and σ as
-            known and use normal quantiles, which is too short where a variance rests on few levels.
-        level : float
-            Nominal coverage, between 0 and 1.
-        random : str, sequence of str, or False, optional
-            The groupings whose conditional modes count: by default all, with False none. One that
-            does not count is treated as a new level in every row, and its columns need not be in
-            `new` (but for a prediction interval, which counts their variance).
-        missing : {"error", "nan"}
-            What to do with a row that has a missing value, or whose mean cannot be estimated, such
-            as that of a cell never observed: refuse all rows, or give this one NaN.
-
-        Returns
-        -------
-        Series, or with an interval DataFrame, indexed as the rows
-            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what the last
-            includes.
-
-        Raises
-        ------
-        DataError
-            If a column is missing from `new`, a fixed-effect column has a missing value, a level
-            the fit has not seen or a value outside a spline's range, or (with
-            ``new_levels="error"``) a grouping has an unknown level. Levels that are text on one
-            side and numbers on the other are matched if written alike (``"7"`` and 7), and refused
-            if they only have the same value (``"007"``).
-        RankError
-            If the mean of a row cannot be estimated because columns were left out of the fit.
-
-        Examples
-        --------
-        >>> import mmlib as mm, pandas as pd
-        >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
-        >>> new = pd.DataFrame({"operator": ["a", "e"]})
-        >>> fit.predict(new, new_levels="population", interval="prediction").round(4)
-           predicted    lower    upper      se
-        0    60.2781  59.5887  60.9674  0.3517
-        1    60.4000  59.5308  61.2692  0.4435
-        """
-        return predict(
-            self,
-            new,
-            new_levels=new_levels,
-            interval=interval,
-            level=level,
-            random=random,
-            missing=missing,
-        )
-
     def summary(self, *, ddf: Ddf | None = None, level: float | None = None) -> Summary:
         """What the fit says, in lme4's order; text when printed, HTML in a notebook.
 
@@ -759,7 +383,9 @@ class LMMResult(Shown, Fit):
         DataError
             If variances are so far apart that the fit rests on the rows themselves.
 
-        Notes ----- It keeps sums over the rows, the labels of the levels and the combinations of
+        Notes
+        -----
+        It keeps sums over the rows, the labels of the levels and the combinations of
         factors that occur; where a level has one row, these can reveal its values: think before
         passing it on. `mmlib.save` writes it to a file.
 

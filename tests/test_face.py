@@ -149,14 +149,18 @@ INNER = {
 """Attributes that other rooms of mmlib read, and users need not."""
 
 
-def parameters(function: Any) -> list[inspect.Parameter]:
-    return [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+def parameters(name: str, function: Any) -> list[inspect.Parameter]:
+    """What a caller gives: of a method, all but the first."""
+    listed = list(inspect.signature(function).parameters.values())
+    return listed[1:] if name.rpartition(".")[0] in CLASSES else listed
 
 
 def lacks(name: str, thing: Any) -> list[str]:
     """What a docstring leaves out."""
     text = NumpyDocString(inspect.getdoc(thing) or "")
     found = [] if text["Summary"] else ["a first line"]
+    if re.search(r"^\w+ -{3,}", inspect.getdoc(thing) or "", re.M):
+        found.append("a line of its own for each heading")
     if is_dataclass(thing):
         listed = attributes(thing) | INNER.get(name, set())
         shown = (f.name for f in fields(thing) if f.name[0] != "_")
@@ -164,7 +168,7 @@ def lacks(name: str, thing: Any) -> list[str]:
     if not inspect.isfunction(thing):
         return found
     named = {n.strip().lstrip("*") for p in text["Parameters"] for n in p.name.split(",")}
-    found += [f"the parameter {p.name}" for p in parameters(thing) if p.name not in named]
+    found += [f"the parameter {p.name}" for p in parameters(name, thing) if p.name not in named]
     back = inspect.signature(thing).return_annotation not in (None, "None")
     if back and not text["Returns"] and not SAID_ONCE.fullmatch(name):
         found.append("what it returns")
@@ -202,6 +206,13 @@ def test_what_a_docstring_lacks_is_found():
         >>> lmm("y ~ x", data)
         """
 
+    def joined() -> None:
+        """Say it all.
+
+        Notes ----- In one line.
+        """
+
+    assert lacks("joined.of", joined) == ["a line of its own for each heading"]
     assert lacks("bare", bare) == ["the parameter level", "what it returns", "an example"]
     assert lacks("deep", deep) == ["mm. before lmm"]
     assert lacks("nothing", property(lambda _: 1)) == ["a first line"]
@@ -232,7 +243,7 @@ EVERY_NAME = {name for name, _ in PUBLIC} | {
 
 def known_to(name: str, thing: Any) -> set[str]:
     """Names that the docstring of a thing may use as they are."""
-    own = {p.name for p in parameters(thing)} if inspect.isfunction(thing) else set()
+    own = {p.name for p in parameters(name, thing)} if inspect.isfunction(thing) else set()
     holder = name if name in CLASSES else name.rpartition(".")[0]
     if holder in CLASSES:
         own |= attributes(CLASSES[holder])
@@ -308,7 +319,7 @@ RENAMED = {"n_sim", "B", "seed", "null", "alternative", "random_state", "newdata
 
 def strays(name: str, function: Any) -> list[str]:
     """Where a signature leaves the convention."""
-    listed = parameters(function)
+    listed = parameters(name, function)
     optional = [p for p in listed if p.default is not p.empty]
     placed = [p for p in optional if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in CHOICES]
     unnamed = [p for k, p in enumerate(placed) if k or p.name in DEFAULTS]
@@ -340,8 +351,8 @@ def test_a_parameter_means_one_thing_everywhere():
         "weights": "of rows, or how means are averaged",
     }
     kinds = defaultdict(set)
-    for _, function in FUNCTIONS:
-        for p in parameters(function):
+    for name, function in FUNCTIONS:
+        for p in parameters(name, function):
             kind = str(p.annotation).removesuffix(" | None").replace("Fit", "LMMResult")
             kinds[p.name].add(kind)
     several = {name: found for name, found in kinds.items() if len(found) > 1}

@@ -72,7 +72,9 @@ class BootstrapTest(HypothesisTest):
             sample has the mean of χ²; ``F``, statistic/df against an F distribution with the
             sample's mean.
 
-        Notes ----- The denominator of F follows from its mean, ddf/(ddf − 2) = m, where m is the
+        Notes
+        -----
+        The denominator of F follows from its mean, ddf/(ddf − 2) = m, where m is the
         mean of statistic/df; a mean of 1 or less has none. pbkrtest uses the mean of the statistic
         itself for m, which agrees only for one degree of freedom. The χ² rows presume regular
         parameters; where a variance is tested, only ``PBtest`` holds.

@@ -17,12 +17,50 @@ from mmlib.results.estimates import Fit
 def coef_table(
     fit: Fit,
     *,
-    ddf: Ddf | None,
+    ddf: Ddf | None = None,
     level: float | None = None,
     robust: Robust | None = None,
     cluster: str | None = None,
 ) -> pd.DataFrame:
-    """What `LMMResult.coef_table` gives."""
+    """Estimate, standard error and t value of each fixed effect.
+
+    Parameters
+    ----------
+    ddf : {"kenward-roger", "satterthwaite"}, optional
+        Adds t tests with these degrees of freedom. With ``"kenward-roger"`` the standard errors
+        are the adjusted ones.
+    level : float, optional
+        Adds the limits of a confidence interval with this coverage: by the t distribution where
+        there are degrees of freedom, otherwise by the normal one.
+    robust : {"CR0", "CR1", "CR1p", "CR2", "CR3"}, optional
+        Standard errors that hold whatever the variance within clusters is, with degrees of
+        freedom after Pustejovsky and Tipton. ``"CR2"`` is the one to use with few clusters.
+    cluster : str, optional
+        With `robust`, which rows belong together: as for `vcov`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``Estimate, Std. Error, t value``; with degrees of freedom ``Estimate, Std.
+        Error, df, t value, Pr(>|t|)``; with `level` also ``lower, upper``.
+
+    Raises
+    ------
+    DataError
+        If `ddf` is another value, or goes with `robust`; if ``"kenward-roger"`` is asked of a
+        fit by maximum likelihood; if `level` is not between 0 and 1; or as `vcov`.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+    >>> fit.coef_table(ddf="kenward-roger").loc["treat[T.C]"].round(4).tolist()
+    [5.0, 2.7447, 12.0, 1.8217, 0.0935]
+    >>> fit.coef_table(ddf="kenward-roger", level=0.95)[["lower", "upper"]].round(2).iloc[
+    ...     2
+    ... ].tolist()
+    [-0.98, 10.98]
+    """
     require_choice("ddf", ddf, CHOICES)
     if level is not None:
         check_level(level)

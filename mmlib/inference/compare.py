@@ -99,7 +99,9 @@ def compare(*fits: Fit) -> Comparison:
     DataError
         If there are fewer than two fits, or they differ in their rows, response or weights.
 
-    Notes ----- AIC, AICc and BIC are −2 log-likelihood plus 2k, 2k + 2k(k + 1)/(n − k − 1) and k
+    Notes
+    -----
+    AIC, AICc and BIC are −2 log-likelihood plus 2k, 2k + 2k(k + 1)/(n − k − 1) and k
     log n, with k parameters (the variances among them) and n rows. All are marginal, for new
     groups; the conditional AIC, for the groups in the data, is not computed.
 

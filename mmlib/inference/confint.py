@@ -51,7 +51,72 @@ def confint(
     ddf: Ddf | None = None,
     **boot: Unpack[BootOptions],
 ) -> pd.DataFrame:
-    """What `LMMResult.confint` gives."""
+    """Confidence intervals of the parameters.
+
+    Parameters
+    ----------
+    method : {"profile", "wald", "boot"}
+        Profile likelihood, of the fit by maximum likelihood, whatever this one is. Or estimate
+        ± quantile × standard error, for variances and correlations on a scale without bounds
+        (see the notes). Or a parametric bootstrap of this fit, by its own criterion.
+    level : float
+        Nominal coverage, between 0 and 1.
+    parameters : str or sequence of str, optional
+        Names, by default all: ``sd_<column>|<group>``, ``cor_<column>.<column>|<group>``,
+        ``sigma``, and fixed effects; with structure also ``sd_<structure>|<group>``,
+        ``cor_<structure>|<group>``, ``residual_ratio_<level>|<column>`` and
+        ``residual_cor|<group>``, of visits ``residual_cor_<visit>.<visit>|<group>``. With
+        ``"wald"`` the fixed effects alone unless covariances have structure, as in lme4: the
+        variances of any fit are there when named.
+    ddf : {"kenward-roger", "satterthwaite"}, optional
+        With ``"wald"``, take the quantile of t with these degrees of freedom (and, for the
+        first, the adjusted standard error); by default the normal quantile, as lme4 does.
+    **boot
+        With ``"boot"``: ``nsim``, ``rng``, ``executor``, ``progress`` and ``resume`` as for
+        `bootstrap`, and ``kind`` as for `BootstrapResult.confint`. An interrupted run gives the
+        intervals of the replicates drawn until then, with a `BootstrapWarning`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``lower`` and ``upper``, a row for each parameter, in the parameter's unit.
+
+    Raises
+    ------
+    DataError
+        If the method, a parameter or the level is not valid, or an option belongs to another
+        method.
+    BootstrapError
+        If the bootstrap cannot be finished; its ``result`` can be resumed.
+
+    Notes
+    -----
+    Wald intervals take standard deviations and their ratios by the logarithm, a
+    correlation ρ between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1;
+    standard errors are from the observed information of the fit's own criterion, as nlme's
+    ``intervals``. What is estimated at its bound is NaN, and is held there for the others.
+    Prefer the profile where a variance may be zero.
+
+    References
+    ----------
+    Bates, Mächler, Bolker & Walker (2015), Journal of Statistical Software 67(1), section 5.1;
+    Pinheiro & Bates (2000), Mixed-Effects Models in S and S-PLUS, section 2.4;
+    Davison & Hinkley (1997), Bootstrap Methods and their Application, chapter 5.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> fit.confint().round(3)
+                           lower   upper
+    sd_Intercept|operator  0.000   0.618
+    sigma                  0.239   0.482
+    Intercept             60.071  60.729
+    >>> fit.confint("wald", ddf="satterthwaite").round(3).to_numpy().tolist()
+    [[59.925, 60.875]]
+    >>> fit.confint("wald", parameters="sigma").round(3).to_numpy().tolist()
+    [[0.231, 0.46]]
+    """
     check_level(level)
     require_choice("method", method, ("profile", "wald", "boot"))
     if ddf is not None and method != "wald":

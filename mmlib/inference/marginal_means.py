@@ -94,7 +94,9 @@ def emmeans(
         If a name is no variable of the fixed part or stands both in `specs` and `by`, if `at` has
         an unknown column or level, or another option is unknown.
 
-    Notes ----- A mean that cannot be estimated, because a cell that it averages has no rows and the
+    Notes
+    -----
+    A mean that cannot be estimated, because a cell that it averages has no rows and the
     model does not predict it, is NaN; a note names it. If a factor is nested in another (its levels
     each occur with one level of the other, and it has no term without that one), only the
     combinations that occur count.

@@ -19,8 +19,43 @@ COEFFICIENT = "coefficient"
 """The name of the level of the index that says which coefficient a row is."""
 
 
-def coefficients(fit: Fit, *, level: float) -> dict[str, pd.DataFrame]:
-    """What `LMMResult.coef` gives."""
+def coefficients(fit: Fit, *, level: float = 0.95) -> dict[str, pd.DataFrame]:
+    """Coefficients of each group: fixed effects plus the group's own.
+
+    Parameters
+    ----------
+    level : float
+        Nominal coverage, between 0 and 1.
+
+    Returns
+    -------
+    dict
+        For each grouping a table with a row for each level and coefficient, and columns
+        ``estimate, se, lower, upper``. ``table["estimate"].unstack()`` has a row for each
+        level. A coefficient that the fixed part lacks is the group's own alone; one that does
+        not vary is the fixed effect.
+
+    Notes
+    -----
+    The standard error counts the errors of β̂ and of the conditional modes
+    together, from their joint covariance; adding the two variances would be wrong, as the
+    errors are correlated. θ and σ are taken as known, and the quantiles are normal, as in
+    `predict`.
+
+    References
+    ----------
+    Henderson (1975), Biometrics 31, 423–447, doi:10.2307/2529430.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+    >>> fit.coef()["Subject"].round(2).head(2)
+                         estimate     se   lower   upper
+    Subject coefficient
+    308     Intercept      253.66  12.25  229.64  277.68
+            Days            19.67   2.34   15.09   24.25
+    """
     reach = normal_quantile(level)
     return {
         grouping.name: _of_grouping(fit, number, reach)

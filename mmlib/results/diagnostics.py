@@ -106,7 +106,38 @@ def residuals(
     *,
     scaled: Literal["pearson", "standardized", "normalized"] | None = None,
 ) -> pd.Series:
-    """What `LMMResult.residuals` gives."""
+    """Residuals of a fit.
+
+    Parameters
+    ----------
+    kind : {"conditional", "marginal"}
+        y − Xβ̂ − Zb̂, which estimates ε; or y − Xβ̂, which estimates Zb + ε. An offset counts
+        with Xβ̂.
+    scaled : {"pearson", "standardized", "normalized"}, optional
+        By default in the units of y. ``"pearson"`` divides by the standard deviation of what is
+        estimated: σ/√w, or for marginal residuals √Var(y_i). ``"standardized"`` divides by the
+        standard deviation of the residual itself, which is smaller because the fit follows the
+        data: σ√(1 − h)/√w with leverage h, or √(Var(y_i) − Var(x_iᵀβ̂)). A residual that cannot
+        vary is NaN. ``"normalized"`` multiplies conditional residuals by the inverse root of
+        the whole covariance σ²R of the errors, so that those of one subject are uncorrelated,
+        as in nlme.
+
+    Returns
+    -------
+    Series, shape (n,)
+
+    Raises
+    ------
+    DataError
+        If `kind` or `scaled` is another value.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> round(float(fit.residuals(scaled="pearson").max()), 5)
+    1.60124
+    """
     require_choice("kind", kind, ("conditional", "marginal"))
     require_choice("scaled", scaled, ("pearson", "standardized", "normalized", None))
     design = fit.design
@@ -140,7 +171,22 @@ def _residual_sd(fit: Fit, kind: str, *, estimated: bool) -> FloatArray:
 
 
 def leverage(fit: Fit) -> pd.Series:
-    """What `LMMResult.leverage` gives."""
+    """Hat values: how much each fitted value moves with its own observation, ∂ŷ_i/∂y_i.
+
+    The fitted values include the conditional modes; the sum of the hat values is the effective
+    number of parameters that they use (between p and p + q).
+
+    Returns
+    -------
+    Series, shape (n,)
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> round(float(fit.leverage().sum()), 4)
+    3.2864
+    """
     covariance = fit.effects_covariance
     with single_threaded():
         if fit.design.residual is None:
@@ -152,7 +198,30 @@ def leverage(fit: Fit) -> pd.Series:
 
 
 def influence(fit: Fit, *, group: str | Sequence[str] | None = None) -> Influence:
-    """What `LMMResult.influence` gives."""
+    """Measure what leaving out each row, or each group of rows, does to the fit.
+
+    Parameters
+    ----------
+    group : str or sequence of str, optional
+        A grouping of the fit, or any column it uses, or several, as ``"batch:cask"`` or
+        ``["batch", "cask"]``: leave out one level at a time. By default one row at a time.
+
+    Returns
+    -------
+    Influence
+
+    Raises
+    ------
+    DataError
+        If `group` is no column that the model uses, or the model has no fixed effect.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> fit.influence(group="operator").dfbeta.round(4)["Intercept"].tolist()
+    [-0.0533, -0.1133, 0.0733, 0.0933]
+    """
     if fit.design.p == 0:
         raise DataError(
             "the model has no fixed effect that leaving out rows could move; "

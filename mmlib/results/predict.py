@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from mmlib.design.checks import (
 from mmlib.design.design import Design
 from mmlib.design.formula import columns_used, parse_with_formulaic
 from mmlib.design.terms import RandomTerm, templates
+from mmlib.design.words import by_our_words
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, RankError
 from mmlib.results.estimates import Fit
@@ -54,6 +55,29 @@ class _Rows:
     effects: list[tuple[IntArray, FloatArray]]
 
 
+@overload
+def predict(
+    fit: Fit,
+    new: pd.DataFrame | None = None,
+    *,
+    new_levels: NewLevels = "error",
+    interval: None = None,
+    level: float = 0.95,
+    random: Random = None,
+    missing: Missing = "error",
+) -> pd.Series: ...
+@overload
+def predict(
+    fit: Fit,
+    new: pd.DataFrame | None = None,
+    *,
+    new_levels: NewLevels = "error",
+    interval: Interval,
+    level: float = 0.95,
+    random: Random = None,
+    missing: Missing = "error",
+) -> pd.DataFrame: ...
+@by_our_words
 def predict(
     fit: Fit,
     new: pd.DataFrame | None = None,
@@ -64,7 +88,61 @@ def predict(
     random: Random = None,
     missing: Missing = "error",
 ) -> pd.Series | pd.DataFrame:
-    """What `LMMResult.predict` gives."""
+    """Predict the mean of y for each row of `new`: xᵀβ̂ + zᵀb̂.
+
+    For a level that the fit knows, b̂ is its conditional mode (the BLUP). For a level it does
+    not know, the best prediction of b is its mean, zero: the population mean.
+
+    Parameters
+    ----------
+    new : DataFrame, optional
+        The columns that the formula uses, the response excepted; by default the data of the
+        fit. Transformations and codings are those of the fit.
+    new_levels : {"error", "population"}
+        What to do with a level of a grouping that the fit has not seen, or that is missing.
+    interval : {"confidence", "prediction"}, optional
+        A confidence interval is for the mean xᵀβ + zᵀb of known levels, for the population mean
+        xᵀβ of new ones; it includes the errors of β̂ and, for known levels, of b̂. A prediction
+        interval is for a new observation: it adds the variance of its residual (σ²/w for the
+        rows of the fit, σ² for others) and of the effects of a new level. Both take θ and σ as
+        known and use normal quantiles, which is too short where a variance rests on few levels.
+    level : float
+        Nominal coverage, between 0 and 1.
+    random : str, sequence of str, or False, optional
+        The groupings whose conditional modes count: by default all, with False none. One that
+        does not count is treated as a new level in every row, and its columns need not be in
+        `new` (but for a prediction interval, which counts their variance).
+    missing : {"error", "nan"}
+        What to do with a row that has a missing value, or whose mean cannot be estimated, such
+        as that of a cell never observed: refuse all rows, or give this one NaN.
+
+    Returns
+    -------
+    Series, or with an interval DataFrame, indexed as the rows
+        Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what the last
+        includes.
+
+    Raises
+    ------
+    DataError
+        If a column is missing from `new`, a fixed-effect column has a missing value, a level
+        the fit has not seen or a value outside a spline's range, or (with
+        ``new_levels="error"``) a grouping has an unknown level. Levels that are text on one
+        side and numbers on the other are matched if written alike (``"7"`` and 7), and refused
+        if they only have the same value (``"007"``).
+    RankError
+        If the mean of a row cannot be estimated because columns were left out of the fit.
+
+    Examples
+    --------
+    >>> import mmlib as mm, pandas as pd
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> new = pd.DataFrame({"operator": ["a", "e"]})
+    >>> fit.predict(new, new_levels="population", interval="prediction").round(4)
+       predicted    lower    upper      se
+    0    60.2781  59.5887  60.9674  0.3517
+    1    60.4000  59.5308  61.2692  0.4435
+    """
     require_choice("new_levels", new_levels, ("error", "population"))
     require_choice("interval", interval, (*INCLUDED, None))
     require_choice("missing", missing, ("error", "nan"))

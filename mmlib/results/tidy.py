@@ -37,7 +37,21 @@ def tidy(fit: Fit, coefficients: pd.DataFrame) -> pd.DataFrame:
 
 
 def glance(fit: Fit) -> pd.DataFrame:
-    """What `LMMResult.glance` gives."""
+    """The fit in one row, with the columns of R's broom.mixed.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``nobs, sigma, logLik, AIC, BIC``, then ``REMLcrit`` or ``deviance``, and
+        ``df.residual``.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> fit.glance().round(3).to_numpy().tolist()
+    [[20.0, 0.326, -9.313, 24.626, 27.613, 18.626, 17.0]]
+    """
     criterion = "REMLcrit" if fit.reml else "deviance"
     row = {
         "nobs": fit.nobs,

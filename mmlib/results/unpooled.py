@@ -15,7 +15,26 @@ NOT_ESTIMABLE = 1e-10
 
 
 def unpooled(fit: Fit) -> dict[str, pd.DataFrame]:
-    """What `LMMResult.unpooled` gives."""
+    """Estimate the effects of each level by least squares from its own rows alone.
+
+    This is what the conditional modes are shrunk from: level j of a grouping has modes ``W_j
+    A_j`` times its unpooled effects, with β and the other groupings' effects as the fit has
+    them. In the balanced one-way layout they are ȳ_i − ȳ.
+
+    Returns
+    -------
+    dict
+        For each grouping a table like that of `LMMResult.ranef`; NaN for a level whose own rows
+        cannot tell its effects apart.
+
+    Examples
+    --------
+    >>> import mmlib as mm
+    >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+    >>> ratio = fit.unpooled()["operator"] / fit.ranef()["operator"]
+    >>> round(float(ratio.loc["a", "Intercept"]), 4)
+    1.3121
+    """
     groupings, resid = fit.blocks.groupings, fit.resid.to_numpy()
     modes, whiten = fit.ranef(), fit.blocks.whiten
     return as_tables(
