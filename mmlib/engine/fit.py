@@ -18,7 +18,7 @@ def fit_model(blocks: Blocks, *, reml: bool, progress: Progress = False) -> Opti
         If the search ended before it reached a minimum.
     """
     objective = Objective(blocks, reml=reml)
-    with watching(progress) as watch:
+    with watching(progress, "evaluation") as watch:
         optimum = minimize_objective(objective, watch=watch)
     if not optimum.converged:
         warn(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -16,19 +17,22 @@ from scipy import special
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import check_level, require_choice, require_count, require_fit
 from mmlib.design.design import Design
-from mmlib.engine.batch import ManyFits
+from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.lrt import LikelihoodRatioTest, lrt
 from mmlib.inference.pvalues import HypothesisTest, chi2_tail, f_tail, simulated_pvalue
 from mmlib.inference.refits import ROUNDING, Refitter, likelihood_ratios, refitted
-from mmlib.inference.replicate import Draws, Progress, draw, earlier, finished, normals
+from mmlib.inference.replicate import Draws, draw, earlier, finished, normals
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Truth, n_spherical, responses_to
 
 Statistic = Callable[[Fit], Any]
+
+MOST_STATISTICS = 100
+"""Replicates that are drawn together where the statistic takes one fit at a time, at most."""
 
 
 # ---- tests ----------------------------------------------------------------------------------
@@ -138,8 +142,8 @@ def parametric_bootstrap(
     executor : concurrent.futures.Executor, optional
         Threads, processes, or a cluster (Dask: ``client.get_executor()``).
     progress : bool, callable or None
-        None shows a bar if stderr is a terminal and the run takes more than a second, True always,
-        False never; a callable receives (replicates drawn, nsim) now and then.
+        None shows a bar if stderr is a terminal and the run takes more than a few seconds, True
+        always, False never; a callable receives (replicates drawn, nsim) now and then.
     resume : BootstrapTest, optional
         An earlier result for the same fits, to which replicates are added up to `nsim`; `rng` is
         then not used.
@@ -177,11 +181,11 @@ def parametric_bootstrap(
     nsim = require_count("nsim", nsim)
     classical = lrt(small, large)
     with single_threaded():
-        task = _LikelihoodRatio(small, Refitter(small), Refitter(large))
+        null, alternative = Refitter(small), Refitter(large)
     draws = draw(
-        task,
+        partial(_likelihood_ratios, small, null, alternative),
         nsim,
-        chunk=task.chunk,
+        chunk=min(null.chunk, alternative.chunk),
         rng=rng,
         executor=executor,
         progress=progress,
@@ -192,21 +196,12 @@ def parametric_bootstrap(
     return finished(_test(classical, draws, tie), draws)
 
 
-@dataclass(frozen=True, eq=False)
-class _LikelihoodRatio:
-    """Draws likelihood-ratio statistics of two models when the smaller one holds."""
-
-    truth: Fit
-    small: Refitter
-    large: Refitter
-
-    @property
-    def chunk(self) -> int:
-        return min(self.small.chunk, self.large.chunk)
-
-    def __call__(self, seed: np.random.SeedSequence, part: range) -> FloatArray:
-        responses = draw_responses(self.truth.design, self.truth.truth, seed, part)
-        return likelihood_ratios(self.small, self.large, responses, self.large(responses))
+def _likelihood_ratios(
+    truth: Fit, small: Refitter, large: Refitter, seed: np.random.SeedSequence, part: range
+) -> FloatArray:
+    """Likelihood-ratio statistics of two models when the smaller one holds."""
+    responses = draw_responses(truth.design, truth.truth, seed, part)
+    return likelihood_ratios(small, large, responses, large(responses))
 
 
 def _test(classical: LikelihoodRatioTest, draws: Draws, tie: float) -> BootstrapTest | None:
@@ -442,11 +437,11 @@ def bootstrap(
                 "resume= is the result of another fit or statistic: start anew without it."
             )
     with single_threaded():
-        task = _StatisticOfRefits(fit, Refitter(fit), statistic, names)
+        refitter = Refitter(fit)
     draws = draw(
-        task,
+        partial(_statistics, fit, refitter, statistic, names),
         nsim,
-        chunk=task.chunk,
+        chunk=min(refitter.chunk, MOST_STATISTICS),
         rng=rng,
         executor=executor,
         progress=progress,
@@ -467,41 +462,37 @@ def bootstrap(
     return finished(result, draws, first_error=first_error)
 
 
-@dataclass(frozen=True, eq=False)
-class _StatisticOfRefits:
-    """Draws responses from a fit, and the statistic of the refit to each."""
+def _statistics(
+    fit: Fit,
+    refitter: Refitter,
+    statistic: Statistic,
+    names: tuple[str, ...],
+    seed: np.random.SeedSequence,
+    part: range,
+) -> tuple[FloatArray, str]:
+    """The statistics of some refits, NaN where one failed, and the first message."""
+    responses = draw_responses(fit.design, fit.truth, seed, part)
+    fits = refitter(responses)
+    values = np.full((len(part), len(names)), np.nan)
+    first_message = ""
+    for row, y in enumerate(responses):
+        try:
+            if not np.isfinite(fits.objective[row]):
+                raise DataError("the refit found no minimum.")
+            values[row] = _values(statistic(refitted(fit, y, fits, row)), names)
+        except Exception as error:  # noqa: BLE001  the statistic is the user's
+            first_message = first_message or f"{type(error).__name__}: {error}"
+    return values, first_message
 
-    fit: Fit
-    refitter: Refitter
-    statistic: Statistic
-    names: tuple[str, ...]
 
-    @property
-    def chunk(self) -> int:
-        return min(self.refitter.chunk, 100)
-
-    def __call__(self, seed: np.random.SeedSequence, part: range) -> tuple[FloatArray, str]:
-        """The statistics, NaN where one failed, and the first message."""
-        responses = draw_responses(self.fit.design, self.fit.truth, seed, part)
-        fits = self.refitter(responses)
-        values = np.full((len(part), len(self.names)), np.nan)
-        first_message = ""
-        for row in range(len(part)):
-            try:
-                values[row] = self._replicate(responses[row], fits, row)
-            except Exception as error:  # noqa: BLE001  the statistic is the user's
-                first_message = first_message or f"{type(error).__name__}: {error}"
-        return values, first_message
-
-    def _replicate(self, y: FloatArray, fits: ManyFits, row: int) -> FloatArray:
-        if not np.isfinite(fits.objective[row]):
-            raise DataError("the refit found no minimum.")
-        names, values = _named(self.statistic(refitted(self.fit, y, fits, row)))
-        if names != self.names:
-            raise DataError(f"the statistic has other components than that of the fit: {names}.")
-        if not np.isfinite(values).all():
-            raise DataError("the statistic has a component that is not finite.")
-        return values
+def _values(value: Any, wanted: tuple[str, ...]) -> FloatArray:
+    """What the statistic of a refit says of the components of that of the fit."""
+    names, values = _named(value)
+    if names != wanted:
+        raise DataError(f"the statistic has other components than that of the fit: {names}.")
+    if not np.isfinite(values).all():
+        raise DataError("the statistic has a component that is not finite.")
+    return values
 
 
 def _observed_statistic(fit: Fit, statistic: Statistic) -> tuple[tuple[str, ...], FloatArray]:

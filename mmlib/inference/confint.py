@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from mmlib.design.checks import check_level, names_in, require_choice, require_names
+from mmlib.engine.progress import Progress
 from mmlib.errors import DataError
 from mmlib.inference.bootstrap import BootstrapResult, bootstrap
 from mmlib.inference.coef_table import coef_table
 from mmlib.inference.ddf import Ddf
 from mmlib.inference.parameters import parameters
 from mmlib.inference.profile import profile
-from mmlib.inference.replicate import Progress
 from mmlib.inference.wald import wald_of_variances
 from mmlib.results.estimates import Fit
 

@@ -21,12 +21,13 @@ from numpy.typing import ArrayLike
 from mmlib.arrays import BoolArray, FloatArray
 from mmlib.design.checks import as_generator, require_count
 from mmlib.design.design import Design
+from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.power_study import Effect, Hypothesized, Study, at_point, grid_of
 from mmlib.inference.power_tests import PValue
-from mmlib.inference.replicate import Draws, Progress, draw, earlier, finished
+from mmlib.inference.replicate import Draws, draw, earlier, finished
 from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Beta, Correlations, Sds, truth_of

@@ -8,10 +8,8 @@ cut short, or was too short, is resumed by drawing the replicates that it lacks.
 from __future__ import annotations
 
 import pickle
-import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -20,17 +18,16 @@ from scipy.special import ndtri
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import as_generator
+from mmlib.engine.progress import Progress, watching
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, MMError, warn
 from mmlib.frozen import Frozen
 
-Progress = bool | Callable[[int, int], object] | None
-Report = Callable[[int], object]
 Result = TypeVar("Result")
 Outcomes = Generator[tuple[range, Any], None, None]
 
 PATIENCE = 1.0
-"""Seconds that a run may take before it shows its progress, or looks for cancelled futures."""
+"""Seconds between looks for cancelled futures."""
 
 SMALLEST = 2.0**-54
 """Stands for a uniform number of zero, whose normal quantile is infinite."""
@@ -88,7 +85,7 @@ class Draws(Frozen):
     @property
     def drawn(self) -> int:
         """Replicates drawn so far."""
-        return sum(map(len, self.parts))
+        return _count(self.parts)
 
     def in_order(self) -> list[Any]:
         """What the task returned, part after part."""
@@ -139,18 +136,21 @@ def draw(
     missing = list(_missing(parts, nsim, chunk))
     done = _here(task, seed, missing) if executor is None else _on(executor, task, seed, missing)
     error = None
-    with single_threaded(), _reporting(progress, nsim, sum(map(len, parts))) as report:
+    with (
+        single_threaded(),
+        watching(progress, "replicate", total=nsim, initial=_count(parts)) as report,
+    ):
         try:
             for part, outcome in done:
                 if isinstance(outcome, Exception):
                     error = error or outcome
                     continue
                 parts[part] = outcome
-                report(len(part))
+                report(_count(parts), nsim)
         except KeyboardInterrupt:
             if not parts:
                 raise
-            warn_interrupted(sum(map(len, parts)), nsim)
+            warn_interrupted(_count(parts), nsim)
         except Exception as problem:  # noqa: BLE001  the progress function is the user's
             error = problem
         finally:
@@ -220,6 +220,10 @@ def _begin(
             "criterion: start anew without it."
         )
     return resume.seed, {part: each for part, each in resume.parts.items() if part.stop <= nsim}
+
+
+def _count(parts: Iterable[range]) -> int:
+    return sum(map(len, parts))
 
 
 def _sorted(parts: Iterable[range]) -> list[range]:
@@ -299,25 +303,3 @@ def _as_they_end(pending: set[Future[Any]]) -> Iterator[Future[Any]]:
         ended |= {future for future in pending if future.cancelled()}
         yield from ended
         pending -= ended
-
-
-@contextmanager
-def _reporting(progress: Progress, nsim: int, drawn: int) -> Iterator[Report]:
-    """A function to call with the size of each part that is done."""
-    if callable(progress):
-        count = drawn
-
-        def report(size: int) -> None:
-            nonlocal count
-            count += size
-            progress(count, nsim)
-
-        yield report
-    elif progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
-        from tqdm import tqdm  # only where a bar is wanted: the import takes longer than a test
-
-        delay = 0.0 if progress else PATIENCE
-        with tqdm(total=nsim, initial=drawn, unit="replicate", delay=delay) as bar:
-            yield bar.update
-    else:
-        yield lambda _: None
