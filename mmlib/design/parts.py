@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import compress
 from operator import add
 from typing import Any, Self, TypeVar
@@ -92,7 +92,7 @@ class Parts:
         DataError
             If there is no such part.
         """
-        of_part, both = _OfPart(function), _Both(add)
+        of_part, both = partial(_of_part, function), partial(_sum_of_two, add)
         parts = list(self._data) if isinstance(self._data, list | tuple) else []
         if parts and all(hasattr(part, "compute") for part in parts):
             total = self._sum_where_they_are(parts, of_part, both)
@@ -127,27 +127,17 @@ class Parts:
             yield from self._data() if callable(self._data) else self._data
 
 
-@dataclass(frozen=True)
-class _OfPart:
+def _of_part(function: Callable[[pd.DataFrame], Any], part: Any) -> Any:
     """What a function makes of a part; None if the part has no complete row."""
-
-    function: Callable[[pd.DataFrame], Any]
-
-    def __call__(self, part: Any) -> Any:
-        with suppress(NoRowsError):
-            return self.function(require_frame(part))
+    with suppress(NoRowsError):
+        return function(require_frame(part))
 
 
-@dataclass(frozen=True)
-class _Both:
+def _sum_of_two(add: Callable[[Any, Any], Any], one: Any, two: Any) -> Any:
     """The sum of two, either of which may be None."""
-
-    add: Callable[[Any, Any], Any]
-
-    def __call__(self, one: Any, two: Any) -> Any:
-        if one is None or two is None:
-            return two if one is None else one
-        return self.add(one, two)
+    if one is None or two is None:
+        return two if one is None else one
+    return add(one, two)
 
 
 def no_rows(what: str, *, slim: bool) -> DataError:

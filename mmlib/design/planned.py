@@ -184,5 +184,4 @@ def everything(design: Design) -> Selection:
 
 def _follows(frame: pd.DataFrame, factor: str, column: str) -> bool:
     """Whether the levels of `factor` lie within levels of `column`, or are those."""
-    pairs = frame[[factor, column]].drop_duplicates() if factor != column else frame[[factor]]
-    return factor == column or len(pairs) == frame[factor].nunique()
+    return len(frame[[factor, column]].drop_duplicates()) == frame[factor].nunique()

@@ -107,17 +107,10 @@ NAMES = _each_word(
         "glmer GLMM glmmTMB nlmer": "lmm(formula, data): there are linear models only",
         "fixef ranef coef vcov confint predict summary": "",
         "r2 icc tidy glance refit residuals influence": "",
-        "fixed_effects": "fit.fixef()",
-        "logLik": "fit.loglik",
-        "AIC": "fit.aic",
-        "BIC": "fit.bic",
-        "deviance": "fit.objective",
-        "isSingular": "fit.is_singular",
         "sigma": "fit.sigma",
         "fitted": "fit.fitted",
         "resid": "fit.resid",
         "nobs": "fit.nobs",
-        "getME": "fit.design or fit.blocks",
         "bootMer": "bootstrap(fit, lambda refit: refit.sigma)",
         "PBmodcomp": "parametric_bootstrap(small, large)",
         "KRmodcomp": "kenward_roger(fit, 'f')",
@@ -132,21 +125,26 @@ NAMES = _each_word(
         "powerSim": "power(design, test)",
     }
 )
-"""Functions of other packages, with what is written here; of no text, a method of that name."""
+"""Functions of other packages, beside those; of no text, a method of that name."""
 
 
 def no_attribute(name: str, known: Iterable[str]) -> UnknownAttributeError:
     """The error for an attribute that a fit does not have."""
-    hint = f": write {ATTRIBUTES[name]}" if name in ATTRIBUTES else ""
-    offer = "" if hint or name.startswith("_") else did_you_mean(name, known)
-    return UnknownAttributeError(f"a fit has no attribute {name!r}{hint}.{offer}")
+    return _unknown("a fit has no attribute", name, ATTRIBUTES.get(name), known)
 
 
 def no_name(name: str, known: Iterable[str]) -> UnknownAttributeError:
     """The error for a name that the library does not have."""
-    hint = f": write {NAMES[name] or f'fit.{name}()'}" if name in NAMES else ""
-    offer = "" if hint or name.startswith("_") else did_you_mean(name, known)
-    return UnknownAttributeError(f"mmlib has no {name!r}{hint}.{offer}")
+    ours = NAMES.get(name, ATTRIBUTES.get(name))
+    return _unknown("mmlib has no", name, f"fit.{name}()" if ours == "" else ours, known)
+
+
+def _unknown(
+    start: str, name: str, ours: str | None, known: Iterable[str]
+) -> UnknownAttributeError:
+    hint = f": write {ours}" if ours else ""
+    offer = "" if ours or name.startswith("_") else did_you_mean(name, known)
+    return UnknownAttributeError(f"{start} {name!r}{hint}.{offer}")
 
 
 FUNCTIONS = _each_word(

@@ -9,6 +9,7 @@ the levels of the first grouping leave of both.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from operator import add
 from typing import Any
@@ -33,28 +34,6 @@ class _Part:
     y: FloatArray
     codes: list[IntArray]
     Z: list[FloatArray]
-
-
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """Turns a frame into a part."""
-
-    reader: Reader
-    groupings: list[Grouping]
-    R: FloatArray
-
-    def __call__(self, frame: Any) -> _Part:
-        rows = self.reader(frame)
-        X = weigh(rows.root_weights, rows.X)
-        place = {term: k for k, term in enumerate(self.reader.terms)}
-        codes, Z = [], []
-        for grouping in self.groupings:
-            members = [place[term] for term in grouping.terms]
-            values = np.hstack([rows.columns[k] for k in members]) @ grouping.basis
-            codes.append(rows.codes[members[0]])
-            Z.append(weigh(rows.root_weights, values))
-        basis = solve_triangular(self.R, X.T, trans="T").T if X.shape[1] else X
-        return _Part(basis, weigh(rows.root_weights, rows.y), codes, Z)
 
 
 @dataclass(eq=False)
@@ -97,11 +76,29 @@ class _Sums:
 
 
 @dataclass(frozen=True, eq=False)
-class _FirstPass:
-    columns: _Columns
+class _Columns:
+    """Turns a frame into a part, and parts into the sums of both passes."""
 
-    def __call__(self, frame: Any) -> _Sums:
-        part, groupings = self.columns(frame), self.columns.groupings
+    reader: Reader
+    groupings: list[Grouping]
+    R: FloatArray
+
+    def part(self, frame: Any) -> _Part:
+        rows = self.reader(frame)
+        X = weigh(rows.root_weights, rows.X)
+        place = {term: k for k, term in enumerate(self.reader.terms)}
+        codes, Z = [], []
+        for grouping in self.groupings:
+            members = [place[term] for term in grouping.terms]
+            values = np.hstack([rows.columns[k] for k in members]) @ grouping.basis
+            codes.append(rows.codes[members[0]])
+            Z.append(weigh(rows.root_weights, values))
+        basis = solve_triangular(self.R, X.T, trans="T").T if X.shape[1] else X
+        return _Part(basis, weigh(rows.root_weights, rows.y), codes, Z)
+
+    def first_sums(self, frame: Any) -> _Sums:
+        """Those of the first pass."""
+        part, groupings = self.part(frame), self.groupings
         with_y = np.column_stack([part.basis, part.y])
         own, dense, met = [], [], []
         for grouping, codes, Z in zip(groupings, part.codes, part.Z, strict=True):
@@ -113,25 +110,25 @@ class _FirstPass:
             met.append(_Met(other, [found]))
         return _Sums([*own, *dense, with_y.T @ with_y], met)
 
+    def second_sums(
+        self, ols: FloatArray, shift: FloatArray, explained: list[FloatArray], frame: Any
+    ) -> _Sums:
+        """Those of the second pass.
 
-@dataclass(frozen=True, eq=False)
-class _SecondPass:
-    columns: _Columns
-    ols: FloatArray
-    shift: FloatArray
-    fitted: list[FloatArray]
-    """What the first grouping explains of [X y]: its coefficients, (ℓ, S, p+1), if there is one."""
-
-    def __call__(self, frame: Any) -> _Sums:
-        part, groupings = self.columns(frame), self.columns.groupings
-        residual = part.y - part.basis @ self.ols
+        `explained` is what the first grouping, if there is one, explains of [X y]: its
+        coefficients, shape (ℓ, S, p+1).
+        """
+        part = self.part(frame)
+        residual = part.y - part.basis @ ols
         total = residual @ residual
-        residual -= part.basis @ self.shift
+        residual -= part.basis @ shift
         within = np.column_stack([part.basis, residual])
-        for fitted in self.fitted:
+        for fitted in explained:
             within -= np.einsum("is,isc->ic", part.Z[0], fitted[part.codes[0]])
         sums = [within.T @ within, np.array([total])]
-        for k, (grouping, codes, Z) in enumerate(zip(groupings, part.codes, part.Z, strict=True)):
+        for k, (grouping, codes, Z) in enumerate(
+            zip(self.groupings, part.codes, part.Z, strict=True)
+        ):
             columns = residual[:, None] if k == 0 else np.column_stack([residual, within])
             sums.append(level_products(codes, Z, columns, grouping.n_levels))
         return _Sums(sums)
@@ -254,7 +251,7 @@ class BlocksOfParts(RowlessBlocks):
         self._set_triangle(R)
         columns = _Columns(settled.reader, self.groupings, R)
         k, p = len(self.groupings), self.p
-        sums = parts.sum(_FirstPass(columns), add)
+        sums = parts.sum(columns.first_sums, add)
         products, square = sums.arrays[:-1], sums.arrays[-1]
         self.own, self.dense = products[:k], products[k:]
         pairs = combinations(range(k), 2)
@@ -277,7 +274,7 @@ class BlocksOfParts(RowlessBlocks):
             self._set_within_inverse(left[:, :p])
             shift = self._within_inverse @ (square[:p, -1] - square[:p, :p] @ ols - between[:p, -1])
             fitted[0][:, :, -1] -= fitted[0][:, :, :p] @ shift
-        done = parts.sum(_SecondPass(columns, ols, shift, fitted), add)
+        done = parts.sum(partial(columns.second_sums, ols, shift, fitted), add)
         within, total, *by_level = done.arrays
         refuse_exact_fit(float(total[0]), float(square[-1, -1]))
         for dense, found in zip(self.dense, by_level, strict=True):
