@@ -88,6 +88,12 @@ def lower(template: FloatArray) -> FloatArray:
     return result
 
 
+def nested(inner: IntArray, outer: IntArray) -> bool:
+    """Whether all rows of each level of `inner` are in one level of `outer`."""
+    pairs = np.unique(np.column_stack([inner, outer]), axis=0)
+    return len(pairs) == len(np.unique(inner))
+
+
 @dataclass(frozen=True, eq=False)
 class Meeting:
     """Where levels of two groupings meet, and the cross-products of their columns there.

@@ -283,16 +283,16 @@ def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
         raise DataError(f"{name} must be {', '.join(most)} or {last}, not {value!r}.")
 
 
-def check_level(level: object) -> None:
-    """Check that `level` can be the coverage of an interval.
+def check_level(level: object, name: str = "level", *, usual: float = 0.95) -> None:
+    """Check that `level` can be the coverage of an interval, or the level of a test.
 
     Raises
     ------
     DataError
-        If it is not a number between 0 and 1.
+        If it is not a number between 0 and 1; `name` is the argument it was given for.
     """
     if not isinstance(level, Real) or not 0 < float(level) < 1:
-        raise DataError(f"level must be between 0 and 1, not {level!r}; 0.95 is usual.")
+        raise DataError(f"{name} must be between 0 and 1, not {level!r}; {usual} is usual.")
 
 
 def normal_quantile(level: float) -> float:

@@ -24,6 +24,9 @@ _TOKEN = re.compile(
 )
 _ALIAS = re.compile(r"_mm((?:[0-9a-f]{2})+)_")
 _QUOTED_OR_SPACE = re.compile(r"(`(?:[^`]|``)+`)|\s+", re.DOTALL)
+_COLON = re.compile(r":(?=(?:[^`]*`[^`]*`)*[^`]*$)")
+"""A colon outside backticks."""
+
 _OTHER_MEANING = {"0", "1", "Intercept"}
 _NO_WORDS_HERE = frozenset(keyword.kwlist) - {
     *("True", "False", "None", "and", "or", "not", "in", "is", "if", "else", "for", "lambda")
@@ -86,6 +89,11 @@ def split_names(text: str) -> list[str]:
     """The names that ``*``, ``:`` or ``+`` join, still quoted, and any bar between them."""
     pieces = re.findall(r"`(?:[^`]|``)+`|[^`*:+|]+|\|", text)
     return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def split_at_colons(text: str) -> list[str]:
+    """The names that colons join, without their backticks."""
+    return [unquoted(name) for name in _COLON.split(text)]
 
 
 def quoted(name: str) -> str:

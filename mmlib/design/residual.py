@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from mmlib.arrays import FloatArray, IntArray, lower_triangle
+from mmlib.arrays import FloatArray, IntArray, lower_triangle, nested
 from mmlib.design.labels import label_of
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
@@ -255,15 +255,13 @@ class Residual(Frozen):
         DataError
             If there is such a subject.
         """
-        for batch in self.batches:
-            levels = codes[batch.rows]
-            if (levels != levels[:, :1]).any():
-                raise DataError(
-                    f"{term} crosses residual={self.word!r}: rows of one {self.group} are in "
-                    "several of its levels, which is not supported yet; the levels of every random "
-                    f"term must hold each {self.group} as a whole. A random term with a structure, "
-                    f"such as ar1(0 + C({self.time or 'visit'}) | {self.group}), may cross others."
-                )
+        if self.kind and not nested(self.subjects, codes):
+            raise DataError(
+                f"{term} crosses residual={self.word!r}: rows of one {self.group} are in several "
+                "of its levels, which is not supported yet; the levels of every random term must "
+                f"hold each {self.group} as a whole. A random term with a structure, such as "
+                f"ar1(0 + C({self.time or 'visit'}) | {self.group}), may cross others."
+            )
 
     def row_variances(self, phi: FloatArray) -> FloatArray:
         """Variance of each row's residual, weights left out, shape (n,)."""

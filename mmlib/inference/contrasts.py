@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import did_you_mean
+from mmlib.design.checks import require_names
 from mmlib.errors import DataError
 
 FAMILIES = ("pairwise", "reference", "consecutive", "polynomial", "deviation")
@@ -72,23 +72,16 @@ def coefficients(
         return {
             f"{name} effect": unit - 1 / len(names) for name, unit in zip(names, units, strict=True)
         }
+    if ref is not None:
+        require_names("ref", [ref], names, "mean that is compared here")
+    place = 0 if ref is None else list(names).index(ref)
     differences = {
         "pairwise": lambda: list(combinations(range(len(names)), 2)),
         "consecutive": lambda: [(i + 1, i) for i in range(len(names) - 1)],
-        "reference": lambda: _with_reference(names, ref),
+        "reference": lambda: [(i, place) for i in range(len(names)) if i != place],
     }[how]()
     shown = [_bracketed(name) for name in names]
     return {f"{shown[i]} {sign} {shown[j]}": units[i] - units[j] for i, j in differences}
-
-
-def _with_reference(names: Sequence[str], ref: str | None) -> list[tuple[int, int]]:
-    if ref is not None and ref not in names:
-        raise DataError(
-            f"ref must be one of the means that are compared ({', '.join(names)}), "
-            f"not {ref!r}.{did_you_mean(str(ref), names)}"
-        )
-    place = 0 if ref is None else list(names).index(ref)
-    return [(i, place) for i in range(len(names)) if i != place]
 
 
 def _own(name: str, row: ArrayLike, names: Sequence[str]) -> FloatArray:

@@ -14,14 +14,11 @@ from numpy.typing import ArrayLike
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import did_you_mean, require_fit
 from mmlib.design.design import FixedTerm
-from mmlib.design.names import alias, name_of, quoted, unquoted
+from mmlib.design.names import alias, name_of, quoted, split_at_colons, unquoted
 from mmlib.errors import DataError, FormulaError, RankError
 from mmlib.frozen import read_only
 from mmlib.inference.term_hypotheses import contains, term_hypotheses
 from mmlib.results.estimates import Fit
-
-_COLON = r":(?=(?:[^`]*`[^`]*`)*[^`]*$)"
-"""A colon outside backticks."""
 
 _QUOTED = "`(?:[^`]|``)+`"
 
@@ -144,7 +141,7 @@ def find_term(fit: Fit, name: str) -> FixedTerm | None:
 
 def _parts(name: str) -> list[str]:
     """The factors of a product, without spaces, in one order."""
-    return sorted(unquoted(part) for part in re.split(_COLON, _closed_up(name)))
+    return sorted(split_at_colons(_closed_up(name)))
 
 
 def _uncoded(factor: str) -> str:

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import BoolArray, FloatArray
-from mmlib.design.checks import as_generator, require_count
+from mmlib.design.checks import as_generator, check_level, require_count
 from mmlib.design.design import Design
 from mmlib.engine.progress import Progress
 from mmlib.engine.threads import single_threaded
@@ -89,7 +89,8 @@ class PowerResult(Shown, Frozen):
             which are left out; and ``exact``, the power of the exact F test, NaN where there is
             none.
         """
-        alpha = self.alpha if alpha is None else _checked_alpha(alpha)
+        alpha = self.alpha if alpha is None else alpha
+        check_level(alpha, "alpha", usual=0.05)
         rows = []
         for point, pvalues, boundary, exact in zip(
             self.points, self.pvalues, self.boundary, self.exact, strict=True
@@ -230,7 +231,8 @@ def power(
     >>> result.to_frame()[["n_subjects", "exact"]].round(3).to_numpy().tolist()
     [[8.0, 0.46], [16.0, 0.813]]
     """
-    alpha, nsim = _checked_alpha(alpha), require_count("nsim", nsim)
+    check_level(alpha, "alpha", usual=0.05)
+    nsim = require_count("nsim", nsim)
     study = Study.of(design, test, hypothesis, effect)
     given = {"beta": beta, "theta": theta, "sd": sd, "corr": corr, "sigma": sigma}
     truth = truth_of(study.design, study.truth, **given)  # type: ignore[arg-type]
@@ -263,7 +265,7 @@ def power(
         title=study.title,
         names=tuple(grid[0]),
         points=tuple(tuple(point.values()) for point in grid[: len(draws)]),
-        alpha=alpha,
+        alpha=float(alpha),
         nsim=nsim,
         pvalues=tuple(pvalues),
         boundary=tuple(boundary),
@@ -272,12 +274,6 @@ def power(
         seeds=tuple(seeds),
     )
     return finished(result, draws[-1], where=f" of point {len(draws)}")
-
-
-def _checked_alpha(alpha: float) -> float:
-    if isinstance(alpha, bool) or not isinstance(alpha, float | int) or not 0 < alpha < 1:
-        raise DataError(f"alpha must be between 0 and 1, not {alpha!r}; 0.05 is usual.")
-    return float(alpha)
 
 
 def _seeds(

@@ -24,12 +24,12 @@ from scipy.optimize import brentq
 
 from mmlib.arrays import FloatArray
 from mmlib.design.checks import (
-    did_you_mean,
     names_in,
     normal_quantile,
     require_count,
     require_estimated_sigma,
     require_fit,
+    require_names,
 )
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
@@ -176,11 +176,7 @@ class Profile:
         return pd.DataFrame({"value": values, "zeta": zetas})
 
     def _curve(self, parameter: str) -> _Curve:
-        if parameter not in self._curves:
-            raise DataError(
-                f"there is no parameter {parameter!r}.{did_you_mean(parameter, self._curves)} "
-                f"The parameters are {', '.join(self._curves)}."
-            )
+        require_names("parameter", [parameter], self._curves, "parameter of the fit")
         return self._curves[parameter]
 
     def __repr__(self) -> str:

@@ -23,15 +23,15 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 
-from mmlib.arrays import FloatArray, IntArray
-from mmlib.design.checks import did_you_mean, require_choice
-from mmlib.design.terms import RandomTerm, group_codes
+from mmlib.arrays import FloatArray, IntArray, nested
+from mmlib.design.checks import require_choice
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen
 from mmlib.inference.clusters import rows_by, variance_among
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
+from mmlib.results.diagnostics import levels_named
 from mmlib.results.estimates import Fit
 
 Robust = Literal["CR0", "CR1", "CR1p", "CR2", "CR3"]
@@ -171,43 +171,21 @@ def _clusters(fit: Fit, cluster: str | None) -> tuple[str, IntArray]:
         cluster = fit.design.residual.group if not terms else None
     if cluster is None:
         for term in reversed(terms):  # those with fewest levels last
-            if all(_nested(other.codes, term.codes) for other in terms):
+            if all(nested(other.codes, term.codes) for other in terms):
                 return term.group, term.codes
         groups = " and ".join(dict.fromkeys(repr(term.group) for term in terms))
         reason = f"no grouping holds all the others ({groups})" if terms else "the fit has none"
         raise DataError(f"name the cluster, cluster='column': {reason}.")
-    codes = _codes(fit, cluster, terms)
+    cluster, codes, _ = levels_named(fit, "cluster", cluster)
     if fit.design.residual is not None:
         fit.design.residual.refuse_crossed(codes, f"cluster={cluster!r}")
     for term in terms:
-        if not _nested(term.codes, codes):
+        if not nested(term.codes, codes):
             raise DataError(
                 f"the clusters {cluster!r} share levels of {term.group!r}, so their rows are not "
                 "independent; a cluster must hold every level of every grouping as a whole."
             )
     return cluster, codes
-
-
-def _codes(fit: Fit, cluster: str, terms: tuple[RandomTerm, ...]) -> IntArray:
-    for term in terms:
-        if term.group == cluster:
-            return term.codes
-    frame = fit.design.frame
-    names = str(cluster).split(":")
-    unknown = [name for name in names if name not in frame.columns]
-    if unknown:
-        known = list(dict.fromkeys([*(term.group for term in terms), *map(str, frame.columns)]))
-        raise DataError(
-            f"cluster={cluster!r} is no column that the model uses.{did_you_mean(cluster, known)} "
-            f"It has {', '.join(known)}."
-        )
-    return group_codes(frame, names)[0]
-
-
-def _nested(inner: IntArray, outer: IntArray) -> bool:
-    """Whether every level of `inner` lies in one level of `outer`."""
-    pairs = np.unique(np.column_stack([inner, outer]), axis=0)
-    return len(pairs) == len(np.unique(inner))
 
 
 def wald_test(

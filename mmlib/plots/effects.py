@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mmlib.design.checks import did_you_mean, normal_quantile, require_fit
+from mmlib.design.checks import normal_quantile, require_fit, require_names
 from mmlib.errors import DataError
 from mmlib.model import LMMResult
 from mmlib.plots.style import (
@@ -143,13 +143,10 @@ def grouping_name(fit: LMMResult, group: str | None) -> str:
     """
     require_fit(fit)
     known = list(fit.ranef())
-    names = ", ".join(known) or "none"
     if group is None:
         if len(known) != 1:
+            names = ", ".join(known) or "none"
             raise DataError(f"choose a grouping with group=; the fit has {names}.")
         return known[0]
-    if group not in known:
-        raise DataError(
-            f"the fit has no grouping {group!r}.{did_you_mean(str(group), known)} It has {names}."
-        )
+    require_names("group", [group], known, "grouping of the fit")
     return group

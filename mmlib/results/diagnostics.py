@@ -28,6 +28,7 @@ from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, IntArray, weigh
 from mmlib.design.checks import names_in, require_choice, require_columns
+from mmlib.design.names import split_at_colons
 from mmlib.design.terms import group_codes, templates
 from mmlib.engine.effects_covariance import CHUNK, EffectsCovariance
 from mmlib.engine.threads import single_threaded
@@ -233,9 +234,7 @@ def influence(fit: Fit, *, group: str | Sequence[str] | None = None) -> Influenc
             parts = _single_rows(fit.effects_covariance, *_alone(fit))
             parts = leverage(fit).to_numpy(), *parts[1:]
         else:
-            factors = _factors(fit, group)
-            codes, index = group_codes(fit.design.frame, factors)
-            group = ":".join(factors)
+            group, codes, index = levels_named(fit, "group", group)
             if fit.design.residual is not None:
                 fit.design.residual.refuse_crossed(codes, f"influence(group={group!r})")
             resid = fit.blocks.whiten(fit.resid.to_numpy())
@@ -272,15 +271,20 @@ def _alone(fit: Fit) -> tuple[sparse.csr_array, FloatArray]:
     return own, scale * through(fit.resid.to_numpy())
 
 
-def _factors(fit: Fit, group: str | Sequence[str]) -> list[str]:
-    """The columns whose combinations are left out, one after the other."""
+def levels_named(
+    fit: Fit, argument: str, names: str | Sequence[str]
+) -> tuple[str, IntArray, pd.Index]:
+    """Name, code of each row, and labels of the combinations of columns that an argument names."""
     frame = fit.design.frame
-    if not isinstance(group, str | Sequence):
-        raise DataError(f"group must name columns that the model uses, not {group!r}.")
-    names = names_in(group)
-    factors = [f for name in names for f in ([name] if name in frame else str(name).split(":"))]
+    if not isinstance(names, str | Sequence):
+        raise DataError(f"{argument} must name columns that the model uses, not {names!r}.")
+    factors = [
+        factor
+        for name in names_in(names)
+        for factor in ([name] if name in frame else split_at_colons(str(name)))
+    ]
     require_columns(frame, factors, "the model")
-    return factors
+    return ":".join(factors), *group_codes(frame, factors)
 
 
 Moves = tuple[FloatArray, FloatArray, FloatArray]

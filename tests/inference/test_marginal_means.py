@@ -583,7 +583,7 @@ def test_reference_by_its_level(penicillin):
         (lambda m: m("treat").contrasts(adjust="dunnett"), "'mvt' is right for any"),
         (lambda m: m("treat").contrasts(by="blend"), "by names 'blend', which is no label"),
         (lambda m: m("treat").contrasts(by="treat"), "nothing is left to compare"),
-        (lambda m: m("treat").contrasts("reference", ref="E"), "ref must be one of the means"),
+        (lambda m: m("treat").contrasts("reference", ref="E"), "ref names .E., which is no mean"),
         (lambda m: m("treat").contrasts(ref="A"), "ref goes with"),
         (lambda m: m("1").contrasts(), "only 'overall' to compare"),
         (lambda m: m("1").joint_test(), "only one mean"),

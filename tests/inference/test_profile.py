@@ -198,13 +198,13 @@ def test_a_correlation_keeps_its_sign_after_a_visit_to_its_limits() -> None:
     [
         (lambda p: p.confint(level=1.5), "level must be between 0 and 1, not 1.5"),
         (lambda p: p.confint(level=0), "level must be between 0 and 1, not 0"),
-        (lambda p: p.confint(parameters=["sigm"]), "no parameter 'sigm'. Did you mean 'sigma'"),
+        (lambda p: p.confint(parameters=["sigm"]), "no parameter of the fit. Did you mean 'sigma'"),
         (
             lambda p: p.zeta("sd_Intercept|operator", -0.1),
             "must lie between 0 and inf, not at -0.1",
         ),
         (lambda p: p.zeta("sigma", "wide"), "must lie between 0 and inf, not at 'wide'"),
-        (lambda p: p.grid("nothing"), "there is no parameter 'nothing'"),
+        (lambda p: p.grid("nothing"), "parameter names 'nothing', which is no parameter"),
         (lambda p: p.grid("sigma", n=1), "n must be a whole number of at least 2, not 1"),
     ],
 )

@@ -72,7 +72,7 @@ def test_levels_of_a_nested_grouping_are_named():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda fit: plots.shrinkage(fit, "shift"), "no grouping 'shift'"),
+        (lambda fit: plots.shrinkage(fit, "shift"), "group names 'shift'"),
         (lambda fit: plots.shrinkage(fit, column="Days"), "no random effect 'Days'; it has I"),
         (lambda fit: plots.caterpillar(fit, column="Days"), "no random effect 'Days'"),
         (lambda fit: plots.caterpillar(fit, level=95), "level must be between 0 and 1"),
@@ -87,7 +87,7 @@ def test_bad_choice(pulp_fit, call, message):
 def test_a_grouping_is_chosen_by_name(pulp_fit):
     for named in (None, "operator"):
         assert grouping_name(pulp_fit, named) == "operator"
-    with pytest.raises(mm.DataError, match=r"no grouping 'oparator'\. Did you mean 'operator'"):
+    with pytest.raises(mm.DataError, match=r"group names 'oparator', which is no grouping of the fit\. Did you mean 'operator'"):
         grouping_name(pulp_fit, "oparator")
     with pytest.raises(mm.DataError, match="choose a grouping with group=; the fit has g, h"):
         grouping_name(at_point("crossed", "identity"), None)
