@@ -232,10 +232,7 @@ def _info(name: str) -> DatasetInfo:
 def _column(about: Mapping[str, Any]) -> DatasetColumn:
     levels = about.get("levels")
     return DatasetColumn(
-        meaning=about["meaning"],
-        unit=about.get("unit"),
-        levels=tuple(levels) if isinstance(levels, list) else levels,
-        ordered=about.get("ordered", False),
+        **{**about, "levels": tuple(levels) if isinstance(levels, list) else levels}
     )
 
 

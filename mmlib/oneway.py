@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import log, sqrt
+from math import sqrt
 from typing import Literal
 
 import numpy as np
@@ -266,7 +266,8 @@ class OneWayLayout(Shown, Frozen):
         if method == "anova":
             return self._components(method, (self.msa - self.mse) / self.n0, self.mse)
         per_level = self._common_count(f"the closed form of {method.upper()}")
-        divisor, total = (self.df_a, self.nobs - 1) if method == "reml" else self._ml_divisors()
+        lost = int(method == "reml")  # by the mean, for which maximum likelihood does not count
+        divisor, total = len(self.counts) - lost, self.nobs - lost
         between = (self.ssa / divisor - self.mse) / per_level
         if between > 0:
             return self._components(method, between, self.mse)
@@ -355,7 +356,7 @@ class OneWayLayout(Shown, Frozen):
         >>> round(test.statistic, 4), round(test.pvalue, 6)
         (2.5684, 0.022609)
         """
-        return self._exact_test("LRT", *self._ml_divisors())
+        return self._exact_test("LRT", reml=False)
 
     def exact_rlrt(self) -> ExactTest:
         """Test sigma2_group = 0 by the restricted likelihood ratio, with its exact distribution.
@@ -377,29 +378,21 @@ class OneWayLayout(Shown, Frozen):
         >>> round(test.statistic, 4), round(test.pvalue, 6)
         (3.4701, 0.022609)
         """
-        return self._exact_test("RLRT", self.df_a, self.nobs - 1)
+        return self._exact_test("RLRT", reml=True)
 
-    def _ml_divisors(self) -> tuple[int, int]:
-        """Divisors of SSA and SST in the ML estimates; REML has a - 1 and N - 1."""
-        return len(self.counts), self.nobs
-
-    def _exact_test(self, name: str, divisor: int, total: int) -> ExactTest:
-        """The test whose estimates divide SSA by `divisor` and SST by `total`."""
-        per_level = self._common_count(f"the exact {name}")
-        statistic, pvalue = 0.0, 1.0
-        if self.f > divisor / self.df_a:  # otherwise the estimate of sigma2_group is zero
-            null = total * log(self.sst / total)
-            alternative = self.df_e * log(self.mse) + divisor * log(self.ssa / divisor)
-            statistic, pvalue = max(null - alternative, 0.0), self.pvalue
-        kind = "restricted likelihood-ratio" if name == "RLRT" else "likelihood-ratio"
+    def _exact_test(self, name: str, *, reml: bool) -> ExactTest:
+        null = NullDistribution(self._spectrum(self._common_count(f"the exact {name}")), reml=reml)
+        energies = np.array([[self.sse], [self.ssa]])
+        statistic = float(null.spectrum.maximize(energies, reml=reml).gain[0])
+        kind = "restricted likelihood-ratio" if reml else "likelihood-ratio"
         return ExactTest(
             method=f"Exact {kind} test",
             hypothesis=f"σ({self.factor}) = 0",
             statistic_name=name,
             statistic=statistic,
-            pvalue=pvalue,
+            pvalue=self.pvalue if statistic > 0 else 1.0,
             sample=np.zeros(0),
-            _null=NullDistribution(self._spectrum(per_level), reml=name == "RLRT"),
+            _null=null,
         )
 
     def _spectrum(self, per_level: int) -> Spectrum:

@@ -125,14 +125,6 @@ def adjusted(
     return Adjusted(pvalue, critical, error)
 
 
-def _unchanged(p: FloatArray, _: int) -> FloatArray:
-    return p
-
-
-def _bonferroni(p: FloatArray, size: int) -> FloatArray:
-    return np.minimum(1.0, size * p)
-
-
 def _holm(p: FloatArray, size: int) -> FloatArray:
     order = np.argsort(p)
     stepped = np.maximum.accumulate((size - np.arange(len(p))) * p[order])
@@ -146,9 +138,9 @@ def _benjamini_hochberg(p: FloatArray, size: int) -> FloatArray:
 
 
 _STEPS = {
-    "none": _unchanged,
+    "none": lambda p, _: p,
     "holm": _holm,
-    "bonferroni": _bonferroni,
+    "bonferroni": lambda p, size: np.minimum(1.0, size * p),
     "bh": _benjamini_hochberg,
 }
 

@@ -254,7 +254,12 @@ def exact_lrt(
             "model with one random term to one with none. Use exact_rlrt(fit, term=...), or "
             "parametric_bootstrap(small, large)."
         )
-    term = _only_term(large)
+    if len(large.design.terms) > 1:
+        raise DataError(
+            f"{large.design.formula} has {len(large.design.terms)} random terms; exact_lrt takes "
+            "one. Use exact_rlrt(fit, term=...), or parametric_bootstrap(small, large)."
+        )
+    term = _named_term(large, None)
     if small.reml or large.reml:
         raise DataError("exact_lrt compares ML fits; fit both models with reml=False.")
     restrictions = int(lrt(small, large).df[0]) - 1
@@ -379,37 +384,22 @@ def _test(
     )
 
 
-def _only_term(fit: Fit) -> RandomTerm:
-    terms = fit.design.terms
-    if len(terms) > 1:
-        raise DataError(
-            f"{fit.design.formula} has {len(terms)} random terms; exact_lrt takes one. Use "
-            "exact_rlrt(fit, term=...), or parametric_bootstrap(small, large)."
-        )
-    return _named_term(fit, None)
-
-
 def _named_term(fit: Fit, name: str | None) -> RandomTerm:
     """The term to test, by its grouping or as it is written; a scalar one."""
     require_estimated_sigma(fit.design, "an exact test")
     terms = fit.design.terms
     if not terms:
         raise DataError(f"{fit.design.formula} has no random term, so there is nothing to test.")
-    choices = " or ".join(repr(str(term.part)) for term in terms)
-    if name is None:
-        if len(terms) > 1:
-            raise DataError(f"the fit has {len(terms)} random terms; choose one: term={choices}.")
-        chosen = list(terms)
-    else:
-        plain = str(name).replace(" ", "")
-        chosen = [
-            term
-            for term in terms
-            if plain in (term.group.replace(" ", ""), str(term.part).replace(" ", ""))
-        ]
+    plain = str(name).replace(" ", "")
+    chosen = [
+        term
+        for term in terms
+        if name is None or plain in (term.group.replace(" ", ""), str(term.part).replace(" ", ""))
+    ]
     if len(chosen) != 1:
         found = "no random term" if not chosen else f"{len(chosen)} random terms"
-        raise DataError(f"term={name!r} names {found} of the fit; choose one: term={choices}.")
+        choices = " or ".join(repr(str(term.part)) for term in terms)
+        raise DataError(f"term={name!r} leaves {found} of the fit; choose one: term={choices}.")
     if chosen[0].width > 1:
         raise DataError(
             f"{chosen[0].part} has {chosen[0].width} effects for each level, so several variances "

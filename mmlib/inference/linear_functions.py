@@ -294,9 +294,7 @@ class LinearFunctions(Shown, Frozen):
         scale, notes = self._scale_of(C)
         return replace(
             self,
-            labels=labels.rename(columns={"contrast": self.over} if "contrast" in within else {})
-            .rename(columns={_NEW: "contrast"})
-            .astype({"contrast": object}),
+            labels=labels.astype({"contrast": object}),
             L=_combined(C, self.L),
             shift=C @ self.shift,
             kind="contrast",
@@ -362,7 +360,8 @@ class LinearFunctions(Shown, Frozen):
         C = np.zeros((len(found), len(self.L)))
         C[:, rows] = list(found.values())
         labels = self.labels.iloc[[rows[0]] * len(found)][list(within)].reset_index(drop=True)
-        labels.insert(0, _NEW, list(found))
+        labels = labels.rename(columns={"contrast": self.over})
+        labels.insert(0, "contrast", list(found))
         return labels, C
 
     def _names(self, rows: np.ndarray, compared: Sequence[str]) -> list[str]:
@@ -548,10 +547,6 @@ class LinearFunctions(Shown, Frozen):
         # Figures stand above inference, and matplotlib is loaded when the first one is asked for.
         drawn: Axes = import_module("mmlib.plots.means").linear_functions(self, unit=unit, ax=ax)
         return drawn
-
-
-_NEW = "contrast "
-"""The column of new contrasts while the old ones still have that name."""
 
 
 def _combined(C: FloatArray, L: FloatArray) -> FloatArray:

@@ -126,7 +126,10 @@ class ProfileObjective:
 
     def _in_false_valley(self, x: FloatArray) -> bool:
         frees = np.split(x, self._ends)[:-2]
-        return any(f.in_false_valley(free) for f, free in zip(self._factors, frees, strict=True))
+        return any(
+            isinstance(f, _HeldFactor) and f.in_false_valley(free)
+            for f, free in zip(self._factors, frees, strict=True)
+        )
 
 
 def _without_columns(fit: Fit, columns: list[int]) -> Blocks:
@@ -179,11 +182,6 @@ class _HeldStructure:
         """The same numbers with no standard deviation at zero."""
         small = (self._free < self._n_sds) & (np.abs(free) < self._least)
         return np.where(small, self._least, free)
-
-    def in_false_valley(self, free: FloatArray) -> bool:
-        """Whether the search may have ended in a valley of its own: not here."""
-        del free
-        return False
 
 
 class _HeldResidual:

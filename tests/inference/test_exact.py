@@ -347,6 +347,6 @@ def test_a_term_must_be_named_and_scalar():
     with pytest.raises(mm.DataError, match="2 effects for each level"):
         exact_rlrt(mm.lmm("Reaction ~ Days + (Days | Subject)", sleep))
     split = mm.lmm("Reaction ~ Days + (1 | Subject) + (0 + Days | Subject)", sleep)
-    with pytest.raises(mm.DataError, match="names 2 random terms"):
+    with pytest.raises(mm.DataError, match="2 random terms of the fit"):
         exact_rlrt(split, "Subject")
     assert exact_rlrt(split, "(0+Days|Subject)").hypothesis == "σ(Subject: Days) = 0"

@@ -108,7 +108,7 @@ def test_missing_values_are_left_out():
     [
         (lambda fit: plots.residuals_vs_fitted(fit, "raw"), "kind must be 'conditional' or"),
         (lambda fit: plots.residuals_vs_fitted(fit, scaled="raw"), "scaled must be 'pearson'"),
-        (lambda fit: plots.residuals_vs_fitted(fit, group="shift"), "no grouping 'shift'"),
+        (lambda fit: plots.residuals_vs_fitted(fit, group="shift"), "group names 'shift'"),
         (lambda _: plots.qq([1.0]), "at least two values; there are 1"),
         (lambda _: plots.qq(["a", "b"]), "values must be real numbers"),
         (lambda _: plots.qq([1.0, 2.0], samples=np.zeros((3, 5))), r"a row of 2 values.*\(3, 5\)"),
