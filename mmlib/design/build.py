@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mmlib.arrays import FloatArray
 from mmlib.design.build_residual import build_residual, residual_columns
 from mmlib.design.checks import (
     as_numbers,
@@ -92,7 +91,7 @@ def build_design(
     frame, row_weights, row_offset = complete_columns(data, coded | grouping, weights, offset)
     frame = usable_columns(frame, coded - {only_column(response)})
 
-    y = _response(response, frame, formula.response)
+    y = as_response(response_of(response, frame, formula.response))
     fixed = parse_with_formulaic(formula.fixed)
     X, names, spec = model_matrix(fixed, frame, "fixed part", formula.fixed)
     kept = independent_columns(X, row_weights)
@@ -135,17 +134,17 @@ def columns_needed(formula: MixedFormula, data: pd.DataFrame) -> tuple[set[str],
         raise error.with_knots(as_numbers("x", data[unquoted(error.column)].dropna())) from None
 
 
-def _response(expression: Any, frame: pd.DataFrame, text: str) -> FloatArray:
-    column = only_column(expression)
-    if column:
-        return as_response(frame[column])
+def response_of(expression: Any, frame: pd.DataFrame, text: str) -> pd.Series:
+    """The response of a formula, which must be one column."""
+    if column := only_column(expression):
+        return frame[column]
     values, names, _ = model_matrix(expression, frame, "response", text)
-    if values.shape[1] != 1:
+    if len(names) != 1:
         raise DataError(
-            f"the response {text!r} must be one numeric column, but gives {len(names)}: "
-            f"{', '.join(names[:4])}."
+            f"the response {text!r} must be one numeric column, but gives "
+            f"{len(names)}: {', '.join(names[:4])}."
         )
-    return as_response(pd.Series(values[:, 0], name=text))
+    return pd.Series(values[:, 0], name=text)
 
 
 def _check_terms(terms: Sequence[RandomTerm], residual: Residual | None) -> None:

@@ -183,6 +183,29 @@ def complete_columns(
     return frame, beside["weights"], beside["offset"]
 
 
+def numbers_of_response(values: pd.Series) -> np.ndarray:
+    """Return a response as floats, of all rows or of some.
+
+    Raises
+    ------
+    DataError
+        If it is not numeric, or has missing or infinite values.
+    """
+    if kind_of(values) != "numbers":
+        raise DataError(
+            f"the response {values.name!r} must be numeric, but its type is {values.dtype}; "
+            "convert it with pandas.to_numeric or astype(float)."
+        )
+    response = as_floats(values)
+    unusable = int(np.count_nonzero(~np.isfinite(response)))
+    if unusable:
+        raise DataError(
+            f"the response {values.name!r} has {unusable} infinite or missing value(s); "
+            "correct them, or drop these rows."
+        )
+    return response
+
+
 def as_response(values: pd.Series) -> np.ndarray:
     """Return a response as floats, once rows with missing values are gone.
 
@@ -200,19 +223,7 @@ def as_response(values: pd.Series) -> np.ndarray:
     DataError
         If the column is not numeric, holds missing or infinite values, or is constant.
     """
-    name = values.name
-    if kind_of(values) != "numbers":
-        raise DataError(
-            f"the response {name!r} must be numeric, but its type is {values.dtype}; "
-            "convert it with pandas.to_numeric or astype(float)."
-        )
-    response = as_floats(values)
-    unusable = int(np.count_nonzero(~np.isfinite(response)))
-    if unusable:
-        raise DataError(
-            f"the response {name!r} has {unusable} infinite or missing value(s); "
-            "correct them, or drop these rows."
-        )
+    name, response = values.name, numbers_of_response(values)
     if response.size == 0:
         raise DataError(f"the response {name!r} has no value left to fit.")
     largest = float(np.abs(response).max())

@@ -21,19 +21,20 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray, IntArray, weigh
+from mmlib.design.build import response_of
 from mmlib.design.checks import (
     NoRowsError,
     complete_columns,
+    numbers_of_response,
     refuse_saturated,
     require_frame,
     require_positive,
 )
-from mmlib.design.columns import Kind, as_floats, kind_of, usable_columns
+from mmlib.design.columns import Kind, kind_of, usable_columns
 from mmlib.design.design import Design, dependence
 from mmlib.design.formula import (
     MixedFormula,
     coded_columns,
-    only_column,
     parse_formula,
     parse_with_formulaic,
 )
@@ -236,7 +237,8 @@ class Reader:
     def __call__(self, part: pd.DataFrame) -> Rows:
         """The arrays of a part."""
         frame, weights, offset = self.usable(part)
-        y = self._response(frame)
+        response = parse_with_formulaic(f"0 + {self.formula.response}")
+        y = numbers_of_response(response_of(response, frame, self.formula.response))
         return Rows(
             y=y if offset is None else y - offset,
             X=evaluate(self.spec, frame)[0][:, self.kept],
@@ -269,16 +271,6 @@ class Reader:
         """R of [X] and of each term's (weighted) columns, in a part."""
         rows = self(part)
         return [_triangle(weigh(rows.root_weights, each)) for each in (rows.X, *rows.columns)]
-
-    def _response(self, frame: pd.DataFrame) -> FloatArray:
-        expression = parse_with_formulaic(f"0 + {self.formula.response}")
-        column = only_column(expression)
-        if column and kind_of(frame[column]) != "numbers":
-            raise DataError(f"the response {column!r} must be numeric, not {frame[column].dtype}.")
-        y = as_floats(frame[column]) if column else evaluate(expression, frame)[0][:, 0]
-        if not np.isfinite(y).all():
-            raise DataError(f"the response {self.formula.response!r} has infinite values.")
-        return y
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,7 +362,8 @@ def design_of_parts(
     for random in formula.random:
         _, levels = group_codes(seen.labels[tuple(random.factors)], random.factors)
         terms += random_terms(random, pattern, nowhere, levels)
-    for each in (spec, *(term.spec for term in terms)):
+    of_response = evaluate(parse_with_formulaic(f"0 + {formula.response}"), pattern)[1]
+    for each in (of_response, spec, *(term.spec for term in terms)):
         for call in filter(each.transform_state.get, each.transform_state):
             raise FormulaError(
                 f"{as_typed(call)} takes what it needs from all rows, which are never together "

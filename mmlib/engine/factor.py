@@ -261,19 +261,8 @@ class Factor(Closing):
     def __reduce__(self) -> tuple[type[Factor], tuple[Blocks, list[FloatArray]]]:
         return Factor, (self.blocks, self.templates)
 
-    def _columns_times(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
-        """`matrix` times B (or Bᵀ), in place: the columns of the tail times their templates."""
-        for g, _, span in self.plan.tail_spans:
-            lam, width = self.templates[g], len(self.templates[g])
-            if width == 1:
-                matrix[:, span] *= lam[0, 0]
-            else:
-                blocks = matrix[:, span].reshape(len(matrix), -1, width)
-                matrix[:, span] = (blocks @ (lam.T if transposed else lam)).reshape(len(matrix), -1)
-        return matrix
-
     def _times_rows(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
-        """Bᵀ (or B) times `matrix`, in place: the same for its rows."""
+        """Bᵀ (or B) times `matrix`, in place: the templates of the tail times its rows."""
         for g, _, span in self.plan.tail_spans:
             lam, width = self.templates[g], len(self.templates[g])
             if width == 1:
@@ -283,6 +272,11 @@ class Factor(Closing):
                 matrix[span] = ((lam if transposed else lam.T) @ blocks).reshape(
                     -1, matrix.shape[1]
                 )
+        return matrix
+
+    def _columns_times(self, matrix: FloatArray, *, transposed: bool = False) -> FloatArray:
+        """`matrix` times B (or Bᵀ), in place: the same for its columns."""
+        self._times_rows(matrix.T, transposed=transposed)
         return matrix
 
     def fixed_factor(self) -> FloatArray:

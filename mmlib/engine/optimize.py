@@ -106,11 +106,11 @@ class Optimum(Frozen):
     theta: FloatArray
     objective: float
     factor: Factor = field(repr=False)  # at theta; the estimates are read off it
-    evaluations: int
-    restarts: int
-    expected_decrease: float
-    smallest_curvature: float
-    converged: bool
+    evaluations: int = 1
+    restarts: int = 0
+    expected_decrease: float = 0.0
+    smallest_curvature: float = 1.0
+    converged: bool = True
     valleys: int = 1
     vanishing: str = ""
 
@@ -152,7 +152,7 @@ def minimize_objective(
     """
     search = _Search(objective, watch)
     if not objective.blocks.design.n_theta:
-        return search.report(np.zeros(0), [_Valley(search.at(np.zeros(0)), 0, 0.0, 1.0, True)])
+        return search.report(np.zeros(0), [_Valley(search.at(np.zeros(0)))])
     variables = search.variables
     first = variables.start() if start is None else variables.from_theta(objective.checked(start))
     valleys = [search.descend_from(first)]
@@ -209,10 +209,10 @@ class _Valley:
     """Where one descent ended, `point.x` being the coordinates."""
 
     point: Point
-    restarts: int
-    expected_decrease: float
-    smallest_curvature: float
-    converged: bool
+    restarts: int = 0
+    expected_decrease: float = 0.0
+    smallest_curvature: float = 1.0
+    converged: bool = True
 
 
 class _Search:

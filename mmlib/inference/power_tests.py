@@ -199,10 +199,5 @@ def at_theta(design: Design, theta: FloatArray, *, reml: bool) -> Fit:
         theta=theta,
         objective=Objective(blocks, reml=reml).value(factor),
         factor=factor,
-        evaluations=1,
-        restarts=0,
-        expected_decrease=0.0,
-        smallest_curvature=1.0,
-        converged=True,
     )
     return Fit(reml=reml, optimum=optimum)

@@ -182,6 +182,14 @@ def test_a_pickle_holds_the_sums():
         ("y ~ f + (1 | d)", {"f": 1}, {}, DataError, "'f' is a factor in one part"),
         ("y ~ x + (1 | row)", {}, {}, RankError, "told from the residual variance"),
         ("f ~ x + (1 | d)", {}, {}, DataError, "must be numeric"),
+        ("scale(y) ~ x + (1 | d)", {}, {}, FormulaError, r"^scale\(y\) takes .* from all rows"),
+        (
+            "poly(y, 2, raw=True) ~ x + (1 | d)",
+            {},
+            {},
+            DataError,
+            "one numeric column, but gives 2",
+        ),
     ],
 )
 def test_bad_input(formula, change, options, error, message):
