@@ -87,7 +87,7 @@ def test_bad_choice(pulp_fit, call, message):
 def test_a_grouping_is_chosen_by_name(pulp_fit):
     for named in (None, "operator"):
         assert grouping_name(pulp_fit, named) == "operator"
-    with pytest.raises(mm.DataError, match=r"group names 'oparator', which is no grouping of the fit\. Did you mean 'operator'"):
+    with pytest.raises(mm.DataError, match=r"names 'oparator', .* Did you mean 'operator'"):
         grouping_name(pulp_fit, "oparator")
     with pytest.raises(mm.DataError, match="choose a grouping with group=; the fit has g, h"):
         grouping_name(at_point("crossed", "identity"), None)
