@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, Unpack, overload
 
 import pandas as pd
@@ -27,7 +28,7 @@ from mmlib.inference.robust import vcov as robust_vcov
 from mmlib.results.coefficients import coefficients
 from mmlib.results.diagnostics import influence, leverage, residuals
 from mmlib.results.display import Shown, Summary
-from mmlib.results.effect_sizes import icc, icc_by_group, r2
+from mmlib.results.effect_sizes import icc, r2
 from mmlib.results.estimates import Fit
 from mmlib.results.predict import predict
 from mmlib.results.summary import residual_quantiles, summarize
@@ -310,8 +311,7 @@ class LMMResult(Shown, Fit):
         >>> fit.icc(by_group=True).round(4).to_dict()
         {'batch:cask': 0.7831, 'batch': 0.1539}
         """
-        statistic = icc_by_group if by_group else icc
-        return with_interval(self, statistic, level, **boot)
+        return with_interval(self, partial(icc, by_group=by_group), level, **boot)
 
     def tidy(self, *, ddf: Ddf | None = None, level: float | None = None) -> pd.DataFrame:
         """All parameters in one plain table, with the columns of R's broom.mixed.

@@ -18,6 +18,9 @@ from mmlib.design.columns import as_floats, kind_of
 from mmlib.design.frames import converted_frame
 from mmlib.errors import DataError, RankError
 
+MOST_NAMED = 12
+"""More names than this are not listed in an error."""
+
 MAX_VALUE = 1e100
 """Numbers beyond this overflow when they are squared and summed."""
 
@@ -92,12 +95,13 @@ def require_names(argument: str, given: Iterable[Any], known: Iterable[Any], wha
     DataError
         For the first that is not; `what` says what it should be.
     """
-    known = list(map(str, known))
+    known = list(known)
+    texts = list(map(str, known[:MOST_NAMED])) + ["…"] * (len(known) > MOST_NAMED)
     for name in given:
         if name not in known:
             raise DataError(
                 f"{argument} names {name!r}, which is no {what}.{did_you_mean(name, known)} "
-                f"There {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}."
+                f"There {'is' if len(known) == 1 else 'are'} {', '.join(texts) or 'none'}."
             )
 
 

@@ -49,10 +49,8 @@ class Facts(Frozen):
                 if (name in code.labels or is_factor) and name not in factors:
                     factors.append(name)
                 names[name] = None
-        cell = np.zeros(len(frame), dtype=np.intp)
-        for name in factors:
-            codes, labels = pd.factorize(frame[name])
-            cell = np.unique(cell * len(labels) + codes, return_inverse=True)[1]
+        by_cell = frame.groupby(factors or np.zeros(len(frame)), observed=True, sort=False)
+        cell = by_cell.ngroup()
         _, first, counts = np.unique(cell, return_index=True, return_counts=True)
         values = {name: frame[name].astype(float) for name in names if name not in factors}
         return cls(

@@ -91,8 +91,7 @@ class Blocks(Closing):
     def __init__(self, design: Design, phi: FloatArray | None = None) -> None:
         self._describe(design, phi)
         weighted_X = self.whiten(design.X)
-        self.R: FloatArray = np.asarray(np.linalg.qr(weighted_X, mode="r"))
-        self.log_det_R = float(np.log(np.abs(np.diag(self.R))).sum())
+        self._set_triangle(np.asarray(np.linalg.qr(weighted_X, mode="r")))
         basis = solve_triangular(self.R, weighted_X.T, trans="T").T if self.p else weighted_X
         self.basis: FloatArray = np.ascontiguousarray(basis)
         self._multiply()
@@ -106,6 +105,10 @@ class Blocks(Closing):
         self.offset = design.offset
         self.n_entries = sum(n_entries(term) for term in design.terms)
         self.groupings = gather_groupings(design.terms, self.whiten)
+
+    def _set_triangle(self, R: FloatArray) -> None:
+        self.R = R
+        self.log_det_R = float(np.log(np.abs(np.diag(R))).sum())
 
     def __reduce__(self) -> tuple[type[Blocks], tuple[Design, FloatArray | None]]:
         return Blocks, (self.design, self.phi)

@@ -119,13 +119,10 @@ class Optimum(Frozen):
         """What is missing where the search has not converged, and what to do."""
         if self.vanishing:
             return self.vanishing
-        return f"{self._lack}; centre and rescale the predictors, or simplify the random part"
-
-    @property
-    def _lack(self) -> str:
+        lack = f"the objective could still fall by {self.expected_decrease:.2g}"
         if self.smallest_curvature < -DOWNWARD:
-            return "the objective still curves down, as it does where it has no minimum"
-        return f"the objective could still fall by {self.expected_decrease:.2g}"
+            lack = "the objective still curves down, as it does where it has no minimum"
+        return f"{lack}; centre and rescale the predictors, or simplify the random part"
 
 
 def minimize_objective(

@@ -187,6 +187,7 @@ class RowlessBlocks(Blocks):
     basis = NoRows("the model matrix")
     response = NoRows("the response of each row")
     Zt = NoRows("the random effects of each row")
+    columns = None
 
     def __init__(
         self, design: DesignOfParts, sums: CrossProducts, phi: FloatArray | None = None
@@ -197,10 +198,6 @@ class RowlessBlocks(Blocks):
         self._arrange()
         self.log_det_X = sums.log_det_X
         self._finish(sums.corner, sums.borders, sums.ols, sums.shift, sums.total_ss)
-
-    def _set_triangle(self, R: FloatArray) -> None:
-        self.R = R
-        self.log_det_R = float(np.log(np.abs(np.diag(R))).sum())
 
     def _finish(
         self,
@@ -225,11 +222,6 @@ class RowlessBlocks(Blocks):
     def is_slim(self) -> bool:
         """Whether there were rows before."""
         return bool(vars(self)["design"].is_slim)
-
-    @property
-    def columns(self) -> None:
-        """None: the rows are not kept."""
-        return
 
     def at(self, phi: FloatArray) -> Blocks:
         """The same, unless the residuals' covariance would be another."""

@@ -88,7 +88,11 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
     """
     require_fit(small, large)
     require_same_data(small, large)
-    _require_same_criterion(small, large)
+    if small.reml != large.reml:
+        raise DataError(
+            "one model is fitted by REML and the other by maximum likelihood: refit with "
+            "reml=False, fit.refit(reml=False)."
+        )
     means, covariances = extra_means(small, large), extra_covariances(small, large)
     if means is None or covariances is None:
         swapped = None not in (extra_means(large, small), extra_covariances(large, small))
@@ -142,14 +146,6 @@ def require_same_data(small: Fit, large: Fit) -> None:
     if one.sigma != two.sigma:
         raise DataError(
             "the models take different σ as known, or only one of them does: fit both alike."
-        )
-
-
-def _require_same_criterion(small: Fit, large: Fit) -> None:
-    if small.reml != large.reml:
-        raise DataError(
-            "one model is fitted by REML and the other by maximum likelihood: refit with "
-            "reml=False, fit.refit(reml=False)."
         )
 
 

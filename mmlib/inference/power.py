@@ -243,12 +243,12 @@ def power(
     for number, point in enumerate(grid):
         here, at = at_point(study, truth, point)
         with single_threaded():
-            task = here.task(at, seeds[number])
+            task, chunk = here.task(at, seeds[number])
             exact.append(here.exact_power(at, alpha))
         drawn = draw(
             task,
             nsim,
-            chunk=task.chunk,
+            chunk=chunk,
             rng=np.random.default_rng(seeds[number]),
             executor=executor,
             progress=progress,

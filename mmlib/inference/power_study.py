@@ -29,7 +29,6 @@ from mmlib.inference.power_exact import exact_power
 from mmlib.inference.power_tests import (
     PValue,
     PValues,
-    Replicates,
     as_pvalue,
     at_theta,
     bootstrap,
@@ -39,8 +38,10 @@ from mmlib.inference.power_tests import (
     likelihood_ratio,
     many_f_tests,
     of_fits,
+    replicates,
 )
 from mmlib.inference.refits import Refitter
+from mmlib.inference.replicate import Task
 from mmlib.results.estimates import Fit
 from mmlib.results.simulate import Truth, truth_of
 
@@ -166,14 +167,14 @@ class Study:
         small = None if self.small is None else selection.apply(self.small)
         return dataclasses.replace(self, design=selection.apply(self.design), small=small)
 
-    def task(self, truth: Truth, seed: int) -> Replicates:
-        """What draws the replicates."""
+    def task(self, truth: Truth, seed: int) -> tuple[Task, int]:
+        """What draws the replicates, and how many of them together."""
         reml = self.reml or self.method == "kenward-roger"
         model = at_theta(self.design, truth.theta, reml=reml)
         refitter = Refitter(model)
         test = self._test(model, refitter, truth, seed)
-        most = 10 if self.method == "bootstrap" else 250
-        return Replicates(self.design, truth, model.blocks, refitter, test, most)
+        task = partial(replicates, self.design, truth, model.blocks, refitter, test)
+        return task, min(refitter.chunk, 10 if self.method == "bootstrap" else 250)
 
     def _test(self, model: Fit, refitter: Refitter, truth: Truth, seed: int) -> PValues:
         if self.method == "exact":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -47,32 +46,21 @@ PValues = Callable[[FloatArray, ManyFits, Numbers], FloatArray]
 """Gives the p-value of each response, NaN where it fails, from the refits of the model."""
 
 
-@dataclass(frozen=True, eq=False)
-class Replicates:
-    """Draws responses from the truth, and the p-value of each with a flag for the boundary.
-
-    `most` are the responses that the test takes at once.
-    """
-
-    design: Design
-    truth: Truth
-    blocks: Blocks
-    refitter: Refitter
-    test: PValues
-    most: int
-
-    @property
-    def chunk(self) -> int:
-        """Responses that are taken together."""
-        return min(self.refitter.chunk, self.most)
-
-    def __call__(self, seed: np.random.SeedSequence, part: range) -> FloatArray:
-        """P-values and flags of the replicates with these numbers, shape (len(part), 2)."""
-        responses = draw_responses(self.design, self.truth, seed, part)
-        fits = self.refitter(responses)
-        pvalues = self.test(responses, fits, (seed, part))
-        pvalues[~np.isfinite(fits.objective)] = np.nan
-        return np.column_stack([pvalues, on_boundary(self.blocks, fits.theta)])
+def replicates(
+    design: Design,
+    truth: Truth,
+    blocks: Blocks,
+    refitter: Refitter,
+    test: PValues,
+    seed: np.random.SeedSequence,
+    part: range,
+) -> FloatArray:
+    """P-values of responses drawn from the truth, and flags for the boundary: (len(part), 2)."""
+    responses = draw_responses(design, truth, seed, part)
+    fits = refitter(responses)
+    pvalues = test(responses, fits, (seed, part))
+    pvalues[~np.isfinite(fits.objective)] = np.nan
+    return np.column_stack([pvalues, on_boundary(blocks, fits.theta)])
 
 
 def of_fits(

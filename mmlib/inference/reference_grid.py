@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import BoolArray, FloatArray, IntArray
-from mmlib.design.checks import as_numbers, did_you_mean, require_names
+from mmlib.design.checks import as_numbers, require_names
 from mmlib.design.design import Design
 from mmlib.design.formula import parse_with_formulaic
 from mmlib.design.matrix import factors_of
@@ -177,22 +177,12 @@ def _asked(name: str, items: list[Any], levels: pd.Index | None) -> pd.Index:
     if not items:
         raise DataError(f"at has no value for {name!r}.")
     if levels is not None:
-        for item in items:
-            if item not in levels:
-                hint = did_you_mean(str(item), map(str, levels))
-                raise DataError(
-                    f"at: {name!r} has no level {item!r}.{hint} Its levels are {_listed(levels)}."
-                )
+        require_names("at", items, levels, f"level of {name!r}")
         return pd.Index(items, dtype=levels.dtype)
     numbers = as_numbers(f"at[{name!r}]", np.asarray(items))
     if np.isnan(numbers).any():
         raise DataError(f"at[{name!r}] has missing values.")
     return pd.Index(numbers)
-
-
-def _listed(names: Iterable[Any]) -> str:
-    texts = [str(name) for name in names]
-    return ", ".join(texts[:12]) + (", …" if len(texts) > 12 else "") if texts else "none"
 
 
 def _combinations(sizes: Sequence[int]) -> IntArray:

@@ -8,10 +8,10 @@ cut short, or was too short, is resumed by drawing the replicates that it lacks.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -22,6 +22,9 @@ from mmlib.engine.progress import Progress, watching
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, MMError, warn
 from mmlib.frozen import Frozen
+
+Task = Callable[[np.random.SeedSequence, range], Any]
+"""Draws the replicates with these numbers; what it returns can be pickled."""
 
 Result = TypeVar("Result")
 Outcomes = Generator[tuple[range, Any], None, None]
@@ -49,13 +52,6 @@ class BootstrapError(MMError):
 
 class BootstrapWarning(UserWarning):
     """A simulation was interrupted; it returns what was drawn until then."""
-
-
-class Task(Protocol):
-    """Draws a part of the replicates."""
-
-    def __call__(self, seed: np.random.SeedSequence, part: range) -> Any:
-        """Return the replicates with the numbers `part`, in any form that can be pickled."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,26 +70,19 @@ def r2(fit: Fit) -> pd.Series:
     return pd.Series(shares, name="R2")
 
 
-def icc(fit: Fit) -> pd.Series:
+def icc(fit: Fit, *, by_group: bool = False) -> pd.Series:
     """What `LMMResult.icc` gives without an interval."""
-    parts = _with_groups(fit)
-    shares = {
-        "adjusted": parts.all_random / (parts.all_random + parts.residual),
-        "unadjusted": parts.all_random / parts.total,
-    }
-    return pd.Series(shares, name="ICC")
-
-
-def icc_by_group(fit: Fit) -> pd.Series:
-    """What `LMMResult.icc` gives with ``by_group=True``."""
-    parts = _with_groups(fit)
-    return pd.Series(parts.random, name="ICC") / (parts.all_random + parts.residual)
-
-
-def _with_groups(fit: Fit) -> ExplainedVariance:
     if not fit.design.terms:
         raise DataError(
             f"{fit.design.formula} has no random term, so no intraclass correlation; r2() says "
             "what its fixed effects explain."
         )
-    return ExplainedVariance.of(fit)
+    parts = ExplainedVariance.of(fit)
+    without_fixed = parts.all_random + parts.residual
+    if by_group:
+        return pd.Series(parts.random, name="ICC") / without_fixed
+    shares = {
+        "adjusted": parts.all_random / without_fixed,
+        "unadjusted": parts.all_random / parts.total,
+    }
+    return pd.Series(shares, name="ICC")

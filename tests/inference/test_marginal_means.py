@@ -566,7 +566,7 @@ def test_reference_by_its_level(penicillin):
         (lambda m: m(3), "a name or a list of names"),
         (lambda m: m("treat | blend"), "after the bar as by="),
         (lambda m: m("treat", at={"tret": 1}), "at names 'tret'.*Did you mean 'treat'"),
-        (lambda m: m("treat", at={"treat": "E"}), "'treat' has no level 'E'"),
+        (lambda m: m("treat", at={"treat": "E"}), "no level of 'treat'"),
         (lambda m: m("treat", at={"treat": []}), "no value"),
         (lambda m: m("treat", at=["treat"]), "at must be a dict"),
         (lambda m: m("treat", weights="same"), "weights must be"),
