@@ -32,12 +32,7 @@ from mmlib.design.identify import refuse_unidentified
 from mmlib.design.matrix import independent_columns, model_matrix
 from mmlib.design.names import unquoted
 from mmlib.design.residual import Residual
-from mmlib.design.terms import (
-    RandomTerm,
-    check_structure,
-    group_codes,
-    random_terms,
-)
+from mmlib.design.terms import RandomTerm, check_structure, group_codes, random_terms
 from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError
 

@@ -32,12 +32,7 @@ from mmlib.design.checks import (
 )
 from mmlib.design.columns import Kind, kind_of, usable_columns
 from mmlib.design.design import Design, dependence
-from mmlib.design.formula import (
-    MixedFormula,
-    coded_columns,
-    parse_formula,
-    parse_with_formulaic,
-)
+from mmlib.design.formula import MixedFormula, coded_columns, parse_formula, parse_with_formulaic
 from mmlib.design.language import as_typed
 from mmlib.design.matrix import evaluate, factors_of, independent_columns, model_matrix
 from mmlib.design.structures import US

@@ -19,13 +19,7 @@ from mmlib.engine.blocks import Blocks
 from mmlib.engine.elimination import summing
 from mmlib.engine.factor import shrunk, template_slope
 from mmlib.engine.objective import Objective
-from mmlib.engine.optimize import (
-    NEGLIGIBLE,
-    SMALL_COLUMN,
-    column_signs,
-    small_parts,
-    without,
-)
+from mmlib.engine.optimize import NEGLIGIBLE, SMALL_COLUMN, column_signs, small_parts, without
 from mmlib.engine.quasi_newton import DIFFERENCE_STEP, DOWNWARD, PRECISE
 from mmlib.engine.starts import further_starts
 

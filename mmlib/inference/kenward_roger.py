@@ -18,13 +18,7 @@ from scipy.linalg import solve_triangular
 from mmlib.arrays import FloatArray
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
-from mmlib.inference.information import (
-    Spread,
-    in_basis,
-    once_per_fit,
-    pseudo_inverse,
-    with_scale,
-)
+from mmlib.inference.information import Spread, in_basis, once_per_fit, pseudo_inverse, with_scale
 from mmlib.inference.pvalues import HypothesisTest, f_tail, wald_f
 from mmlib.inference.structured import expected, increase
 from mmlib.results.estimates import Fit

@@ -10,12 +10,7 @@ import numpy as np
 import pandas as pd
 from formulaic import ModelSpec
 from formulaic.materializers.base import EncodedTermStructure
-from formulaic.materializers.types import (
-    EvaluatedFactor,
-    FactorValues,
-    ScopedFactor,
-    ScopedTerm,
-)
+from formulaic.materializers.types import EvaluatedFactor, FactorValues, ScopedFactor, ScopedTerm
 from formulaic.parser.types import Factor
 
 from mmlib.arrays import Meeting
