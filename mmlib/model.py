@@ -23,8 +23,7 @@ from mmlib.errors import DataError, DataWarning, warn
 from mmlib.inference.coef_table import coef_table
 from mmlib.inference.confint import BootOptions, confint, with_interval
 from mmlib.inference.ddf import Ddf
-from mmlib.inference.robust import Robust
-from mmlib.inference.robust import vcov as robust_vcov
+from mmlib.inference.robust import vcov
 from mmlib.results.coefficients import coefficients
 from mmlib.results.diagnostics import influence, leverage, residuals
 from mmlib.results.display import Shown, Summary
@@ -163,6 +162,7 @@ class LMMResult(Shown, Fit):
     # What these take, and say, stands beside what they compute.
     coef_table = coef_table
     coef = coefficients
+    vcov = vcov
     confint = confint
     predict = predict
     residuals = residuals
@@ -170,50 +170,6 @@ class LMMResult(Shown, Fit):
     influence = influence
     unpooled = unpooled
     glance = glance
-
-    def vcov(self, kind: Robust | None = None, *, cluster: str | None = None) -> pd.DataFrame:
-        """Covariance matrix of the fixed effects: σ²(XᵀV⁻¹X)⁻¹, or a cluster-robust one.
-
-        Parameters
-        ----------
-        kind : {"CR0", "CR1", "CR1p", "CR2", "CR3"}, optional
-            By default the model's own covariance, given θ. The others hold even where the model's
-            variances are wrong, as long as rows of different clusters are independent: without
-            correction, times m/(m − 1) or m/(m − p) for m clusters, unbiased if the model is right
-            (the one to use with few clusters), and close to the jackknife.
-        cluster : str, optional
-            A grouping, or a column that the model uses, such that every level of every grouping
-            lies in one cluster. By default the grouping that holds all the others.
-
-        Returns
-        -------
-        DataFrame, shape (p, p)
-            A robust one has NaN for coefficients that the rows of one cluster alone determine.
-
-        Raises
-        ------
-        DataError
-            If `kind` is another value, or `cluster` is unknown or shares levels of a grouping with
-            another cluster.
-
-        References
-        ----------
-        Pustejovsky & Tipton (2018), Journal of Business & Economic Statistics 36, 672–683,
-        doi:10.1080/07350015.2016.1247004.
-
-        Examples
-        --------
-        >>> import mmlib as mm
-        >>> fit = mm.lmm("Reaction ~ Days + (1 | Subject)", mm.load_dataset("sleepstudy"))
-        >>> robust = fit.vcov("CR2").loc["Days", "Days"] ** 0.5
-        >>> round(float(robust), 4), round(float(fit.vcov().loc["Days", "Days"] ** 0.5), 4)
-        (1.5458, 0.8042)
-        """
-        if kind is None:
-            if cluster is not None:
-                raise DataError("cluster= belongs to a robust kind: vcov('CR2', cluster=...).")
-            return super().vcov()
-        return robust_vcov(self, kind, cluster)
 
     @overload
     def r2(self, *, level: None = None) -> pd.Series: ...

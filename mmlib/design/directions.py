@@ -52,9 +52,13 @@ class Probes:
                 total += np.tensordot(slopes[:, one], pairs, axes=((1, 2), (0, 1)))
         return total.reshape(len(total), -1)
 
-    def of_independent(self) -> FloatArray:
-        """LᵀW⁻¹M, shape (1, size²)."""
-        return (self.left.T @ (self.right * self._root**2)).reshape(1, -1)
+    def of_errors(
+        self, residual: Residual | None = None, phi: FloatArray | None = None
+    ) -> FloatArray:
+        """LᵀRM of the errors, LᵀW⁻¹M if they are independent, shape (1, size²)."""
+        if residual is None or phi is None:
+            return (self.left.T @ (self.right * self._root**2)).reshape(1, -1)
+        return self.of_residual(residual, [C[None] for C in residual.covariances(phi)])
 
 
 def directions(
@@ -65,12 +69,10 @@ def directions(
         probes.of_term(term, term_slopes(term, own))
         for term, own in zip(terms, theta_by_term(terms, theta), strict=True)
     ]
-    if residual is None:
-        return np.vstack([*found, probes.of_independent()])
-    phi = theta[len(theta) - residual.size :]
-    whole = [C[None] for C in residual.covariances(phi)]
-    found.append(probes.of_residual(residual, residual_slopes(residual, phi)))
-    return np.vstack([*found, probes.of_residual(residual, whole)])
+    phi = theta[sum(map(n_theta, terms)) :]
+    if residual is not None:
+        found.append(probes.of_residual(residual, residual_slopes(residual, phi)))
+    return np.vstack([*found, probes.of_errors(residual, phi)])
 
 
 def term_slopes(term: RandomTerm, theta: FloatArray) -> FloatArray:

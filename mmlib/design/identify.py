@@ -109,7 +109,7 @@ def _changes(design: Design) -> FloatArray:
     if design.structured:
         theta = random_theta(design.terms, design.residual, np.random.default_rng(1))
         return directions(design.terms, design.residual, theta, probes)
-    return np.vstack([*map(probes.of_entries, design.terms), probes.of_independent()])
+    return np.vstack([*map(probes.of_entries, design.terms), probes.of_errors()])
 
 
 def _message(terms: Sequence[RandomTerm], *, with_residual: bool) -> str:

@@ -58,6 +58,12 @@ class ManyFits:
     expected_decrease: FloatArray
     converged: np.ndarray
 
+    @classmethod
+    def none_at(cls, theta: FloatArray) -> ManyFits:
+        """No minimum yet, for each response."""
+        nothing = np.full(len(theta), np.inf)
+        return cls(theta, nothing, nothing.copy(), nothing < 0)
+
 
 def suits(blocks: Blocks) -> bool:
     """Whether the design is small enough to take its responses together."""
@@ -133,9 +139,7 @@ class BatchModel:
                 search = _Newton(self, y, scaled)
                 search.run()
             except np.linalg.LinAlgError:  # one singular matrix stops them all
-                nothing = np.full(len(y.total), np.inf)
-                theta = np.zeros((len(y.total), self._size))
-                return ManyFits(theta, nothing, nothing.copy(), nothing < 0)
+                return ManyFits.none_at(np.zeros((len(y.total), self._size)))
         theta = self._blocks.to_theta(search.scaled)
         return ManyFits(theta, search.value, search.decrease, search.converged)
 

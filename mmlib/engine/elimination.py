@@ -109,7 +109,7 @@ class Plan:
         offsets = np.concatenate([[0], np.cumsum(n_levels)]).astype(np.intp)
         owner = np.repeat(np.arange(len(later)), n_levels)
         width = np.array([g.width for g in later], dtype=np.intp)[owner]
-        waves, tail = _waves(_incidence(groupings, meetings, offsets), owner)
+        waves, tail = _waves(_incidence(groupings, meetings), owner)
 
         order = np.concatenate([*(nodes for nodes, _ in waves), tail]).astype(np.intp)
         first_place = np.empty(len(order), dtype=np.intp)
@@ -268,20 +268,17 @@ class Round:
         return sparse.csr_array((flat[self.where], self.partner, self.pointers), shape) @ cells
 
 
-def _incidence(
-    groupings: Sequence[Grouping], meetings: Sequence[Meeting], offsets: IntArray
-) -> sparse.csr_array:
+def _incidence(groupings: Sequence[Grouping], meetings: Sequence[Meeting]) -> sparse.csr_array:
     """Which levels of the later groupings each level of the first meets."""
     n_first = groupings[0].n_levels if groupings else 0
-    rows = np.concatenate([np.zeros(0, dtype=np.intp), *(m.level for m in meetings)])
-    columns = np.concatenate(
-        [
-            np.zeros(0, dtype=np.intp),
-            *(m.other + start for m, start in zip(meetings, offsets, strict=False)),
-        ]
-    )
-    ones = np.ones(len(rows), dtype=np.int32)
-    return sparse.csr_array((ones, (rows, columns)), shape=(n_first, int(offsets[-1])))
+    met = [
+        sparse.csr_array(
+            (np.ones(len(met.level), dtype=np.int32), (met.level, met.other)),
+            shape=(n_first, grouping.n_levels),
+        )
+        for met, grouping in zip(meetings, groupings[1:], strict=True)
+    ]
+    return sparse.hstack([sparse.csr_array((n_first, 0), dtype=np.int32), *met], format="csr")
 
 
 Waves = list[tuple[IntArray, sparse.csr_array]]

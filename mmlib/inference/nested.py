@@ -91,7 +91,7 @@ def _patterns(design: Design, probes: Probes) -> FloatArray:
     First the residual's, then Z(I ⊗ E_r)Zᵀ for each entry of each term's covariance matrix, in
     orthonormal columns of the term. Their linear relations are those of the patterns.
     """
-    found = [probes.of_independent(), *map(probes.of_entries, design.terms)]
+    found = [probes.of_errors(), *map(probes.of_entries, design.terms)]
     # One scale for all of a term, so that a rank stays a rank.
     return np.hstack([each.T / np.linalg.norm(each) for each in found])
 
@@ -159,12 +159,7 @@ def _variance(design: Design, theta: FloatArray, probes: Probes) -> FloatArray:
         probes.of_term(term, (T @ T.T)[None])
         for term, T in zip(design.terms, templates(design.terms, theta), strict=True)
     ]
-    if design.residual is None:
-        parts.append(probes.of_independent())
-    else:
-        covariances = design.residual.covariances(design.phi(theta))
-        parts.append(probes.of_residual(design.residual, [C[None] for C in covariances]))
-    return np.sum(parts, axis=0)[0]
+    return np.sum([*parts, probes.of_errors(design.residual, design.phi(theta))], axis=0)[0]
 
 
 def _at_boundary(design: Design, theta: FloatArray) -> int:

@@ -63,13 +63,10 @@ class Refitter:
             theta = np.sqrt(maxima.lam)[:, None][:, : self._blocks.n_entries]
             found = np.isfinite(maxima.objective)
             return ManyFits(theta, maxima.objective, np.where(found, 0.0, np.inf), found)
+        fits = ManyFits.none_at(np.tile(self._start, (len(responses), 1)))
         if self._batch is not None:
             fits = self._batch.fit(responses, self._start)
-            self.again(responses, fits, np.flatnonzero(~fits.converged))
-            return fits
-        size, nothing = len(responses), np.full(len(responses), np.inf)
-        fits = ManyFits(np.tile(self._start, (size, 1)), nothing, nothing.copy(), nothing < 0)
-        self.again(responses, fits, np.arange(size))
+        self.again(responses, fits, np.flatnonzero(~fits.converged))
         return fits
 
     def criterion(self, fits: ManyFits) -> FloatArray:

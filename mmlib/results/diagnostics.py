@@ -191,7 +191,7 @@ def leverage(fit: Fit) -> pd.Series:
     covariance = fit.effects_covariance
     with single_threaded():
         if fit.design.residual is None:
-            hat = covariance.variances(design_rows(fit))
+            hat = covariance.variances(covariance.own_rows())
         else:  # rows of A C AᵀR⁻¹, by the parallelogram's law
             one, other = _rows(fit, lambda columns: columns), _rows(fit, _through_precision(fit))
             hat = (covariance.variances(one + other) - covariance.variances(one - other)) / 4
@@ -238,13 +238,9 @@ def influence(fit: Fit, *, group: str | Sequence[str] | None = None) -> Influenc
             if fit.design.residual is not None:
                 fit.design.residual.refuse_crossed(codes, f"influence(group={group!r})")
             resid = fit.blocks.whiten(fit.resid.to_numpy())
-            parts = _groups(fit.effects_covariance, design_rows(fit), resid, codes)
+            covariance = fit.effects_covariance
+            parts = _groups(covariance, covariance.own_rows(), resid, codes)
         return _report(fit, group, index, *parts)
-
-
-def design_rows(fit: Fit) -> sparse.csr_array:
-    """The rows (z, x) of the fit, whitened: times √w where errors are independent."""
-    return _rows(fit, fit.blocks.whiten)
 
 
 def _rows(fit: Fit, through: Callable[[FloatArray], FloatArray]) -> sparse.csr_array:

@@ -23,6 +23,7 @@ from mmlib.design.formula import MixedFormula
 from mmlib.design.planned import plan
 from mmlib.design.terms import RandomTerm, templates, theta_by_term
 from mmlib.errors import DataError
+from mmlib.results.varcorr import TermCovariance, covariances
 
 Beta = Mapping[str, float] | ArrayLike
 Sds = Mapping[str, float | Sequence[float] | Mapping[str, float]]
@@ -235,32 +236,28 @@ def _theta(
         if not isinstance(given, Mapping):
             raise DataError(f"{argument} must be a dict by grouping, not {given!r}.")
         require_names(argument, given, groups, "grouping of the design")
-    known: list[FloatArray | None] = [None] * len(design.terms)
+    known: Sequence[TermCovariance | None] = [None] * len(design.terms)
     if estimates is not None:
-        lambdas = templates(design.terms, estimates.theta)
-        known = [estimates.sigma**2 * lam @ lam.T for lam in lambdas]
+        known = covariances(design.terms, estimates.theta, estimates.sigma)
     elif missing := [name for name in groups if name not in sd]:
         raise DataError(f"sd= lacks a standard deviation for {', '.join(missing)}.")
     entries = []
-    for term, covariance in zip(design.terms, known, strict=True):
-        covariance = _covariance(design, term, covariance, sd, corr)
-        sizes, directions = np.linalg.eigh(covariance)
+    for term, own in zip(design.terms, known, strict=True):
+        sizes, directions = np.linalg.eigh(_covariance(design, term, own, sd, corr))
         root = lower(directions * np.sqrt(np.maximum(sizes, 0.0))) / sigma
         entries.append(root[lower_triangle(term.width)])
     return np.concatenate([np.zeros(0), *entries])
 
 
 def _covariance(
-    design: Design, term: RandomTerm, known: FloatArray | None, sd: Sds, corr: Correlations
+    design: Design, term: RandomTerm, known: TermCovariance | None, sd: Sds, corr: Correlations
 ) -> FloatArray:
     """The covariance matrix of a term's effects."""
     group = term.group
-    sds = np.zeros(term.width) if known is None else np.sqrt(np.diag(known))
-    correlation = np.eye(term.width)
+    sds, correlation = np.zeros(term.width), np.eye(term.width)
     if known is not None:
-        scale = np.where(sds > 0, sds, 1.0)
-        correlation = known / np.outer(scale, scale)
-        np.fill_diagonal(correlation, 1.0)
+        sds = known.sd
+        correlation = np.where(np.eye(term.width) > 0, 1.0, np.nan_to_num(known.correlation))
     if group in sd:
         sds = _sds(design, term, sd[group])
     if group in corr:

@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import FloatArray
-from mmlib.design.whiten import Whitener
-from mmlib.engine.grouping import Grouping, level_products
 from mmlib.results.estimates import Fit, as_tables
 
 NOT_ESTIMABLE = 1e-10
@@ -35,23 +33,18 @@ def unpooled(fit: Fit) -> dict[str, pd.DataFrame]:
     >>> round(float(ratio.loc["a", "Intercept"]), 4)
     1.3121
     """
-    groupings, resid = fit.blocks.groupings, fit.resid.to_numpy()
-    modes, whiten = fit.ranef(), fit.blocks.whiten
-    return as_tables(
-        groupings, [_least_squares(g, modes[g.name].to_numpy(), resid, whiten) for g in groupings]
-    )
+    blocks, resid, effects = fit.blocks, fit.resid.to_numpy(), []
+    groupings = zip(blocks.groupings, fit.ranef().values(), blocks.own, blocks.Zt, strict=True)
+    for grouping, modes, gram, Zt in groupings:
+        partial = resid + (grouping.model_matrix * modes.to_numpy()[grouping.codes]).sum(axis=1)
+        score = (Zt @ blocks.whiten(partial)).reshape(*gram.shape[:2], 1)
+        effects.append(_solved(gram, score) @ grouping.basis.T)
+    return as_tables(blocks.groupings, effects)
 
 
-def _least_squares(
-    grouping: Grouping, modes: FloatArray, resid: FloatArray, whiten: Whitener
-) -> FloatArray:
-    partial = resid + (grouping.model_matrix * modes[grouping.codes]).sum(axis=1)
-    partial, Z = whiten(partial), whiten(grouping.model_matrix @ grouping.basis)
-    gram = level_products(grouping.codes, Z, Z, grouping.n_levels)
-    score = level_products(grouping.codes, Z, partial[:, None], grouping.n_levels)
+def _solved(gram: FloatArray, score: FloatArray) -> FloatArray:
+    """The effects of each level, shape (ℓ, S); NaN where its rows cannot tell them apart."""
     eigenvalues = np.linalg.eigvalsh(gram)
-    open_ = eigenvalues[:, 0] <= NOT_ESTIMABLE * eigenvalues[:, -1]
-    gram[open_] = np.eye(grouping.width)
-    effects = np.linalg.solve(gram, score)[:, :, 0] @ grouping.basis.T
-    effects[open_] = np.nan
-    return effects
+    unknown = eigenvalues[:, 0] <= NOT_ESTIMABLE * eigenvalues[:, -1]
+    known = np.where(unknown[:, None, None], np.eye(gram.shape[1]), gram)
+    return np.where(unknown[:, None], np.nan, np.linalg.solve(known, score)[:, :, 0])

@@ -48,7 +48,8 @@ def rowless(fit: LMMResult) -> dict[str, Any]:
     """
     design, blocks = fit.design, fit.blocks
     is_slim = isinstance(design, slim.SlimDesign)
-    triangles = term_triangles(blocks.groupings)
+    triangles, sums = term_triangles(blocks.groupings), CrossProducts.of(blocks)
+    meetings = [[g, h, *vars(met).values()] for (g, h), met in sums.meetings.items()]
     return {
         "design": _to_file(design, (*slim.OF_DESIGN, *OF_SLIM * is_slim)),
         "facts": vars(design.facts) if is_slim else None,
@@ -56,7 +57,7 @@ def rowless(fit: LMMResult) -> dict[str, Any]:
         "fixed": {"coding": _coding(design.spec), "kept": design.kept},
         "kinds": design.kinds,
         "terms": [_term(term, design.formula.random, triangles[term]) for term in design.terms],
-        "sums": _sums(CrossProducts.of(blocks)),
+        "sums": {**vars(sums), "meetings": meetings},
     }
 
 
@@ -71,9 +72,10 @@ def _of_file(saved: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _term(term: RandomTerm, parts: Sequence[RandomPart], triangle: np.ndarray) -> dict[str, Any]:
-    same = [part.group == term.group and _covers(part, term.part) for part in parts]
+    own = term.part  # that of the formula, or one of the columns of a part with ``||``
+    found = [part == own or (bool(part.whole) and part.group == own.group) for part in parts]
     return {
-        "part": same.index(True),
+        "part": found.index(True),
         "expr": term.part.expr,
         "columns": term.columns,
         "positions": vars(term)["_positions"],
@@ -81,16 +83,6 @@ def _term(term: RandomTerm, parts: Sequence[RandomPart], triangle: np.ndarray) -
         "coding": _coding(term.spec),
         "triangle": triangle,
     }
-
-
-def _covers(part: RandomPart, own: RandomPart) -> bool:
-    """Whether a term is that of a part of the formula, or one of the columns of ``||``."""
-    return part == own or bool(part.whole)
-
-
-def _sums(sums: CrossProducts) -> dict[str, Any]:
-    meetings = [[g, h, *vars(met).values()] for (g, h), met in sums.meetings.items()]
-    return {**vars(sums), "meetings": meetings}
 
 
 def _coding(spec: ModelSpec) -> dict[str, Any]:
