@@ -384,9 +384,8 @@ class OneWayLayout(Shown, Frozen):
         null = NullDistribution(self._spectrum(self._common_count(f"the exact {name}")), reml=reml)
         energies = np.array([[self.sse], [self.ssa]])
         statistic = float(null.spectrum.maximize(energies, reml=reml).gain[0])
-        kind = "restricted likelihood-ratio" if reml else "likelihood-ratio"
         return ExactTest(
-            method=f"Exact {kind} test",
+            method=f"Exact {null.test}",
             hypothesis=f"σ({self.factor}) = 0",
             statistic_name=name,
             statistic=statistic,

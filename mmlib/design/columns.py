@@ -33,7 +33,7 @@ _OF_OBJECTS: dict[str, Kind] = {
 def kind_of(column: pd.Series) -> Kind | None:
     """What a column holds, or None if a formula cannot use it."""
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or _is_dictionary(dtype):
+    if isinstance(dtype, pd.CategoricalDtype) or is_dictionary(dtype):
         return "a factor"
     if is_object_dtype(dtype):
         return _OF_OBJECTS.get(infer_dtype(column, skipna=True))
@@ -44,7 +44,7 @@ def kind_of(column: pd.Series) -> Kind | None:
     return "a factor" if is_string_dtype(dtype) else None
 
 
-def _is_dictionary(dtype: Any) -> bool:
+def is_dictionary(dtype: Any) -> bool:
     """Whether this is Arrow's type of a factor."""
     return str(dtype).startswith("dictionary<")
 
@@ -87,7 +87,7 @@ def _usable(column: pd.Series, kind: Kind) -> pd.Series:
         types = {"i": "int64", "u": "uint64"}
         values = column.to_numpy(dtype=types.get(dtype.kind, "float64"))
         return pd.Series(values, index=column.index, name=column.name)
-    if _is_dictionary(dtype):
+    if is_dictionary(dtype):
         column = as_category(column)
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return column if is_object_dtype(dtype) else column.astype(object)

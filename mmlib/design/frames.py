@@ -47,8 +47,6 @@ def _column(column: nw.Series[Any]) -> Any:
         return pd.Categorical(column.to_list(), categories=column.cat.get_categories().to_list())
     if column.dtype in (nw.String, nw.Categorical):
         return np.array(column.to_list(), dtype=object)
-    if column.dtype.is_numeric() and column.null_count():
-        return column.cast(nw.Float64).to_numpy()
-    if column.dtype.is_decimal():
+    if column.dtype.is_decimal() or (column.dtype.is_numeric() and column.null_count()):
         return column.cast(nw.Float64).to_numpy()
     return column.to_numpy()

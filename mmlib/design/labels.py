@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import IntArray
-from mmlib.design.columns import as_category, kind_of
+from mmlib.design.columns import as_category, is_dictionary, kind_of
 from mmlib.errors import DataError
 
 _WHAT = {"a factor": "text", "numbers": "numbers", "true or false": "True or False"}
@@ -75,7 +75,7 @@ def label_of(value: Any) -> str:
 def _plain(column: pd.Series) -> pd.Series:
     """The column in a type that pandas can look up labels in."""
     dtype = column.dtype
-    if str(dtype).startswith("dictionary<"):
+    if is_dictionary(dtype):
         return as_category(column)
     if isinstance(dtype, pd.SparseDtype):
         return pd.Series(np.asarray(column), index=column.index, name=column.name)

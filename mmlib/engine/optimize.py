@@ -300,17 +300,14 @@ class _Search:
             if (between > max(values[dip], point.value)).any():
                 yield np.sqrt(lam[[dip]])
 
-    def is_at_the_edge(self, x: FloatArray) -> bool:
-        """Whether nothing can be computed further out: the residual variance is on its way to 0."""
-        return not np.isfinite(self.at(FAR * x / self.unit).value)
-
     def report(self, first: FloatArray, valleys: list[_Valley]) -> Optimum:
         """The log of a search: the lowest valley, and how many there are."""
         best = min(valleys, key=lambda valley: valley.point.value)
         theta = self.variables.to_theta(best.point.x)
         theta.setflags(write=False)
         residual, vanishing = self.blocks.design.residual, self.vanishing(theta, best.point)
-        edge = not best.converged and self.is_at_the_edge(best.point.x)
+        beyond = FAR * best.point.x / self.unit  # on the way to where no residual variance is left
+        edge = not best.converged and not np.isfinite(self.at(beyond).value)
         if edge or (residual and vanishing):
             raise DataError(ONE_LEVEL_EXACT if residual else ALL_EXACT)
         factor = factorize(self.blocks, theta)

@@ -126,6 +126,16 @@ class NullDistribution:
         return gain + self.spectrum.n * np.log1p(extra / energies.sum(axis=0))
 
     @property
+    def name(self) -> str:
+        """The statistic's, in short."""
+        return "RLRT" if self.reml else "LRT"
+
+    @property
+    def test(self) -> str:
+        """The test, in words."""
+        return "restricted likelihood-ratio test" if self.reml else "likelihood-ratio test"
+
+    @property
     def closed_form(self) -> bool:
         """Whether the statistic is a function of one F ratio."""
         return self.spectrum.single and not self.restrictions
@@ -157,10 +167,6 @@ class NullDistribution:
         if self.reml:
             trace, dof = float(spectrum.mu @ spectrum.mu_counts), spectrum.n - spectrum.p
         weights = np.append(spectrum.mu, 0.0) - trace / dof
-        if spectrum.single and weights[0] > 0:  # two χ² variables: an F ratio
-            df = int(spectrum.mu_counts[0])
-            threshold = -weights[1] / weights[0] * spectrum.rest / df
-            return 1 - float(f_tail(df, spectrum.rest, threshold))
         return probability_negative(weights, np.append(spectrum.mu_counts, spectrum.rest))
 
 
@@ -274,7 +280,7 @@ def exact_lrt(
     if restrictions:
         hypothesis += f", and {restrictions} fixed effect(s) are zero: {small.design.formula}"
     distribution = NullDistribution(model.spectrum, reml=False, restrictions=restrictions)
-    return _test("LRT", hypothesis, statistic, distribution, nsim, rng)
+    return _test(hypothesis, statistic, distribution, nsim, rng)
 
 
 def exact_rlrt(
@@ -346,11 +352,10 @@ def exact_rlrt(
         statistic = float(model.fit(fit.design.y[None], reml=True).gain[0])
     hypothesis = f"σ({_label(tested)}) = 0"
     distribution = NullDistribution(model.spectrum, reml=True)
-    return _test("RLRT", hypothesis, statistic, distribution, nsim, rng, notes)
+    return _test(hypothesis, statistic, distribution, nsim, rng, notes)
 
 
 def _test(
-    name: str,
     hypothesis: str,
     statistic: float,
     distribution: NullDistribution,
@@ -358,7 +363,6 @@ def _test(
     rng: np.random.Generator | int | None,
     notes: tuple[str, ...] = (),
 ) -> ExactTest:
-    kind = "restricted likelihood-ratio" if name == "RLRT" else "likelihood-ratio"
     title = "Approximate" if notes else "Exact"
     sample, mcse = np.zeros(0), None
     if distribution.closed_form:
@@ -372,9 +376,9 @@ def _test(
         if len(sample) < nsim:
             notes += (f"Stopped early: {nsim} draws had been asked for.",)
     return ExactTest(
-        method=f"{title} {kind} test",
+        method=f"{title} {distribution.test}",
         hypothesis=hypothesis,
-        statistic_name=name,
+        statistic_name=distribution.name,
         statistic=statistic,
         pvalue=pvalue,
         mcse=mcse,

@@ -292,6 +292,9 @@ class LinearFunctions(Shown, Frozen):
         labels = pd.concat([piece[0] for piece in pieces], ignore_index=True)
         C = np.vstack([piece[1] for piece in pieces])
         scale, notes = self._scale_of(C)
+        caption = self.caption
+        if self.kind != "contrast":
+            caption = f"Contrasts of {caption[0].lower()}{caption[1:]}"
         return replace(
             self,
             labels=labels.astype({"contrast": object}),
@@ -299,7 +302,7 @@ class LinearFunctions(Shown, Frozen):
             shift=C @ self.shift,
             kind="contrast",
             by=tuple(self.over if name == "contrast" else name for name in families),
-            caption=self._caption_of_contrasts(),
+            caption=caption,
             told=(*self.told, *notes),
             scale=scale,
             adjust=adjustment,
@@ -383,11 +386,6 @@ class LinearFunctions(Shown, Frozen):
             if name == ref or tuple(map(text_of, values)) == tuple(map(text_of, wanted)):
                 return name
         return str(ref)
-
-    def _caption_of_contrasts(self) -> str:
-        if self.kind == "contrast":
-            return self.caption
-        return f"Contrasts of {self.caption[0].lower()}{self.caption[1:]}"
 
     def _scale_of(self, C: FloatArray) -> tuple[ResponseScale | None, tuple[str, ...]]:
         if self.scale is None:

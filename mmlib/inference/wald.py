@@ -9,8 +9,6 @@ of freedom are made too. (Pinheiro & Bates 2000, Mixed-Effects Models in S and S
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from scipy.special import expit
@@ -21,7 +19,7 @@ from mmlib.engine.coordinates import coordinates_of
 from mmlib.engine.objective import Objective
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.information import slopes_of
-from mmlib.inference.parameters import Parameter, variance_parameters
+from mmlib.inference.parameters import variance_parameters
 from mmlib.inference.satterthwaite import spread
 from mmlib.results.estimates import SINGULAR_TOLERANCE, Fit
 
@@ -39,7 +37,8 @@ def wald_of_variances(fit: Fit, *, level: float) -> pd.DataFrame:
     """
     reach = normal_quantile(level)
     found = variance_parameters(fit.design, fit.theta, fit.sigma)
-    values, (low, high) = _estimates(found), np.array([each.limits for each in found]).T
+    values = np.array([each.estimate for each in found])
+    low, high = np.array([each.limits for each in found]).T
     with single_threaded():
         J = _jacobian(fit, low, high)
         covariance = spread(fit).covariance
@@ -53,10 +52,6 @@ def wald_of_variances(fit: Fit, *, level: float) -> pd.DataFrame:
         ends = [_bounded(centre + side * margin, low, high) for side in (-1, 1)]
     names = [each.name for each in found]
     return pd.DataFrame(dict(zip(["lower", "upper"], ends, strict=True)), index=names)
-
-
-def _estimates(parameters: Sequence[Parameter]) -> FloatArray:
-    return np.array([parameter.estimate for parameter in parameters])
 
 
 def _unbounded(values: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
@@ -84,7 +79,7 @@ def _jacobian(fit: Fit, low: FloatArray, high: FloatArray) -> FloatArray:
         theta, log_variance = np.split(moved, [variables.size])
         sigma = float(np.exp(log_variance[0] / 2)) if len(log_variance) else fit.sigma
         found = variance_parameters(design, variables.to_theta(theta), sigma)
-        return _unbounded(_estimates(found), low, high)
+        return _unbounded(np.array([each.estimate for each in found]), low, high)
 
     with np.errstate(invalid="ignore"):
         return slopes_of(at, x, STEP * np.maximum(np.abs(x), LEAST))

@@ -289,7 +289,7 @@ Moves = tuple[FloatArray, FloatArray, FloatArray]
 
 def _single_rows(covariance: EffectsCovariance, rows: sparse.csr_array, resid: FloatArray) -> Moves:
     n = len(resid)
-    hat, lengths, moves = np.empty(n), np.empty(n), np.empty((n, covariance.blocks.p))
+    hat, moves = np.empty(n), np.empty((n, covariance.blocks.p))
     for start in range(0, n, CHUNK):
         part = slice(start, start + CHUNK)
         one, two = covariance.root(rows[part])
@@ -297,8 +297,7 @@ def _single_rows(covariance: EffectsCovariance, rows: sparse.csr_array, resid: F
         moves[part] = covariance.with_beta(two)
     left = 1 - hat
     deleted = np.divide(resid, left, out=np.full_like(resid, np.nan), where=left > DECISIVE)
-    lengths[:] = hat * deleted**2
-    return hat, lengths, moves * deleted[:, None]
+    return hat, hat * deleted**2, moves * deleted[:, None]
 
 
 def _groups(
