@@ -34,7 +34,6 @@ from mmlib.results.display import Shown, Summary, Table
 
 _NAME = r"(?:`(?:[^`]|``)+`|(?:[^\W\d]|[^\x00-\x7f\s])(?:[\w.]|[^\x00-\x7f\s])*)"
 _FORMULA = re.compile(rf"\s*({_NAME})\s*~\s*({_NAME})\s*")
-_METHODS = ("anova", "ml", "reml")
 
 
 @dataclass(frozen=True, repr=False)
@@ -262,7 +261,7 @@ class OneWayLayout(Shown, Frozen):
         >>> round(layout.variance_components("ml").sigma2_group, 5)
         0.04575
         """
-        require_choice("method", method, _METHODS)
+        require_choice("method", method, ("anova", "ml", "reml"))
         if method == "anova":
             return self._components(method, (self.msa - self.mse) / self.n0, self.mse)
         per_level = self._common_count(f"the closed form of {method.upper()}")

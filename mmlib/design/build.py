@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
@@ -31,8 +30,7 @@ from mmlib.design.formula import (
 from mmlib.design.identify import refuse_unidentified
 from mmlib.design.matrix import independent_columns, model_matrix
 from mmlib.design.names import unquoted
-from mmlib.design.residual import Residual
-from mmlib.design.terms import RandomTerm, check_structure, group_codes, random_terms
+from mmlib.design.terms import check_structure, group_codes, random_terms
 from mmlib.design.words import NaturalSpline
 from mmlib.errors import DataError
 
@@ -97,7 +95,10 @@ def build_design(
     ]
     terms.sort(key=lambda term: -term.n_levels)
     of_residuals = build_residual(frame, dispersion, residual)
-    _check_terms(terms, of_residuals)
+    for term in terms:
+        check_structure(term)
+        if of_residuals is not None:
+            of_residuals.refuse_crossed(term.codes, str(term.part))
     design = Design(
         formula=formula,
         y=y,
@@ -140,11 +141,3 @@ def response_of(expression: Any, frame: pd.DataFrame, text: str) -> pd.Series:
             f"{len(names)}: {', '.join(names[:4])}."
         )
     return pd.Series(values[:, 0], name=text)
-
-
-def _check_terms(terms: Sequence[RandomTerm], residual: Residual | None) -> None:
-    """Refuse terms that cannot have their structure, or not beside that of the residuals."""
-    for term in terms:
-        check_structure(term)
-        if residual is not None:
-            residual.refuse_crossed(term.codes, str(term.part))

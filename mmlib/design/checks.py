@@ -134,10 +134,8 @@ def as_numbers(what: str, values: object) -> np.ndarray:
     return numbers
 
 
-def _numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray | None:
+def _numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray:
     """The `weights` or `offset` argument as floats, one for each row of `data`."""
-    if values is None:
-        return None
     if isinstance(values, str):
         require_columns(data, [values])
         argument, values = f"{argument} column {values!r}", data[values]
@@ -153,16 +151,15 @@ def _numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray | 
     return numbers
 
 
-def _as_positive(weights: np.ndarray | None) -> np.ndarray | None:
-    """Weights, which must be positive."""
-    if weights is not None and (weights <= 0).any():
+def _refuse_unusable(weights: np.ndarray) -> None:
+    """Refuse weights that are not positive, or too small."""
+    if (weights <= 0).any():
         raise DataError(
             f"weights must be positive, but {np.count_nonzero(weights <= 0)} are zero or negative; "
             "drop the rows that should not count."
         )
-    if weights is not None and (weights < 1 / MAX_VALUE).any():
+    if (weights < 1 / MAX_VALUE).any():
         raise DataError(f"weights has values below {1 / MAX_VALUE:g}, too small; change the unit.")
-    return weights
 
 
 def complete_columns(
@@ -171,11 +168,10 @@ def complete_columns(
     """The columns in the rows that miss nothing, with weights and offset there."""
     require_columns(data, sorted(names))
     frame = data[[name for name in data.columns if name in names]]
-    beside = {
-        "weights": _as_positive(_numbers_of("weights", weights, data)),
-        "offset": _numbers_of("offset", offset, data),
-    }
-    given = {name: values for name, values in beside.items() if values is not None}
+    asked = {"weights": weights, "offset": offset}
+    given = {name: _numbers_of(name, v, data) for name, v in asked.items() if v is not None}
+    if "weights" in given:
+        _refuse_unusable(given["weights"])
     missing = np.column_stack([frame.isna(), *(np.isnan(values) for values in given.values())])
     complete = np.flatnonzero(~missing.any(axis=1))
     if not len(complete):
@@ -183,8 +179,8 @@ def complete_columns(
         raise NoRowsError(f"every row has a missing value; look at {', '.join(incomplete)}.")
     if len(complete) < len(data):
         frame = frame.iloc[complete]
-        beside |= {name: values[complete] for name, values in given.items()}
-    return frame, beside["weights"], beside["offset"]
+        given = {name: values[complete] for name, values in given.items()}
+    return frame, given.get("weights"), given.get("offset")
 
 
 def numbers_of_response(values: pd.Series) -> np.ndarray:

@@ -17,8 +17,6 @@ from mmlib.design.formula import MixedFormula, parse_formula
 from mmlib.design.terms import RandomTerm, check_identifiable, group_codes
 from mmlib.errors import DataError, RankError
 
-TWO_LEVELS = 2
-
 
 def plan(
     formula: str | MixedFormula,
@@ -129,7 +127,7 @@ class Selection:
             if any(_follows(design.frame, factor, column) for factor in term.part.factors):
                 codes = codes * (copy.max() + 1) + copy
         new_codes, levels = pd.factorize(codes)
-        if len(levels) < TWO_LEVELS:
+        if len(levels) < 2:
             raise DataError(
                 f"grouping {term.group!r} would have one level: a variance between levels needs at "
                 "least two."
@@ -150,7 +148,7 @@ class Selection:
         Whole copies of all levels first, then levels evenly spread over those there are, so that
         what alternates between the levels stays as balanced as it can.
         """
-        n = require_count(f"n_{column}", n, least=TWO_LEVELS)
+        n = require_count(f"n_{column}", n, least=2)
         codes, _ = group_codes(design.frame, [column])
         here = codes[self.rows]
         occurring = np.unique(here)

@@ -21,8 +21,6 @@ from mmlib.frozen import Frozen, gives_copies
 
 Entries = TypeVar("Entries", FloatArray, IntArray)
 
-TWO_LEVELS = 2
-
 
 @gives_copies("levels")
 @dataclass(frozen=True, eq=False)
@@ -206,7 +204,7 @@ def check_structure(term: RandomTerm) -> None:
     if not structure.has_rho:
         return
     indicators = bool(((matrix == 0) | (matrix == 1)).all() and (matrix.sum(axis=1) == 1).all())
-    if term.width >= TWO_LEVELS and (indicators or not structure.needs_levels):
+    if term.width >= 2 and (indicators or not structure.needs_levels):
         return
     word, name = structure.word, term.columns[-1]
     if term.columns == ("Intercept",):

@@ -23,7 +23,6 @@ UNEVEN = 0.8
 LARGE, ALMOST_NONE = 30.0, 0.05
 """Relative standard deviations of a start, in scaled columns."""
 
-PAIR = 2
 ALMOST_ONE = 0.9
 """Correlation of a start."""
 
@@ -86,7 +85,7 @@ def _almost_one(blocks: Blocks) -> list[FloatArray]:
     if widest == 1:
         return []
     starts = []
-    for against in range(-1, widest if widest > PAIR else 1):  # of two, either is against the other
+    for against in range(-1, widest if widest > 2 else 1):  # of two, either is against the other
         templates = []
         for grouping in blocks.groupings:
             by_term: dict[RandomTerm, FloatArray] = {}

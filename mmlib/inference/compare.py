@@ -16,7 +16,6 @@ from mmlib.results.display import Shown, Summary, Table
 from mmlib.results.effect_sizes import r2
 from mmlib.results.estimates import Fit
 
-SEVERAL = 2
 REFITTED = (
     "Refitted by maximum likelihood, to which all numbers belong: REML criteria can be compared "
     "neither between models with different fixed parts nor with likelihoods."
@@ -121,7 +120,7 @@ def compare(*fits: Fit) -> Comparison:
     m1           6  1755.63  42.84  2.0
     """
     require_fit(*fits)
-    if len(fits) < SEVERAL:
+    if len(fits) < 2:
         raise DataError("compare needs two fits or more: compare(small, large).")
     for fit in fits[1:]:
         require_same_data(fits[0], fit)

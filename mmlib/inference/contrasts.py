@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 from math import gcd, lcm
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def _polynomials(k: int, most: int) -> list[FloatArray]:
     for degree in range(1, min(k - 1, most) + 1):
         row = [point**degree for point in points]
         for lower in found:
-            share = _product(row, lower) / _product(lower, lower)
+            share = sum(map(mul, row, lower)) / sum(map(mul, lower, lower))
             row = [a - share * b for a, b in zip(row, lower, strict=True)]
         found.append(row)
     whole = []
@@ -120,10 +121,6 @@ def _polynomials(k: int, most: int) -> list[FloatArray]:
         numbers = [int(value * scale) for value in row]
         whole.append(np.array(numbers, dtype=float) / gcd(*numbers))
     return whole
-
-
-def _product(one: Sequence[Fraction], other: Sequence[Fraction]) -> Fraction:
-    return sum((a * b for a, b in zip(one, other, strict=True)), Fraction(0))
 
 
 def text_of(value: Any) -> str:

@@ -25,7 +25,6 @@ from mmlib.results.estimates import Fit
 OUTSIDE = 1e-7
 """A column or a covariance lies outside a span when more than this share of it is left over."""
 
-SEVERAL = 2
 ZERO = 1e-5
 """Eigenvalues below this are zero, where others are about 1."""
 
@@ -119,7 +118,7 @@ def _boundary_constraints(
         amounts.extend((root @ root.T)[lower_triangle(term.width)])
     entries, _, rank, _ = np.linalg.lstsq(beyond, within @ amounts, rcond=OUTSIDE)
     if rank < beyond.shape[1]:
-        return SEVERAL  # the terms of the outer model overlap: there is no one way to write it
+        return 2  # or more: where the terms of the outer model overlap, nobody can say
     lacking, start = 0, 1
     for term in outer.terms:
         E = triangle_units(term.width)

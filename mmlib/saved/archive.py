@@ -98,10 +98,9 @@ def read_column(about: dict[str, Any], arrays: Arrays) -> Any:
     if "categories" in about:
         categories = pd.Index(read_column(about["categories"], arrays))
         return pd.Categorical.from_codes(values, categories=categories, ordered=about["ordered"])
-    if not about.get("text"):
+    if "text" not in about:
         return values
-    dtype = about["text"] if isinstance(about["text"], str) else object
     try:
-        return pd.Series(values.astype(object), dtype=dtype)
+        return pd.Series(values.astype(object), dtype=about["text"])
     except TypeError:  # a file of another pandas
         return pd.Series(values.astype(object), dtype=object)
