@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -91,19 +91,16 @@ class Study:
             return dataclasses.replace(study, tested=hypothesis_matrix(fit, test))
         study = dataclasses.replace(study, method=test)
         if test == "exact":
-            return study._exact(fit, hypothesis)
+            if hypothesis is not None or sum(term.width for term in fit.design.terms) != 1:
+                raise DataError(
+                    "test='exact' is of the one variance of a model with one scalar random term, "
+                    "and takes no hypothesis=; otherwise pass a function, such as "
+                    "lambda fit: mm.exact_rlrt(fit, 'group')."
+                )
+            return dataclasses.replace(study, reml=True)
         if hypothesis is None:
             hypothesis = _named_in(effect, fit.design.fixed_names)
         return study._against(fit, hypothesis)
-
-    def _exact(self, fit: Fit, hypothesis: Hypothesized | None) -> Study:
-        if hypothesis is not None or len(fit.design.terms) != 1 or fit.design.terms[0].width > 1:
-            raise DataError(
-                "test='exact' is of the one variance of a model with one scalar random term, and "
-                "takes no hypothesis=; otherwise pass a function, such as "
-                "lambda fit: mm.exact_rlrt(fit, 'group')."
-            )
-        return dataclasses.replace(self, reml=True)
 
     def _against(self, fit: Fit, hypothesis: Hypothesized) -> Study:
         """A named method for one hypothesis."""
@@ -195,19 +192,16 @@ class Study:
 
     def _test_of_fits(self, model: Fit, truth: Truth) -> PValues:
         """A test that needs the fits themselves; made once here, so that an error shows at once."""
-        p_value = self.function or self._f_test
+        p_value, tested = self.function, self.tested
+        if tested is not None:
+            p_value = partial(f_test, L=tested.L, rhs=tested.rhs, ddf=cast(Ddf, self.method))
+        assert p_value is not None
         as_pvalue(p_value(model.refit(draw_one(self.design, truth))))
         singly = partial(of_fits, model, p_value)
-        if self.method != "kenward-roger" or not kenward_roger_many.suits(model.blocks):
+        together = self.method == "kenward-roger" and kenward_roger_many.suits(model.blocks)
+        if tested is None or not together:
             return singly
-        assert self.tested is not None
-        return partial(many_f_tests, ManyKenwardRoger(model.blocks, self.tested), singly)
-
-    @property
-    def _f_test(self) -> PValue:
-        assert self.tested is not None
-        ddf: Ddf = "kenward-roger" if self.method == "kenward-roger" else "satterthwaite"
-        return partial(f_test, L=self.tested.L, rhs=self.tested.rhs, ddf=ddf)
+        return partial(many_f_tests, ManyKenwardRoger(model.blocks, tested), singly)
 
     def exact_power(self, truth: Truth, alpha: float) -> float:
         """Power of the classical F test of the hypothesis, NaN where there is none."""
