@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mmlib.design.checks import require_progress
+
 Progress = bool | Callable[[int, float], object] | None
 Watch = Callable[[int, float], object]
 
@@ -16,6 +18,7 @@ PATIENCE = 3.0
 @contextmanager
 def watching(progress: Progress) -> Iterator[Watch]:
     """A function to call with the number of evaluations and the objective, after each of them."""
+    require_progress(progress)
     if callable(progress):
         yield progress
     elif progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):

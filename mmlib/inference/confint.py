@@ -91,7 +91,7 @@ def _refuse(options: Iterable[str], belong: str) -> None:
 
 def _chosen(names: str | Iterable[str] | None, known: Sequence[str]) -> list[str]:
     """The parameters asked for, each of which must be known."""
-    chosen = list(known) if names is None else names_in(names)
+    chosen = list(known) if names is None else names_in("parameters", names)
     require_names("parameters", chosen, known, "parameter with an interval of this kind")
     return chosen
 
@@ -102,7 +102,7 @@ def _wald(
     fixed = list(fit.design.fixed_names)
     if names is None and not fit.design.structured:
         names = fixed
-    only_fixed = names is not None and set(names_in(names)) <= set(fixed)
+    only_fixed = names is not None and set(names_in("parameters", names)) <= set(fixed)
     known = fixed if only_fixed else [parameter.name for parameter in parameters(fit)]
     chosen = _chosen(names, known)
     limits = coef_table(fit, ddf=ddf, level=level)[["lower", "upper"]]

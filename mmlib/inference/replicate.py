@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import as_generator
+from mmlib.design.checks import as_generator, require_executor, require_progress
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, MMError, warn
 from mmlib.frozen import Frozen
@@ -133,8 +133,10 @@ def draw(
     Raises
     ------
     DataError
-        If `resume` is of another origin.
+        If `resume` is of another origin, or `executor` or `progress` cannot be one.
     """
+    require_executor(executor)
+    require_progress(progress)
     seed, parts = _begin(nsim, rng, resume, origin)
     missing = list(_missing(parts, nsim, chunk))
     done = _here(task, seed, missing) if executor is None else _on(executor, task, seed, missing)

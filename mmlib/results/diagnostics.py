@@ -206,9 +206,9 @@ def _alone(fit: Fit) -> tuple[sparse.csr_array, FloatArray]:
 def _factors(fit: Fit, group: str | Sequence[str]) -> list[str]:
     """The columns whose combinations are left out, one after the other."""
     frame = fit.design.frame
-    if not isinstance(group, str | Sequence):
+    if not isinstance(group, str | Sequence) or not len(group):
         raise DataError(f"group must name columns that the model uses, not {group!r}.")
-    names = names_in(group)
+    names = names_in("group", group)
     factors = [f for name in names for f in ([name] if name in frame else str(name).split(":"))]
     require_columns(frame, factors, "the model")
     return factors

@@ -31,7 +31,7 @@ Interval = Literal["confidence", "prediction"]
 Random = str | Sequence[str] | Literal[False] | None
 Missing = Literal["error", "nan"]
 
-_COLUMNS = ["predicted", "lower", "upper", "se"]
+_COLUMNS = ["predicted", "se", "lower", "upper"]
 INCLUDED = {
     "confidence": "the errors of the fixed effects and of the modes of known levels",
     "prediction": "the errors of the fixed effects and of the modes of known levels, the effects "
@@ -105,7 +105,7 @@ def _predict(
         return pd.Series(predicted, index=rows.index, name="predicted")
     reach = normal_quantile(level)
     se = np.sqrt(_variance(fit, rows, new_observation=interval == "prediction"))
-    columns = (predicted, predicted - reach * se, predicted + reach * se, se)
+    columns = (predicted, se, predicted - reach * se, predicted + reach * se)
     table = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)), index=rows.index)
     table.attrs["includes"] = INCLUDED[interval]
     return table
@@ -122,7 +122,7 @@ def _counted(design: Design, random: Random) -> set[str]:
         raise DataError(
             f"random must be a grouping, a list of groupings, False or None, not {random!r}."
         )
-    names = names_in(random)
+    names = names_in("random", random)
     require_names("random", names, known, "grouping of the fit")
     return set(names)
 
