@@ -101,8 +101,10 @@ def lmm(
     DataWarning, ConvergenceWarning
         If rows or columns were left out, or the optimiser stopped early.
 
-    Notes ----- A formula can compute only this: arithmetic, comparisons, ``&``, ``|`` and ``~``;
-    every elementwise function of numpy (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``, ``np.isin``,
+    Notes
+    -----
+    A formula can compute only this: arithmetic, comparisons, ``&``, ``|`` and ``~``; every
+    elementwise function of numpy (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``, ``np.isin``,
     ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``, ``x.between(1, 3)``
     and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and ``center``,
     ``scale``, ``standardize``, ``poly``, ``bs``, ``cr`` and ``cc``, which remember for new data
@@ -267,10 +269,11 @@ class LMMResult(Shown, Fit):
             level. A coefficient that the fixed part lacks is the group's own alone; one that does
             not vary is the fixed effect.
 
-        Notes ----- The standard error counts the errors of β̂ and of the conditional modes
-        together, from their joint covariance; adding the two variances would be wrong, as the
-        errors are correlated. θ and σ are taken as known, and the quantiles are normal, as in
-        `predict`.
+        Notes
+        -----
+        The standard error counts the errors of β̂ and of the conditional modes together, from their
+        joint covariance; adding the two variances would be wrong, as the errors are correlated. θ
+        and σ are taken as known, and the quantiles are normal, as in `predict`.
 
         References
         ----------
@@ -480,9 +483,11 @@ class LMMResult(Shown, Fit):
         BootstrapError
             If the bootstrap cannot be finished; its ``result`` can be resumed.
 
-        Notes ----- Wald intervals take standard deviations and their ratios by the logarithm, a
-        correlation ρ between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1;
-        standard errors are from the observed information of the fit's own criterion, as nlme's
+        Notes
+        -----
+        Wald intervals take standard deviations and their ratios by the logarithm, a correlation ρ
+        between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1; standard
+        errors are from the observed information of the fit's own criterion, as nlme's
         ``intervals``. What is estimated at its bound is NaN, and is held there for the others.
         Prefer the profile where a variance may be zero.
 
@@ -683,7 +688,7 @@ class LMMResult(Shown, Fit):
         Returns
         -------
         Series, or with an interval DataFrame, indexed as the rows
-            Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what the last
+            Columns ``predicted, se, lower, upper``; ``.attrs["includes"]`` says which errors ``se``
             includes.
 
         Raises
@@ -703,9 +708,9 @@ class LMMResult(Shown, Fit):
         >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
         >>> new = pd.DataFrame({"operator": ["a", "e"]})
         >>> fit.predict(new, new_levels="population", interval="prediction").round(4)
-           predicted    lower    upper      se
-        0    60.2781  59.5887  60.9674  0.3517
-        1    60.4000  59.5308  61.2692  0.4435
+           predicted      se    lower    upper
+        0    60.2781  0.3517  59.5887  60.9674
+        1    60.4000  0.4435  59.5308  61.2692
         """
         return predict(
             self,
@@ -759,9 +764,11 @@ class LMMResult(Shown, Fit):
         DataError
             If variances are so far apart that the fit rests on the rows themselves.
 
-        Notes ----- It keeps sums over the rows, the labels of the levels and the combinations of
-        factors that occur; where a level has one row, these can reveal its values: think before
-        passing it on. `mmlib.save` writes it to a file.
+        Notes
+        -----
+        It keeps sums over the rows, the labels of the levels and the combinations of factors that
+        occur; where a level has one row, these can reveal its values: think before passing it on.
+        `mmlib.save` writes it to a file.
 
         Examples
         --------
