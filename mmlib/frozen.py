@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, is_dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy import sparse
 
 Class = TypeVar("Class", bound=type)
 
@@ -46,11 +47,35 @@ class Closing:
         self.__dict__[name] = value
 
     def _close(self) -> None:
-        """Make the arrays that the object has made for itself read-only, and refuse any other."""
-        for value in vars(self).values():
-            if isinstance(value, np.ndarray):
-                value.setflags(write=False)
+        """Seal what the object has made for itself, and refuse anything else."""
+        vars(self).update({name: sealed(value) for name, value in vars(self).items()})
         self._closed = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: dict(value) if isinstance(value, MappingProxyType) else value
+            for name, value in vars(self).items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({name: sealed(value) for name, value in state.items()})
+
+
+def sealed(value: Any) -> Any:
+    """The value with nothing copied: its arrays read-only, lists as tuples, dicts as mappings."""
+    if isinstance(value, np.ndarray):
+        value.setflags(write=False)
+    elif sparse.issparse(value):
+        for name in ("data", "indices", "indptr"):
+            sealed(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        value = tuple(map(sealed, value))
+    elif isinstance(value, dict):
+        value = MappingProxyType({key: sealed(each) for key, each in value.items()})
+    elif is_dataclass(value) and not isinstance(value, Frozen):
+        for each in vars(value).values():
+            sealed(each)
+    return value
 
 
 def read_only(value: Any) -> Any:

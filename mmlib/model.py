@@ -102,8 +102,8 @@ def lmm(
 
     Notes
     -----
-    A formula can compute only this: arithmetic, comparisons, ``&``, ``|`` and ``~``;
-    every elementwise function of numpy (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``, ``np.isin``,
+    A formula can compute only this: arithmetic, comparisons, ``&``, ``|`` and ``~``; every
+    elementwise function of numpy (``np.sqrt(x)``, ``np.where(x > 3, x, 3)``, ``np.isin``,
     ``np.clip``, ``np.round``); ``x.abs()``, ``x.round(1)``, ``x.clip(0, 5)``, ``x.between(1, 3)``
     and ``x.isin([1, 2])``; ``log``, ``exp``, ``I``; ``C`` with contrasts; and ``center``,
     ``scale``, ``standardize``, ``poly``, ``bs``, ``cr`` and ``cc``, which remember for new data
@@ -341,9 +341,9 @@ class LMMResult(Shown, Fit):
 
         Notes
         -----
-        It keeps sums over the rows, the labels of the levels and the combinations of
-        factors that occur; where a level has one row, these can reveal its values: think before
-        passing it on. `mmlib.save` writes it to a file.
+        It keeps sums over the rows, the labels of the levels and the combinations of factors that
+        occur; where a level has one row, these can reveal its values: think before passing it on.
+        `mmlib.save` writes it to a file.
 
         Examples
         --------

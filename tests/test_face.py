@@ -126,6 +126,9 @@ def test_a_page_is_read_as_sphinx_reads_it():
 
 # --- whole docstrings -----------------------------------------------------------------------------
 
+HEADING = re.compile(r"^(\w+ )+-{3,}", re.M)
+"""A heading whose rule has run into its line."""
+
 SAID_ONCE = re.compile(r"plots\.\w+|\w+\.summary")
 """A figure returns its Axes, as their page says; every summary is a `Summary`."""
 
@@ -159,8 +162,8 @@ def lacks(name: str, thing: Any) -> list[str]:
     """What a docstring leaves out."""
     text = NumpyDocString(inspect.getdoc(thing) or "")
     found = [] if text["Summary"] else ["a first line"]
-    if re.search(r"^\w+ -{3,}", inspect.getdoc(thing) or "", re.M):
-        found.append("a line of its own for each heading")
+    if HEADING.search(inspect.getdoc(thing) or ""):
+        found.append("a line of its own for a heading")
     if is_dataclass(thing):
         listed = attributes(thing) | INNER.get(name, set())
         shown = (f.name for f in fields(thing) if f.name[0] != "_")
@@ -206,14 +209,15 @@ def test_what_a_docstring_lacks_is_found():
         >>> lmm("y ~ x", data)
         """
 
-    def joined() -> None:
-        """Say it all.
+    assert lacks("bare", bare) == ["the parameter level", "what it returns", "an example"]
 
-        Notes ----- In one line.
+    def run_together():
+        """Say it.
+
+        Notes ----- All in one line.
         """
 
-    assert lacks("joined.of", joined) == ["a line of its own for each heading"]
-    assert lacks("bare", bare) == ["the parameter level", "what it returns", "an example"]
+    assert "a line of its own for a heading" in lacks("run_together", run_together)
     assert lacks("deep", deep) == ["mm. before lmm"]
     assert lacks("nothing", property(lambda _: 1)) == ["a first line"]
 
@@ -394,3 +398,172 @@ def test_a_name_that_is_not_public_is_found():
         "gone",
         "plots.lost",
     }
+
+
+# --- one word for one thing in tables -------------------------------------------------------------
+
+IN_ORDER = ["mean", "estimate", "predicted", "se", "df", "lower", "upper", "t", "pvalue"]
+"""Columns of tables that have no names of R's, or of broom's, from left to right."""
+
+OTHER_WORDS = {"stat", "p-value", "p_value", "p", "SE", "std_error", "ci_lower", "ci_upper", "coef"}
+
+
+@cache
+def pairs():
+    """Each kind of table, and its first columns."""
+    null = mm.lmm("bright ~ 1", mm.load_dataset("pulp"))
+    means = mm.emmeans(oats(), "Variety")
+    options = {"nsim": 5, "rng": 1, "progress": False}
+    return {
+        "means": (means.to_frame(), "Variety mean se df lower upper"),
+        "slopes": (mm.emtrends(oats(), "nitro").to_frame(), "mean se df lower upper"),
+        "contrasts": (means.contrasts().to_frame(), "contrast estimate se df lower upper t pvalue"),
+        "joint test": (means.joint_test().to_frame(), "df1 df2 F pvalue"),
+        "predictions": (sleep().predict(interval="confidence"), "predicted se lower upper"),
+        "coefficients": (sleep().coef()["Subject"], "estimate se lower upper"),
+        "intervals": (sleep().confint("wald"), "lower upper"),
+        "R²": (pulp().r2(level=0.9, **options), "estimate lower upper"),
+        "bootstrap": (
+            mm.parametric_bootstrap(null, pulp(), **options).to_frame(),
+            "statistic df ddf pvalue",
+        ),
+        "models": (
+            mm.compare(null, pulp()).to_frame(),
+            "formula parameters AIC AICc BIC logLik R2_marginal R2_conditional LRT df pvalue "
+            "pvalue_mixture",
+        ),
+    }
+
+
+def test_tables_name_one_thing_by_one_word_in_one_order():
+    for name, (table, columns) in pairs().items():
+        assert " ".join(table.columns) == columns, name
+        known = [column for column in table if column in IN_ORDER]
+        assert known == sorted(known, key=IN_ORDER.index), name
+        assert not OTHER_WORDS & {*table.columns}, name
+
+
+def test_the_tables_of_r_and_broom_keep_their_names():
+    table = sleep().coef_table(ddf="satterthwaite", level=0.9)
+    assert [*table] == ["Estimate", "Std. Error", "df", "t value", "Pr(>|t|)", "lower", "upper"]
+    assert " ".join(sleep().tidy(ddf="satterthwaite", level=0.9)) == (
+        "effect group term estimate std.error statistic df p.value conf.low conf.high"
+    )
+
+
+def test_printed_tables_say_p_value():
+    null = mm.lmm("bright ~ 1", mm.load_dataset("pulp"))
+    test = mm.parametric_bootstrap(null, pulp(), nsim=5, rng=1, progress=False)
+    printed = str(test) + str(mm.compare(null, pulp()))
+    for header in ("p-value", "p (χ²)", "p (mixture)", "statistic"):
+        assert f" {header}" in printed
+    assert "pvalue" not in printed
+
+
+# --- what a bad argument is told ------------------------------------------------------------------
+
+
+@cache
+def oats():
+    return mm.lmm("yield ~ Variety + nitro + (1 | Block)", mm.load_dataset("oats"))
+
+
+@cache
+def sleep():
+    return mm.lmm("Reaction ~ Days + (Days | Subject)", mm.load_dataset("sleepstudy"))
+
+
+@cache
+def pulp():
+    return mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
+
+
+def fitted(term):
+    return lambda: mm.lmm(f"yield ~ {term} + (1 | Block)", mm.load_dataset("oats"))
+
+
+RAGGED = [[1], [1, 2]]
+OWN_CONTRASTS = (
+    r"^cannot evaluate .*C\(Variety.* contrasts of one's own are numbers and have a row for"
+)
+MISTAKES = {
+    "ragged contrasts": (fitted("C(Variety, contr.custom([[1, 2], [1]]))"), OWN_CONTRASTS),
+    "ragged named ones": (
+        fitted("C(Variety, contr.custom({'a': [1, 2], 'b': [1]}))"),
+        OWN_CONTRASTS,
+    ),
+    "a text in them": (fitted("C(Variety, [[1, 2], ['a', 1], [0, 0]])"), OWN_CONTRASTS),
+    "no contrasts": (fitted("C(Variety, 'x')"), OWN_CONTRASTS),
+    "centred factor": (
+        fitted("nitro + scale(Variety)"),
+        r"evaluate scale\(Variety\): 'Variety' is a",
+    ),
+    "knots": (fitted("cr(nitro, knots=[9])"), r"knots=\[9\]\): .* bound \(0.6\); correct what it"),
+    "contrasts by": (lambda: mm.emmeans(oats(), "Variety").contrasts(by=3), "by must be a name"),
+    "at ragged": (
+        lambda: mm.emmeans(oats(), "Variety", at={"nitro": RAGGED}),
+        r"at\['nitro'\] must",
+    ),
+    "at matrix": (
+        lambda: mm.emmeans(oats(), "Variety", at={"nitro": [[1, 2]]}),
+        r"at\['nitro'\] must",
+    ),
+    "trend of a list": (
+        lambda: mm.emtrends(oats(), ["nitro"]),
+        r"variable must be .* \['nitro'\] is",
+    ),
+    "parameters": (lambda: pulp().confint(parameters=3), "parameters must be a name or a list"),
+    "profiled parameter": (
+        lambda: mm.profile(pulp()).grid(["sigma"]),
+        r"names \['sigma'\], which is",
+    ),
+    "group": (lambda: sleep().influence(group=[]), r"group must name columns .* not \[\]"),
+    "response": (lambda: sleep().refit(RAGGED), "y must be a number, or rows"),
+    "beta": (lambda: sleep().simulate(beta=RAGGED), "beta must be a number, or rows"),
+    "sd": (
+        lambda: sleep().simulate(sd={"Subject": RAGGED}),
+        r"sd\['Subject'\] must be a number, or",
+    ),
+    "corr": (lambda: sleep().simulate(corr={"Subject": RAGGED}), r"corr\['Subject'\] must be a nu"),
+    "corr as text": (
+        lambda: sleep().simulate(corr={"Subject": "a"}),
+        r"corr\['Subject'\] must be real",
+    ),
+    "effect": (lambda: mm.power(sleep(), "Days", effect="a"), "effect must be real numbers"),
+    "effects": (
+        lambda: mm.power(sleep(), "Days", effect=[1]),
+        "effect must be a number, or a dict",
+    ),
+    "executor": (
+        lambda: mm.bootstrap(pulp(), sigma, nsim=2, executor=3),
+        "executor must have submit",
+    ),
+    "progress": (lambda: mm.bootstrap(pulp(), sigma, nsim=2, progress=3), "progress must be True,"),
+    "progress of a fit": (
+        lambda: mm.lmm("bright ~ 1", mm.load_dataset("pulp"), progress="bar"),
+        "progress must be True, False, None or a function, not 'bar'",
+    ),
+    "no fit": (lambda: mm.adjusted_vcov(3), "a fit is needed"),
+    "sample": (lambda: mm.plots.null_distribution(RAGGED, 1), "sample must be a number, or rows"),
+    "samples": (lambda: mm.plots.qq([1, 2], samples=RAGGED), "samples must be a number, or rows"),
+    "no profile": (
+        lambda: mm.plots.profile_zeta(3, "x"),
+        "profile must be what mmlib.profile returns",
+    ),
+    "no region": (
+        lambda: mm.plots.joint_regions(3),
+        "joint must be what mmlib.joint_profile returns",
+    ),
+}
+"""What numpy, pandas, formulaic or Python would say in words that name no argument."""
+
+
+def sigma(fit):
+    return fit.sigma
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_in_our_words(name):
+    attempt, message = MISTAKES[name]
+    with pytest.raises(mm.MMError, match=message):
+        attempt()

@@ -12,6 +12,7 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import mmlib as mm
 from mmlib.frozen import Frozen, gives_copies
@@ -257,21 +258,45 @@ def test_labels_and_functions_of_means_cannot_be_written_to():
             each.L[...] = 0
 
 
-def test_the_workings_of_a_fit_are_read_only_too():
-    for again in (fit(), pickle.loads(pickle.dumps(fit()))):
-        for workings in (again.blocks, again.optimum.factor, again.effects_covariance):
-            arrays = [value for value in vars(workings).values() if isinstance(value, np.ndarray)]
-            assert arrays
-            assert not any(array.flags.writeable for array in arrays)
-
-
 def workings():
     """What computes, and stays at the values that it was made with."""
     parts = [data().iloc[:60], data().iloc[60:]]
     for each in (fit(), fit().slim(), mm.lmm(FORMULA, parts)):
         yield from (each.blocks, each.optimum.factor, each.effects_covariance)
         yield mm.Objective(each.blocks)
+        yield from (each.blocks.plan, each.blocks.cross, *each.blocks.groupings)
+        yield each.blocks.whiten
+    yield fit().blocks._moment_equations
     yield fit().blocks.with_response(data()["y"].to_numpy() + 1.0)
+
+
+def inside(value):
+    """The arrays in a value, and that it has no list or dict that could be written to."""
+    assert not isinstance(value, list | dict)
+    if isinstance(value, np.ndarray):
+        yield value
+    elif sparse.issparse(value):
+        yield from (value.data, value.indices, value.indptr)
+    elif isinstance(value, tuple | Mapping):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from inside(each)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, Frozen):
+        for each in vars(value).values():
+            yield from inside(each)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_the_workings_of_a_fit_are_read_only_too(how):
+    for each in workings():
+        copied = COPIES[how](each)
+        computed_later = {
+            name
+            for name in vars(copied)
+            if isinstance(getattr(type(copied), name, None), functools.cached_property)
+        }
+        for name in vars(copied).keys() - computed_later:
+            for array in inside(vars(copied)[name]):
+                assert not array.flags.writeable, (type(copied), name)
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -320,6 +345,18 @@ def test_no_attribute_can_be_set(name):
     for attribute in [*vars(result), "something_new"]:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(result, attribute, None)
+
+
+def test_a_hypothesis_stays_one_where_a_part_is_replaced():
+    L = np.eye(2)
+    hypothesis = mm.hypothesis_matrix(fit(), L)._replace(L=L, rhs=L[0])
+    for each in (hypothesis, *(again(hypothesis) for again in COPIES.values())):
+        assert type(each) is mm.Hypothesis
+        for array in (each.L, each.rhs):
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+    L[...] = 7
+    assert hypothesis.L[0, 1] == 0
 
 
 def test_the_callers_arrays_stay_the_callers():

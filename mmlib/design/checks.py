@@ -38,8 +38,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(by_folded[folded]) for folded in nearest)}?"
 
 
-def names_in(names: str | Iterable[str]) -> list[str]:
-    """The names that an argument stands for, which takes one or several."""
+def names_in(argument: str, names: str | Iterable[str]) -> list[str]:
+    """The names that an argument stands for, which takes one or several.
+
+    Raises
+    ------
+    DataError
+        If it is neither.
+    """
+    if not isinstance(names, Iterable):
+        raise DataError(f"{argument} must be a name or a list of names, not {names!r:.60}.")
     return [names] if isinstance(names, str) else list(names)
 
 
@@ -132,6 +140,21 @@ def as_numbers(what: str, values: object) -> np.ndarray:
     if np.isinf(numbers).any():
         raise DataError(f"{what} has infinite values; correct them or drop these rows.")
     return numbers
+
+
+def as_array(what: str, values: object) -> np.ndarray:
+    """Return `values` as an array of any shape; `as_numbers` says whether they are numbers.
+
+    Raises
+    ------
+    DataError
+        If they are rows of unequal length.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError:
+        shown = f"{what} must be a number, or rows of numbers that are equally long"
+        raise DataError(f"{shown}, not {values!r:.60}.") from None
 
 
 def _numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray:
@@ -326,6 +349,32 @@ def as_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
         raise DataError(
             f"rng must be a numpy Generator, a whole number not below 0, or None, not {rng!r}."
         ) from None
+
+
+def require_executor(executor: object) -> None:
+    """Check that `executor` takes work as those of `concurrent.futures` do.
+
+    Raises
+    ------
+    DataError
+        If it does not.
+    """
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise DataError(
+            f"executor must have submit, as those of concurrent.futures do, not {executor!r:.60}."
+        )
+
+
+def require_progress(progress: object) -> None:
+    """Check that `progress` is a switch, or a function to call.
+
+    Raises
+    ------
+    DataError
+        If it is neither.
+    """
+    if not (progress is None or isinstance(progress, (bool, np.bool_)) or callable(progress)):
+        raise DataError(f"progress must be True, False, None or a function, not {progress!r:.60}.")
 
 
 def require_fit(*fits: object) -> None:

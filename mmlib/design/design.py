@@ -76,7 +76,7 @@ class Design(Frozen):
         Rows left out because a value is missing.
     kept : ndarray of bool
         Which columns of the model matrix `X` has: the others are aliased.
-    kinds : dict of str to str
+    kinds : mapping of str to str
         What each column of an expression holds: numbers, true or false, or a factor.
     sigma : float or None
         The residual standard deviation, where it is known.

@@ -31,7 +31,10 @@ ALIAS_TOLERANCE = 1e-7
 
 MAX_DENSE_BYTES = 2**30
 
-_OWN_CONTRASTS = re.compile(r"contr\.custom|C\([^,]*,\s*(contrasts\s*=\s*)?[\[({]")
+_FACTOR_FAILED = re.compile(r"Unable to evaluate factor `(.*)`\. \[(.*)\]$", re.DOTALL)
+"""What formulaic says of a factor that fails."""
+
+_OWN_CONTRASTS = re.compile(r"contr\.custom|C\([^,]*,\s*(contrasts\s*=\s*)?[\[({\d'\"]")
 
 
 class _Materializer(PandasMaterializer):  # type: ignore[misc]
@@ -166,6 +169,7 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, ModelSpe
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("error", DataMismatchWarning)
             matrix = _materialized(expression, frame)
+            values = np.asarray(matrix, dtype=float)
     except DataMismatchWarning:
         if not isinstance(expression, ModelSpec):
             text = as_written(str(expression))
@@ -174,12 +178,27 @@ def evaluate(expression: Any, frame: pd.DataFrame) -> tuple[FloatArray, ModelSpe
     except (FormulaicError, LookupError, TypeError, ValueError, NotImplementedError) as error:
         if isinstance(error.__cause__, (FormulaError, DataError)):
             raise error.__cause__ from None
-        text = as_written(str(expression))
-        reason = as_written(str(error)).split("[", 1)[-1].rstrip("].")
-        if isinstance(error, (IndexError, ValueError)) and _OWN_CONTRASTS.search(text):
-            reason = "contrasts of one's own have a row for each level, as [[1], [-1]] for two"
-        raise FormulaError(f"cannot evaluate {text}: {reason}.") from None
-    return np.asarray(matrix, dtype=float).reshape(len(frame), -1), matrix.model_spec
+        raise FormulaError(_failure(expression, frame, error)) from None
+    return values.reshape(len(frame), -1), matrix.model_spec
+
+
+def _failure(expression: Any, frame: pd.DataFrame, error: Exception) -> str:
+    """What could not be evaluated, and why."""
+    text, reason = as_written(str(expression)), as_written(str(error)).rstrip(".")
+    if failed := _FACTOR_FAILED.match(reason):
+        text, reason = failed[1], failed[2].rstrip(".")
+    reason += "; correct what it is given, or compute the column first"
+    if _OWN_CONTRASTS.search(text):
+        reason = (
+            "contrasts of one's own are numbers and have a row for each level, "
+            "as [[1], [-1]] for two"
+        )
+    terms = expression.formula if isinstance(expression, ModelSpec) else expression
+    for factor, code in factors_of(terms):
+        labels = sorted(n for n in code.columns - code.labels if kind_of(frame[n]) == "a factor")
+        if as_written(factor) == text and labels and "isin" not in text:
+            reason = f"{labels[0]!r} is a factor, and this needs numbers"
+    return f"cannot evaluate {text}: {reason}."
 
 
 def _materialized(expression: Any, frame: pd.DataFrame) -> Any:

@@ -6,9 +6,10 @@ import numpy as np
 
 from mmlib.arrays import FloatArray, weigh
 from mmlib.design.residual import Batch, Residual
+from mmlib.frozen import Closing
 
 
-class Whitener:
+class Whitener(Closing):
     """L⁻¹ of LLᵀ = R: turns rows into those of a model with independent errors of one variance.
 
     Parameters
@@ -30,8 +31,11 @@ class Whitener:
         self.root_weights = root_weights
         self.log_det = -sum_log_weights
         self.blocks: list[tuple[Batch, FloatArray, FloatArray]] = []
-        if residual is None or phi is None:
-            return
+        if residual is not None and phi is not None:
+            self._factorize(residual, phi)
+        self._close()
+
+    def _factorize(self, residual: Residual, phi: FloatArray) -> None:
         for batch, C in zip(residual.batches, residual.covariances(phi), strict=True):
             L = np.asarray(np.linalg.cholesky(C), dtype=np.float64)
             counts = np.bincount(batch.pattern, minlength=len(L))

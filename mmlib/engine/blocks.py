@@ -61,13 +61,13 @@ class Blocks(Closing):
         Parameters of the residuals' structure, if they have one.
     whiten : Whitener
         Applies the weights, and this structure, to rows.
-    groupings : list of Grouping
+    groupings : tuple of Grouping
         Largest first; the first is eliminated level by level.
-    own : list of ndarray, shape (ℓ, S, S)
+    own : tuple of ndarray, shape (ℓ, S, S)
         Diagonal blocks of ZᵀZ of each grouping, Z in scaled columns here and below.
-    dense : list of ndarray, shape (ℓ, S, p+1)
+    dense : tuple of ndarray, shape (ℓ, S, p+1)
         Zᵀ[X y] of each grouping.
-    meetings : dict of (int, int) to Meeting
+    meetings : mapping of (int, int) to Meeting
         ZᵀZ of every two groupings, where their levels meet.
     plan : Plan
         In which order the groupings after the first are eliminated.
@@ -84,7 +84,7 @@ class Blocks(Closing):
         Orthonormal basis of the (weighted) columns of X.
     response : ndarray, shape (n,)
         The (weighted) response, less what X takes of it.
-    Zt : list of sparse array, shape (ℓ·S, n)
+    Zt : tuple of sparse array, shape (ℓ·S, n)
         Transposes of the (weighted) columns of Z.
     """
 

@@ -76,15 +76,16 @@ class PlainCoordinates:
         """None: where rows can be fitted exactly the objective has no minimum."""
         return theta[:0].reshape(0, self.size)
 
-    def edges(self, x: FloatArray) -> FloatArray:
-        """Points beside `x` from which a search finds valleys at the edge.
+    def edges(self, x: FloatArray) -> Iterator[FloatArray]:
+        """Points beside `x` from which a search finds valleys at the edge, one at a time.
 
         There the last column of a term is zero, and stays so until that is found to be a saddle.
         """
         if self.size == 1 or not uneven(self._blocks):  # one variance is scanned
-            return np.zeros((0, self.size))
-        last = [column[0] for column in self.columns if len(column) == 1 and x[column].all()]
-        return np.where(np.arange(self.size) == np.array(last, dtype=int)[:, None], 0.0, x)
+            return
+        for column in self.columns:
+            if len(column) == 1 and x[column].all():
+                yield np.where(np.arange(self.size) == column[0], 0.0, x)[None]
 
 
 class StructuredCoordinates:
@@ -132,20 +133,18 @@ class StructuredCoordinates:
         rho, size = STARTS[0]
         return self._from(rho, size, RESIDUAL_STARTS[0])
 
-    def edges(self, x: FloatArray) -> FloatArray:
+    def edges(self, x: FloatArray) -> Iterator[FloatArray]:
         """Points beside `x` where what is zero is small, or another is zero in its place.
 
         Beside a standard deviation of zero a correlation has no meaning, but whether zero is a
-        minimum depends on it: of each such point the lowest of some.
+        minimum depends on it: several points at a time, of which the lowest counts.
         """
-        found = []
         for start, of_term in zip([0, *self._ends], self._of_terms, strict=False):
             own = slice(start, start + of_term.size)
             for beside in of_term.beside_zero(x[own]):
                 points = np.tile(x, (len(beside), 1))
                 points[:, own] = beside
-                found.append(min(points, key=lambda point: self.at(point)[0].value))
-        return np.array(found).reshape(-1, self.size)
+                yield points
 
     def nearer_to_zero(self, theta: FloatArray) -> FloatArray:
         """θ with one residual standard deviation a tenth as large, for each that is tiny."""

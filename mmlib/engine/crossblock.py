@@ -14,6 +14,7 @@ from mmlib.arrays import FloatArray, IntArray, Meeting
 from mmlib.engine.elimination import Plan, pairs_within
 from mmlib.engine.grouping import Grouping
 from mmlib.engine.threads import threads_for
+from mmlib.frozen import Closing
 
 MAX_PAIRS = 10**8
 """Above this many stored products, the Schur complement is left to dense BLAS."""
@@ -24,7 +25,7 @@ FEW_ENTRIES = 10**4
 """A matrix of up to so many entries is dense: calling a sparse one takes longer than it saves."""
 
 
-class CrossBlock:
+class CrossBlock(Closing):
     """Z₁ᵀZ_rest, stored where a level of the first grouping meets a place of the others.
 
     Eliminating the first grouping subtracts ``G(W) = Σ_j A_jᵀ W_j A_j`` from the rest. G is linear
@@ -57,6 +58,7 @@ class CrossBlock:
         self._products: list[sparse.csc_array | FloatArray] | None = None
         if n_products <= MAX_PAIRS or plan.rounds:
             self._multiply_pairs(counts)
+        self._close()
 
     def _multiply_pairs(self, counts: IntArray) -> None:
         """A matrix for each pair (s, t): from the W_j[s, t] to the numbers that change."""

@@ -25,6 +25,7 @@ from scipy import sparse
 from mmlib.arrays import FloatArray, IntArray, Meeting
 from mmlib.engine.grouping import Grouping
 from mmlib.errors import DataError
+from mmlib.frozen import Closing
 
 FEW = 150
 """So few levels are left to the tail, whatever they meet."""
@@ -76,7 +77,7 @@ def summing(labels: IntArray, n_labels: int) -> sparse.csr_array:
     return sparse.csr_array((ones, (labels, np.arange(len(labels)))), (n_labels, len(labels)))
 
 
-class Plan:
+class Plan(Closing):
     """The order of elimination after the first grouping, and where each number is kept.
 
     Parameters
@@ -89,10 +90,10 @@ class Plan:
 
     Attributes
     ----------
-    rounds : list of Round
-    columns : list of ndarray, shape (ℓ, S)
+    rounds : tuple of Round
+    columns : tuple of ndarray, shape (ℓ, S)
         The places of the effects of each grouping after the first.
-    tail_spans : list of (int, ndarray, slice)
+    tail_spans : tuple of (int, ndarray, slice)
         For each of these groupings its number, which of its levels are in the tail, and where.
     q, q_tail, m_tail : int
         Columns of Z_rest, those of them in the tail, and columns of the tail with X and y.
@@ -143,6 +144,7 @@ class Plan:
         self.border = self._border_starts()
         for each in self.rounds:
             each.connect(self)
+        self._close()
 
     def _refuse_too_large(self, names: list[str]) -> None:
         """Refuse a tail that does not fit the memory, before it is made."""
@@ -187,7 +189,7 @@ class Plan:
         return self.tail(flat)[self.q_tail :, self.q_tail :]
 
 
-class Round:
+class Round(Closing):
     """Levels of one grouping that do not meet once those before them are gone.
 
     Attributes
@@ -249,6 +251,7 @@ class Round:
         self.by_level = summing(self.level, self.n)
         self.place_borders = plan.border_positions(places)
         self.cell_borders = plan.border[self.column]
+        self._close()
 
     def views(self, flat: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Diagonal blocks (n, S, S), cells (cells, S) and border (n, S, p+1) in flat vectors."""

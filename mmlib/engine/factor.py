@@ -201,7 +201,7 @@ class Factor(Closing):
 
     Attributes
     ----------
-    rounds : list of Eliminated
+    rounds : tuple of Eliminated
     flat : ndarray
         Each round as it was when it went, and the tail (see `mmlib.engine.elimination`).
     T : ndarray, shape (m, m)

@@ -15,9 +15,10 @@ from mmlib.arrays import ROUNDING, FloatArray, IntArray, lower_triangle, random_
 from mmlib.design.matrix import ALIAS_TOLERANCE
 from mmlib.design.terms import RandomTerm, n_entries
 from mmlib.errors import RankError
+from mmlib.frozen import Closing
 
 
-class Grouping:
+class Grouping(Closing):
     """All random terms of one grouping factor: they share its levels, so they share a block.
 
     The relative covariance factor of a level is one S×S lower-triangular template λ, block-diagonal
@@ -27,7 +28,7 @@ class Grouping:
     ----------
     basis, inverse_basis : ndarray, shape (S, S)
         Upper triangular; the first changes to the scaled columns, term by term.
-    spans : dict
+    spans : mapping
         Which of the S columns are those of each term.
     triangle, positions : (ndarray, ndarray), ndarray of int
         Rows and columns of the entries of a template, and where these are in θ.
@@ -61,6 +62,7 @@ class Grouping:
         self.triangle = np.concatenate(rows), np.concatenate(columns)
         self.positions = np.concatenate(positions)
         self.basis = solve_triangular(self.inverse_basis, np.eye(self.width))
+        self._close()
 
     @property
     def n_effects(self) -> int:

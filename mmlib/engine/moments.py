@@ -17,12 +17,13 @@ import numpy as np
 from scipy import sparse
 
 from mmlib.arrays import FloatArray, IntArray
+from mmlib.frozen import Closing
 
 SMALLEST, LARGEST = 0.05, 1e6
 """Bounds of the relative standard deviations of a start: zero would be a saddle."""
 
 
-class MomentEquations:
+class MomentEquations(Closing):
     """The expectations of the sums of products, which depend on the design only.
 
     Parameters
@@ -56,6 +57,7 @@ class MomentEquations:
             totals.append(_fold(left.sum(axis=0), triangle))
         last = np.concatenate([*totals, [dof]])
         self._inverse = np.linalg.pinv(np.vstack([*rows, last]))
+        self._close()
 
     def _expected(self, g: int, h: int, explained: FloatArray) -> FloatArray:
         """Coefficients of the covariances (u, v) of grouping h in the sums (s, t) of grouping g."""

@@ -158,7 +158,7 @@ def minimize_objective(
         valleys.append(search.descend_from(other, above=lowest))
     best = min(valleys, key=lambda valley: valley.point.value)
     for edge in variables.edges(best.point.x):
-        valley = search.descend_from(edge, above=best.point.value)
+        valley = search.descend_from(search.lowest(edge), above=best.point.value)
         if valley.point.value < best.point.value:  # where it is higher there may be no minimum
             valleys.append(valley)
     return search.report(variables.to_theta(first), valleys)
@@ -236,6 +236,12 @@ class _Search:
         if self._watch is not None:
             self._watch(self.evaluations, value)
         return Point(x, value, gradient * self.unit, here.rounding)
+
+    def lowest(self, points: FloatArray) -> FloatArray:
+        """The lowest of several points; with one there is nothing to compute."""
+        if len(points) == 1:
+            return points[0]
+        return min(points, key=lambda x: self.at(x / self.unit).value)
 
     def descend_from(self, x: FloatArray, *, above: float = np.inf) -> _Valley:
         """The minimum below a point; where it is not below `above`, only about where it is."""

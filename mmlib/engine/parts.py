@@ -170,7 +170,7 @@ class CrossProducts:
         return cls(
             own=blocks.own,
             dense=blocks.dense,
-            meetings=blocks.meetings,
+            meetings=dict(blocks.meetings),
             R=blocks.R,
             corner=plan.corner(within).copy(),
             borders=[within[plan.border_positions(each.ravel())] for each in plan.columns],

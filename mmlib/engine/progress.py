@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mmlib.design.checks import require_progress
+
 Watch = Callable[[int, Any], object]
 Progress = bool | Watch | None
 
@@ -20,6 +22,7 @@ def watching(progress: Progress, unit: str, **bar_options: Any) -> Iterator[Watc
 
     The number is the objective after so many evaluations, or how many replicates there will be.
     """
+    require_progress(progress)
     if callable(progress):
         yield progress
     elif progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):

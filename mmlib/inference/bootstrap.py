@@ -70,7 +70,7 @@ class BootstrapTest(HypothesisTest):
         Returns
         -------
         DataFrame
-            Columns ``stat``, ``df``, ``ddf``, ``p-value``. Rows: ``LRT``, χ² without a simulation;
+            Columns ``statistic, df, ddf, pvalue``. Rows: ``LRT``, χ² without a simulation;
             ``PBtest``, the simulated sample itself; ``Gamma``, a gamma distribution with the mean
             and variance of the sample; ``Bartlett``, χ² after scaling the statistic so that the
             sample has the mean of χ²; ``F``, statistic/df against an F distribution with the
@@ -78,10 +78,10 @@ class BootstrapTest(HypothesisTest):
 
         Notes
         -----
-        The denominator of F follows from its mean, ddf/(ddf − 2) = m, where m is the
-        mean of statistic/df; a mean of 1 or less has none. pbkrtest uses the mean of the statistic
-        itself for m, which agrees only for one degree of freedom. The χ² rows presume regular
-        parameters; where a variance is tested, only ``PBtest`` holds.
+        The denominator of F follows from its mean, ddf/(ddf − 2) = m, where m is the mean of
+        statistic/df; a mean of 1 or less has none. pbkrtest uses the mean of the statistic itself
+        for m, which agrees only for one degree of freedom. The χ² rows presume regular parameters;
+        where a variance is tested, only ``PBtest`` holds.
 
         References
         ----------
@@ -102,14 +102,15 @@ class BootstrapTest(HypothesisTest):
             "Bartlett": (bartlett, df, np.nan, float(chi2_tail(df, bartlett))),
             "F": (stat / df, df, ddf, float(f_tail(df, ddf, stat / df))),
         }
-        columns = ["stat", "df", "ddf", "p-value"]
+        columns = ["statistic", "df", "ddf", "pvalue"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
 
     def summary(self) -> Summary:
         """The test, those reference distributions that hold, and the notes."""
         table = self.to_frame() if self.valid else self.to_frame().loc[["LRT", "PBtest"]]
         table = table.where(np.isfinite(table))
-        variants = Table.of("Reference distributions", table, {"stat": ".4f"}, default=".4g")
+        table = table.rename(columns={"pvalue": "p-value"})
+        variants = Table.of("Reference distributions", table, {"statistic": ".4f"}, default=".4g")
         test = super().summary().parts
         return Summary((*test[:2], variants, *test[2:]))
 

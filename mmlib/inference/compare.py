@@ -67,12 +67,16 @@ class Comparison(Shown, Frozen):
     def summary(self) -> Summary:
         """The table with its formulas and notes; text when printed, HTML in a notebook."""
         frame = self.to_frame().drop(columns="formula")
-        formats = {"parameters": "d", "df": ".0f", "pvalue": ".4g", "pvalue_mixture": ".4g"}
+        mixture = {"pvalue": "p (χ²)", "pvalue_mixture": "p (mixture)"}
+        headers = mixture if "pvalue_mixture" in frame else {"pvalue": "p-value"}
+        formats = {"parameters": "d", "df": ".0f", **dict.fromkeys(headers.values(), ".4g")}
         kind = "REML" if self.fits[0].reml else "maximum likelihood"
         formulas = "\n".join(
             f"{name}: {fit.design.formula}" for name, fit in zip(self.names, self.fits, strict=True)
         )
-        table = Table.of(f"Models fitted by {kind}", frame, formats, default=".3f")
+        table = Table.of(
+            f"Models fitted by {kind}", frame.rename(columns=headers), formats, default=".3f"
+        )
         return Summary((formulas, table, *self.notes))
 
 
@@ -100,9 +104,9 @@ def compare(*fits: Fit) -> Comparison:
 
     Notes
     -----
-    AIC, AICc and BIC are −2 log-likelihood plus 2k, 2k + 2k(k + 1)/(n − k − 1) and k
-    log n, with k parameters (the variances among them) and n rows. All are marginal, for new
-    groups; the conditional AIC, for the groups in the data, is not computed.
+    AIC, AICc and BIC are −2 log-likelihood plus 2k, 2k + 2k(k + 1)/(n − k − 1) and k log n, with k
+    parameters (the variances among them) and n rows. All are marginal, for new groups; the
+    conditional AIC, for the groups in the data, is not computed.
 
     References
     ----------

@@ -91,11 +91,11 @@ def confint(
 
     Notes
     -----
-    Wald intervals take standard deviations and their ratios by the logarithm, a
-    correlation ρ between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1;
-    standard errors are from the observed information of the fit's own criterion, as nlme's
-    ``intervals``. What is estimated at its bound is NaN, and is held there for the others.
-    Prefer the profile where a variance may be zero.
+    Wald intervals take standard deviations and their ratios by the logarithm, a correlation ρ
+    between l and h by log((ρ − l)/(h − ρ)), twice Fisher's z where these are ±1; standard
+    errors are from the observed information of the fit's own criterion, as nlme's ``intervals``.
+    What is estimated at its bound is NaN, and is held there for the others. Prefer the profile
+    where a variance may be zero.
 
     References
     ----------
@@ -156,7 +156,7 @@ def _refuse(options: Iterable[str], belong: str) -> None:
 
 def _chosen(names: str | Iterable[str] | None, known: Sequence[str]) -> list[str]:
     """The parameters asked for, each of which must be known."""
-    chosen = list(known) if names is None else names_in(names)
+    chosen = list(known) if names is None else names_in("parameters", names)
     require_names("parameters", chosen, known, "parameter with an interval of this kind")
     return chosen
 
@@ -167,7 +167,7 @@ def _wald(
     fixed = list(fit.design.fixed_names)
     if names is None and not fit.design.structured:
         names = fixed
-    only_fixed = names is not None and set(names_in(names)) <= set(fixed)
+    only_fixed = names is not None and set(names_in("parameters", names)) <= set(fixed)
     known = fixed if only_fixed else [parameter.name for parameter in parameters(fit)]
     chosen = _chosen(names, known)
     limits = coef_table(fit, ddf=ddf, level=level)[["lower", "upper"]]

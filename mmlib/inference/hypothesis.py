@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from formulaic.errors import FormulaicError
@@ -47,9 +47,13 @@ class Hypothesis(_Equations):
 
     __slots__ = ()
 
-    def __new__(cls, L: FloatArray, rhs: FloatArray, description: str) -> Hypothesis:
+    def __new__(cls, L: FloatArray, rhs: FloatArray, description: str) -> Self:
         """Take what cannot be written to."""
         return super().__new__(cls, read_only(L), read_only(rhs), description)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Hypothesis:  # type: ignore[override]
+        return cls(*iterable)  # which `_replace` calls
 
 
 def hypothesis_matrix(

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray
+from mmlib.design.checks import require_fit
 from mmlib.engine.threads import single_threaded
 from mmlib.inference.hypothesis import hypothesis_matrix
 from mmlib.inference.information import Spread, in_basis, once_per_fit, pseudo_inverse, with_scale
@@ -139,6 +140,7 @@ def adjusted_vcov(fit: Fit) -> pd.DataFrame:
     >>> round(float(mm.adjusted_vcov(fit).loc["treat[T.B]", "treat[T.B]"]), 5)
     7.53333
     """
+    require_fit(fit)
     names = list(fit.design.fixed_names)
     return pd.DataFrame(spread(fit).vcov.copy(), index=names, columns=names)
 

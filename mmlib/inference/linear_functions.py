@@ -325,7 +325,7 @@ class LinearFunctions(Shown, Frozen):
             if self.kind == "contrast" and left:
                 return tuple(name for name in known if name not in left), ()
             return self.by, self.by
-        wanted = tuple(names_in(by))
+        wanted = tuple(names_in("by", by))
         require_names("by", wanted, known, "label here")
         if known and set(wanted) == set(known):
             raise DataError("by names every label, so that nothing is left to compare.")

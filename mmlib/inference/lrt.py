@@ -95,8 +95,12 @@ def lrt(small: Fit, large: Fit) -> LikelihoodRatioTest:
         )
     means, covariances = extra_means(small, large), extra_covariances(small, large)
     if means is None or covariances is None:
-        swapped = None not in (extra_means(large, small), extra_covariances(large, small))
-        raise DataError(_not_nested(small, large, swapped=swapped, means=means is None))
+        back, others = extra_means(large, small), extra_covariances(large, small)
+        if back is None or others is None:
+            raise DataError(_not_nested(small, large, means=means is None))
+        if back + others[0] == 0:
+            raise DataError(_equally_many(small, large))
+        raise DataError("the first model contains the second: swap them, lrt(small, large).")
     variances, constraints = covariances
     if means + variances == 0:
         raise DataError(_equally_many(small, large))
@@ -149,18 +153,16 @@ def require_same_data(small: Fit, large: Fit) -> None:
         )
 
 
-def _not_nested(small: Fit, large: Fit, *, swapped: bool, means: bool) -> str:
-    if swapped:
-        return "the first model contains the second: swap them, lrt(small, large)."
+def _not_nested(small: Fit, large: Fit, *, means: bool) -> str:
     one, other = small.design.description, large.design.description
     what = (
-        "the fixed part of {} is not a"
+        f"the fixed part of {one!r} allows means"
         if means
-        else "the random part of {}, with its residuals, is not a"
+        else f"the random part of {one!r}, with its residuals, allows covariances"
     )
     return (
-        f"the models are not nested: {what.format(repr(one))} special case of that of {other!r}. "
-        "Compare them by AIC, or test each against a model that contains both."
+        f"the models are not nested: {what} that {other!r} does not. Compare them by AIC, or test "
+        "each against a model that contains both."
     )
 
 
@@ -182,9 +184,8 @@ def _equally_many(small: Fit, large: Fit) -> str:
 def _statistic(small: Fit, large: Fit) -> float:
     statistic = _criterion(small) - _criterion(large)
     if statistic < -WORSE * max(1.0, abs(large.objective)):
-        bound = ", or has a bound that the smaller one has not, as at a correlation of zero"
         raise DataError(
-            f"the larger model is not converged{bound * small.design.structured}: its objective is "
+            "the larger model is not converged: its objective is "
             f"higher than the smaller one's by {-statistic:.3g}. Rescale its predictors or "
             "simplify it, and fit again."
         )

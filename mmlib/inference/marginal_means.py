@@ -14,7 +14,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import as_numbers, check_level, did_you_mean, require_choice, require_fit
+from mmlib.design.checks import (
+    as_array,
+    as_numbers,
+    check_level,
+    did_you_mean,
+    require_choice,
+    require_fit,
+)
 from mmlib.design.names import split_names, unquoted
 from mmlib.design.words import by_our_words
 from mmlib.errors import DataError
@@ -96,10 +103,10 @@ def emmeans(
 
     Notes
     -----
-    A mean that cannot be estimated, because a cell that it averages has no rows and the
-    model does not predict it, is NaN; a note names it. If a factor is nested in another (its levels
-    each occur with one level of the other, and it has no term without that one), only the
-    combinations that occur count.
+    A mean that cannot be estimated, because a cell that it averages has no rows and the model does
+    not predict it, is NaN; a note names it. If a factor is nested in another (its levels each occur
+    with one level of the other, and it has no term without that one), only the combinations that
+    occur count.
 
     References
     ----------
@@ -197,9 +204,9 @@ def emtrends(
     fit, ddf, notes = _settled(fit, weights, ddf, level)
     grid = ReferenceGrid.of(fit.design, at)
     wanted = _variables("by", [] if by is None else by, grid)
-    if variable not in grid.points or variable in grid.factors:
-        covariates = [name for name in grid.points if name not in grid.factors]
-        why = "is a factor" if variable in grid.points else "is no variable of the fixed part"
+    covariates = [name for name in grid.points if name not in grid.factors]
+    if variable not in covariates:
+        why = "is a factor" if variable in list(grid.points) else "is no variable of the fixed part"
         raise DataError(
             f"variable must be a covariate of the fixed part, but {variable!r} {why}."
             f"{did_you_mean(str(variable), covariates)} Its covariates are "
@@ -308,7 +315,7 @@ def _offset(fit: Fit, offset: float | None) -> float:
         return 0.0
     if offset is None:
         return mean
-    number = as_numbers("offset", np.asarray(offset))
+    number = as_numbers("offset", as_array("offset", offset))
     if number.shape != () or np.isnan(number):
         raise DataError(f"offset must be one number, not {offset!r:.60}.")
     return float(number)

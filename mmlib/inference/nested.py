@@ -4,7 +4,8 @@ Means, and covariances of models without structure, make linear spaces, which ar
 bases: of a QR decomposition of both only R matters. With structure covariances do not. So one of
 the smaller model is drawn, off every boundary, and the parameters of the larger one that give the
 same are searched, by least squares of what both do between random vectors. That the search ends at
-zero says that they are nested, and where it ends whether on a boundary of the larger model.
+zero says that they are nested, and where it ends whether on a boundary of the larger model. A
+larger model may have only those whose correlations have one sign, so some of either are drawn.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ is there: the search comes near them only slowly."""
 
 ATTEMPTS = 6
 
+STALLED = 1e-4
+"""A step that takes away a smaller share of a sum of squares will not bring it to zero."""
+
+SIDES = (1.0, -1.0)
+"""Signs of the correlations that are drawn."""
+
 
 def extra_means(small: Fit, large: Fit) -> int | None:
     """How many more dimensions the means of `large` have; None if it lacks some of `small`."""
@@ -62,7 +69,10 @@ def extra_covariances(small: Fit, large: Fit) -> tuple[int, int] | None:
     if _outside(within, basis):
         return None
     more = basis.shape[1] - _basis(within).shape[1]
-    return more, _boundary_constraints(inner, within, outer, beyond) if more else 0
+    if not more:
+        return 0, 0
+    one, other = (_boundary_constraints(inner, within, outer, beyond, side) for side in SIDES)
+    return None if one is None or other is None else (more, one)
 
 
 # ---- linear spaces -------------------------------------------------------------------------------
@@ -104,17 +114,19 @@ def _basis(columns: FloatArray) -> FloatArray:
 
 
 def _boundary_constraints(
-    inner: Design, within: FloatArray, outer: Design, beyond: FloatArray
-) -> int:
+    inner: Design, within: FloatArray, outer: Design, beyond: FloatArray, side: float
+) -> int | None:
     """In how many directions the inner model lies on the boundary of the outer one's variances.
 
     Take a covariance of the inner model with no variance at zero, write it with the patterns
-    of the outer one, and count the rank that the covariance matrices of its terms lack.
+    of the outer one, and count the rank that the covariance matrices of its terms lack. None if
+    one of these is no covariance matrix.
     """
     rng = np.random.default_rng(1)
     amounts = [1.0]
     for term in inner.terms:
         root = np.tril(rng.uniform(0.5, 1.5, (term.width, term.width)))
+        root *= np.where(np.eye(term.width), 1.0, side)
         amounts.extend((root @ root.T)[lower_triangle(term.width)])
     entries, _, rank, _ = np.linalg.lstsq(beyond, within @ amounts, rcond=OUTSIDE)
     if rank < beyond.shape[1]:
@@ -124,6 +136,8 @@ def _boundary_constraints(
         E = triangle_units(term.width)
         covariance = np.tensordot(entries[start : start + len(E)], E, axes=1)
         start += len(E)
+        if np.linalg.eigvalsh(covariance)[0] < -ZERO:
+            return None
         lacking += term.width - int(np.linalg.matrix_rank(covariance, tol=ZERO))
     return lacking
 
@@ -133,9 +147,20 @@ def _boundary_constraints(
 
 def _searched(inner: Design, large: Fit) -> tuple[int, int] | None:
     """What `extra_covariances` says, where covariances have structure."""
+    one, other = (_boundary_searched(inner, large, side) for side in SIDES)
+    if one is None or other is None:
+        return None
+    return large.design.n_theta - inner.n_theta, one
+
+
+def _boundary_searched(inner: Design, large: Fit, side: float) -> int | None:
+    """In how many directions a covariance of the inner model lies on the larger one's boundary.
+
+    None if it is not among those of the larger one.
+    """
     outer, rng = large.design, np.random.default_rng(1)
     probes = Probes(outer.row_weights, inner.n_theta + outer.n_theta + 2)
-    target = _variance(inner, random_theta(inner.terms, inner.residual, rng), probes)
+    target = _variance(inner, _drawn(inner, rng, side), probes)
     size = float(np.linalg.norm(target))
     variables = coordinates_of(Objective(large.blocks))
 
@@ -143,13 +168,31 @@ def _searched(inner: Design, large: Fit) -> tuple[int, int] | None:
         found = np.exp(x[0]) * _variance(outer, variables.to_theta(x[1:]), probes)
         return (found - target) / size
 
-    for _ in range(ATTEMPTS):
-        start = variables.from_theta(random_theta(outer.terms, outer.residual, rng))
-        found = least_squares(off, np.append(0.0, start), xtol=1e-14, ftol=1e-14, gtol=1e-14)
+    for attempt in range(ATTEMPTS):
+        start = variables.from_theta(_drawn(outer, rng, side * SIDES[attempt % 2]))
+        found = least_squares(off, np.append(0.0, start), xtol=1e-14, ftol=STALLED, gtol=1e-14)
         if np.linalg.norm(found.fun) <= SAME:
-            at_boundary = _at_boundary(outer, variables.to_theta(found.x[1:]))
-            return outer.n_theta - inner.n_theta, at_boundary
+            return _at_boundary(outer, variables.to_theta(found.x[1:]))
     return None
+
+
+def _drawn(design: Design, rng: np.random.Generator, side: float) -> FloatArray:
+    """A random θ off every boundary, whose correlations have one sign where they may."""
+    theta = random_theta(design.terms, design.residual, rng)
+    if side > 0:
+        return theta
+    for term, own in zip(design.terms, theta_by_term(design.terms, theta), strict=True):
+        structure, width = term.part.structure, term.width
+        if structure.is_free:
+            row, column = lower_triangle(width)
+            own[row > column] *= -1
+        elif structure.has_rho:
+            own[-1] *= structure.lowest_correlation(width)
+    residual = design.residual
+    if residual is not None and residual.n_correlations:
+        low = -1 / (len(residual.visits) - 1) if residual.visits else residual.lowest_correlation
+        theta[len(theta) - residual.n_correlations :] *= low or 1.0
+    return theta
 
 
 def _variance(design: Design, theta: FloatArray, probes: Probes) -> FloatArray:

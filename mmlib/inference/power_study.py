@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
 from mmlib.design.build import build_design
-from mmlib.design.checks import did_you_mean, require_names
+from mmlib.design.checks import as_array, as_numbers, did_you_mean, require_names
 from mmlib.design.design import Design
 from mmlib.design.formula import parse_formula
 from mmlib.design.planned import Selection, everything
@@ -152,7 +152,10 @@ class Study:
                     f"effect={effect!r} stands for one coefficient that is tested; name them: "
                     f"effect={{{names[-1]!r}: ...}}."
                 )
-            effect = {names[int(np.flatnonzero(rows[0])[0])]: float(effect)}
+            number = as_numbers("effect", as_array("effect", effect))
+            if number.ndim or np.isnan(number):
+                raise DataError(f"effect must be a number, or a dict of numbers, not {effect!r}.")
+            effect = {names[int(np.flatnonzero(rows[0])[0])]: float(number)}
         require_names("effect", effect, names, "fixed effect")
         beta = beta.copy()
         for name, value in effect.items():

@@ -147,22 +147,22 @@ class Profile:
             standard deviation of 0, a correlation of ±1) is the boundary itself.
         """
         reach = normal_quantile(level)
-        names = self.parameters if parameters is None else names_in(parameters)
+        names = self.parameters if parameters is None else names_in("parameters", parameters)
         with single_threaded():
             ends = {name: self._curve(name).interval(reach) for name in names}
         return pd.DataFrame.from_dict(ends, orient="index", columns=["lower", "upper"])
 
-    def grid(self, parameter: str, *, n: int = 25, level: float = 0.99) -> pd.DataFrame:
+    def grid(self, parameter: str, *, level: float = 0.99, n: int = 25) -> pd.DataFrame:
         """ζ on a grid that spans the interval of the given level, for drawing.
 
         Parameters
         ----------
         parameter : str
             One of `parameters`.
-        n : int
-            Points of the grid.
         level : float
             Coverage of the interval that the grid spans, between 0 and 1.
+        n : int
+            Points of the grid.
 
         Returns
         -------

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import BoolArray, FloatArray, IntArray
-from mmlib.design.checks import as_numbers, require_names
+from mmlib.design.checks import as_array, as_numbers, require_names
 from mmlib.design.design import Design
 from mmlib.design.formula import parse_with_formulaic
 from mmlib.design.matrix import factors_of
@@ -67,7 +67,8 @@ class ReferenceGrid:
             )
         require_names("at", at or (), values, "variable of the fixed part")
         for name, wanted in (at or {}).items():
-            items = [wanted] if np.ndim(wanted) == 0 else list(wanted)
+            alone = isinstance(wanted, str) or not isinstance(wanted, Iterable)
+            items = [wanted] if alone else list(wanted)
             values[name] = _asked(name, items, values[name] if name in factors else None)
         n_cells = int(np.prod([len(each) for each in values.values()], dtype=float))
         if n_cells > MAX_CELLS:
@@ -179,7 +180,9 @@ def _asked(name: str, items: list[Any], levels: pd.Index | None) -> pd.Index:
     if levels is not None:
         require_names("at", items, levels, f"level of {name!r}")
         return pd.Index(items, dtype=levels.dtype)
-    numbers = as_numbers(f"at[{name!r}]", np.asarray(items))
+    numbers = as_numbers(f"at[{name!r}]", as_array(f"at[{name!r}]", items))
+    if numbers.ndim > 1:
+        raise DataError(f"at[{name!r}] must be a number or a list of numbers, not {items!r:.60}.")
     if np.isnan(numbers).any():
         raise DataError(f"at[{name!r}] has missing values.")
     return pd.Index(numbers)

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import as_generator
+from mmlib.design.checks import as_generator, require_executor
 from mmlib.engine.progress import Progress, watching
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError, MMError, warn
@@ -126,8 +126,9 @@ def draw(
     Raises
     ------
     DataError
-        If `resume` is of another origin.
+        If `resume` is of another origin, or `executor` or `progress` cannot be one.
     """
+    require_executor(executor)
     seed, parts = _begin(nsim, rng, resume, origin)
     missing = list(_missing(parts, nsim, chunk))
     done = _here(task, seed, missing) if executor is None else _on(executor, task, seed, missing)

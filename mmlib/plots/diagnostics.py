@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from scipy.stats import beta as beta_distribution
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import as_numbers, require_fit
+from mmlib.design.checks import as_array, as_numbers, require_fit
 from mmlib.errors import DataError
 from mmlib.model import LMMResult
 from mmlib.plots.effects import grouping_name
@@ -161,7 +161,7 @@ def qq(
 
 def _band(samples: ArrayLike, n: int) -> FloatArray:
     """Between what limits 95% of the samples are, at each place of their order."""
-    drawn = as_numbers("samples", np.asarray(samples))
+    drawn = as_numbers("samples", as_array("samples", samples))
     if drawn.ndim != 2 or drawn.shape[1] != n:
         raise DataError(f"samples must have a row of {n} values for each; not {drawn.shape}.")
     limits: FloatArray = np.quantile(np.sort(drawn, axis=1), [0.025, 0.975], axis=0)

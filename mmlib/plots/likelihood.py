@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import as_numbers, normal_quantile, require_count, require_fit
+from mmlib.design.checks import as_array, as_numbers, normal_quantile, require_count, require_fit
 from mmlib.engine.objective import Objective
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
@@ -66,6 +66,8 @@ def profile_zeta(
     >>> mm.plots.profile_zeta(mm.profile(fit), "sigma").get_xlabel()
     'sigma'
     """
+    if not isinstance(profile, Profile):
+        raise DataError(f"profile must be what mmlib.profile returns, not {profile!r:.60}.")
     reach = normal_quantile(level)
     curve = profile.grid(parameter, n=n, level=max(0.99, (1 + level) / 2))
     ends = profile.confint(level=level, parameters=parameter).to_numpy()[0]
@@ -102,6 +104,8 @@ def joint_regions(joint: JointProfile, *, ax: Axes | None = None) -> Axes:
     >>> mm.plots.joint_regions(joint).get_ylabel()
     'Intercept'
     """
+    if not isinstance(joint, JointProfile):
+        raise DataError(f"joint must be what mmlib.joint_profile returns, not {joint!r:.60}.")
     names = {joint_quantile(level): f"{100 * level:g}%" for level in JOINT_LEVELS}
     given, ax = ax, axes_for(ax)
     style: dict[str, Any] = {"colors": BLUE, "linestyles": list(LINES[:3]), "linewidths": 1.4}
@@ -233,7 +237,7 @@ def _sample(sample: HypothesisTest | ArrayLike, observed: float | None) -> tuple
     if isinstance(sample, HypothesisTest):
         observed = sample.statistic if observed is None else observed
         sample = getattr(sample, "sample", np.zeros(0))
-    draws = np.sort(as_numbers("sample", np.asarray(sample)).ravel())
+    draws = np.sort(as_numbers("sample", as_array("sample", sample)).ravel())
     if not len(draws) or np.isnan(draws).any():
         raise DataError(
             "there is no simulated sample to draw (or it has missing values); an exact test keeps "

@@ -37,10 +37,9 @@ def coefficients(fit: Fit, *, level: float = 0.95) -> dict[str, pd.DataFrame]:
 
     Notes
     -----
-    The standard error counts the errors of β̂ and of the conditional modes
-    together, from their joint covariance; adding the two variances would be wrong, as the
-    errors are correlated. θ and σ are taken as known, and the quantiles are normal, as in
-    `predict`.
+    The standard error counts the errors of β̂ and of the conditional modes together, from their
+    joint covariance; adding the two variances would be wrong, as the errors are correlated. θ and
+    σ are taken as known, and the quantiles are normal, as in `predict`.
 
     References
     ----------

@@ -272,11 +272,11 @@ def levels_named(
 ) -> tuple[str, IntArray, pd.Index]:
     """Name, code of each row, and labels of the combinations of columns that an argument names."""
     frame = fit.design.frame
-    if not isinstance(names, str | Sequence):
+    if not isinstance(names, str | Sequence) or not len(names):
         raise DataError(f"{argument} must name columns that the model uses, not {names!r}.")
     factors = [
         factor
-        for name in names_in(names)
+        for name in names_in(argument, names)
         for factor in ([name] if name in frame else split_at_colons(str(name)))
     ]
     require_columns(frame, factors, "the model")

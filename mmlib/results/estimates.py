@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
 from mmlib.arrays import FloatArray, lower
-from mmlib.design.checks import as_generator, as_response, require_count, require_own_rows
+from mmlib.design.checks import as_array, as_generator, as_response, require_count, require_own_rows
 from mmlib.design.design import Design
 from mmlib.design.terms import RandomTerm
 from mmlib.engine.blocks import Blocks
@@ -396,7 +396,7 @@ class Fit(Frozen):
         with single_threaded():
             if y is None:
                 return self.of(self.blocks, reml=reml)
-            values = np.asarray(y)
+            values = as_array("y", y)
             if values.shape != (self.nobs,):
                 raise DataError(
                     f"y must have one value for each of the {self.nobs} rows of the fit; "

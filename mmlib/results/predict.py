@@ -32,7 +32,7 @@ Interval = Literal["confidence", "prediction"]
 Random = str | Sequence[str] | Literal[False] | None
 Missing = Literal["error", "nan"]
 
-_COLUMNS = ["predicted", "lower", "upper", "se"]
+_COLUMNS = ["predicted", "se", "lower", "upper"]
 INCLUDED = {
     "confidence": "the errors of the fixed effects and of the modes of known levels",
     "prediction": "the errors of the fixed effects and of the modes of known levels, the effects "
@@ -119,7 +119,7 @@ def predict(
     Returns
     -------
     Series, or with an interval DataFrame, indexed as the rows
-        Columns ``predicted, lower, upper, se``; ``.attrs["includes"]`` says what the last
+        Columns ``predicted, se, lower, upper``; ``.attrs["includes"]`` says which errors ``se``
         includes.
 
     Raises
@@ -139,9 +139,9 @@ def predict(
     >>> fit = mm.lmm("bright ~ 1 + (1 | operator)", mm.load_dataset("pulp"))
     >>> new = pd.DataFrame({"operator": ["a", "e"]})
     >>> fit.predict(new, new_levels="population", interval="prediction").round(4)
-       predicted    lower    upper      se
-    0    60.2781  59.5887  60.9674  0.3517
-    1    60.4000  59.5308  61.2692  0.4435
+       predicted      se    lower    upper
+    0    60.2781  0.3517  59.5887  60.9674
+    1    60.4000  0.4435  59.5308  61.2692
     """
     require_choice("new_levels", new_levels, ("error", "population"))
     require_choice("interval", interval, (*INCLUDED, None))
@@ -183,7 +183,7 @@ def _predict(
         return pd.Series(predicted, index=rows.index, name="predicted")
     reach = normal_quantile(level)
     se = np.sqrt(_variance(fit, rows, new_observation=interval == "prediction"))
-    columns = (predicted, predicted - reach * se, predicted + reach * se, se)
+    columns = (predicted, se, predicted - reach * se, predicted + reach * se)
     table = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)), index=rows.index)
     table.attrs["includes"] = INCLUDED[interval]
     return table
@@ -200,7 +200,7 @@ def _counted(design: Design, random: Random) -> set[str]:
         raise DataError(
             f"random must be a grouping, a list of groupings, False or None, not {random!r}."
         )
-    names = names_in(random)
+    names = names_in("random", random)
     require_names("random", names, known, "grouping of the fit")
     return set(names)
 

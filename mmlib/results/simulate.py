@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray, lower, lower_triangle
 from mmlib.design.checks import (
+    as_array,
     as_generator,
     as_numbers,
     require_count,
@@ -82,10 +83,10 @@ def simulate(
     frame: pd.DataFrame,
     *,
     beta: Beta,
-    sigma: float,
     theta: ArrayLike | None = None,
     sd: Sds | None = None,
     corr: Correlations | None = None,
+    sigma: float,
     weights: str | ArrayLike | None = None,
     offset: str | ArrayLike | None = None,
     nsim: int = 1,
@@ -101,8 +102,6 @@ def simulate(
         One row for each observation.
     beta : dict, or array of shape (p,)
         Fixed effects, by name or in order.
-    sigma : float
-        Residual standard deviation.
     theta : array, optional
         Covariance parameters relative to σ, as `LMMResult.theta`; or else:
     sd : dict, optional
@@ -111,6 +110,8 @@ def simulate(
     corr : dict, optional
         For groupings with correlated effects their correlation, or the correlation matrix; by
         default 0.
+    sigma : float
+        Residual standard deviation.
     weights, offset : column name or array, optional
         As for `lmm`.
     nsim : int
@@ -276,7 +277,9 @@ def _sds(design: Design, term: RandomTerm, given: Any) -> FloatArray:
             )
         values = _numbers(f"sd[{group!r}]", [given[name] for name in columns], len(columns))
     else:
-        values = _numbers(f"sd[{group!r}]", np.atleast_1d(np.asarray(given)), len(columns))
+        values = _numbers(
+            f"sd[{group!r}]", np.atleast_1d(as_array(f"sd[{group!r}]", given)), len(columns)
+        )
     if (values < 0).any():
         raise DataError(f"sd[{group!r}] has a negative standard deviation.")
     by_column = dict(zip(columns, values, strict=True))
@@ -288,7 +291,7 @@ def _correlation(term: RandomTerm, given: Any) -> FloatArray:
     what = f"corr[{term.group!r}]"
     if term.width == 1:
         raise DataError(f"{what}: the effects of {term.part} are uncorrelated; leave it out.")
-    values = np.asarray(given, dtype=float)
+    values = as_numbers(what, as_array(what, given))
     matrix = values
     if values.ndim == 0:
         matrix = np.full((term.width, term.width), float(values))
@@ -302,7 +305,7 @@ def _correlation(term: RandomTerm, given: Any) -> FloatArray:
 
 
 def _numbers(argument: str, values: Any, size: int) -> FloatArray:
-    numbers = as_numbers(argument, np.asarray(values))
+    numbers = as_numbers(argument, as_array(argument, values))
     if numbers.shape != (size,) or np.isnan(numbers).any():
         raise DataError(f"{argument} must be {size} number(s), not {values!r}.")
     return numbers

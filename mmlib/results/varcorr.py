@@ -210,7 +210,8 @@ class VarCorr(Shown):
         -------
         DataFrame
             Columns ``grp, var1, var2`` (empty for a variance), ``vcov`` and ``sdcor`` (the standard
-            deviation, or the correlation), in squared units of y and in units of y.
+            deviation, or the correlation), in squared units of y and in units of y. ``var1`` of the
+            residual is empty, or the level that the variance belongs to.
 
         Examples
         --------

@@ -190,4 +190,4 @@ def test_pairs_within_are_all_pairs_of_a_group():
 
 def test_no_grouping_has_a_plan_of_x_and_y_alone():
     plan = Plan([], [], 3)
-    assert (plan.q, plan.m_tail, plan.size, plan.rounds) == (0, 3, 9, [])
+    assert (plan.q, plan.m_tail, plan.size, plan.rounds) == (0, 3, 9, ())

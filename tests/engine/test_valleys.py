@@ -12,6 +12,7 @@ from benchmarks import search_study
 from mmlib.design.terms import templates
 from mmlib.engine.batch import BatchModel
 from mmlib.engine.blocks import Blocks
+from mmlib.engine.coordinates import StructuredCoordinates
 from mmlib.engine.halfline import scan
 from mmlib.engine.optimize import minimize_objective, search_from
 from mmlib.engine.spectral import SpectralModel
@@ -275,6 +276,15 @@ STRUCTURED = {
         *(False, 90.395351671, [0.6539, 2.1915, 1.2553, 0.7585, 0.4612, 1], 2),
     ),
 }
+
+
+@pytest.mark.parametrize("name", ["edge_271", "edge_222"])
+def test_looks_beside_the_edges_are_counted(name, monkeypatch):
+    calls, at = [], StructuredCoordinates.at
+    monkeypatch.setattr(StructuredCoordinates, "at", lambda *args: calls.append(1) or at(*args))
+    term, reml, *_ = STRUCTURED[name]
+    fit = mm.lmm(f"y ~ x + {term}", data_of(name), reml=reml)
+    assert fit.optimum.evaluations == len(calls) + 1  # and that of the estimates
 
 
 @pytest.mark.parametrize("name", STRUCTURED)

@@ -250,6 +250,65 @@ def test_structures_within_each_other():
     assert not mm.lrt(plain, car1).valid  # here it is one of them
 
 
+def two_or_three(share, k=2):
+    """Twenty levels of g; what those of f, two or three, share in each may be negative."""
+    rng = np.random.default_rng(1)
+    g, f = np.repeat(np.arange(20), 6), np.tile(np.repeat(np.arange(k), 6 // k), 20)
+    means = np.outer(rng.standard_normal(20), [1, share, 0][:k])
+    means += 0.5 * rng.standard_normal((20, k))
+    data = pd.DataFrame({"g": g, "h": rng.integers(0, 5, 120), "f": np.array(list("abc"))[f]})
+    return data.assign(y=means[g, f] + rng.standard_normal(120))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "k"),
+    [
+        ("us(f | g)", "(1 | g) + diag(0 + f | g)", 2),
+        ("us(0 + f | g)", "(1 | g) + diag(0 + f | g)", 2),
+        ("homcs(0 + f | g)", "(1 | g) + (1 | g:f)", 2),
+        ("homcs(0 + f | g)", "(1 | g) + (1 | g:f)", 3),
+    ],
+)
+@pytest.mark.parametrize("share", [0.9, -0.9], ids=["alike", "opposite"])
+def test_models_that_differ_by_a_bound_are_told_one_thing(one, other, k, share):
+    """Whichever comes first: the second has no covariance below zero."""
+    fits = [mm.lmm(f"y ~ f + {part}", two_or_three(share, k)) for part in (one, other)]
+    gap = fits[1].objective - fits[0].objective
+    message = "allows what is beyond a bound" if gap > 1e-3 else "the same model"
+    assert share > 0 or gap > 1
+    for pair in (fits, fits[::-1]):
+        with pytest.raises(mm.DataError, match=message):
+            mm.lrt(*pair)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("homcs(0 + f | g)", "(1 | g) + (1 | g:f) + (1 | h)"),
+        ("us(f | g)", "(1 | g) + diag(0 + f | g) + (1 | h)"),
+        ("(f | g)", "(1 | g) + (0 + f || g) + (1 | h)"),
+    ],
+)
+def test_a_larger_model_that_bounds_what_a_smaller_one_does_not_is_none(one, other):
+    """Their covariances are among those of the other only where none is below zero."""
+    for share in (0.9, -0.9):
+        fits = [mm.lmm(f"y ~ f + {part}", two_or_three(share)) for part in (one, other)]
+        for pair in (fits, fits[::-1]):
+            with pytest.raises(
+                mm.DataError, match=r"not nested: the random part .* allows covariances"
+            ):
+                mm.lrt(*pair)
+
+
+def test_one_covariance_for_all_pairs_is_within_any():
+    for share in (0.9, -0.9):
+        data = two_or_three(share, 3)
+        small = mm.lmm("y ~ f + (1 | g) + diag(0 + f | g)", data)
+        test = mm.lrt(small, mm.lmm("y ~ f + (0 + f | g)", data))
+        assert test.df == (2,)
+        assert mm.lrt(mm.lmm("y ~ f + (1 | g) + (1 | g:f)", data), small).df == (2,)
+
+
 def test_a_variance_at_zero_is_on_the_boundary():
     data = data_of("Machines")
     small = mm.lmm("score ~ Machine + (1 | Worker)", data)

@@ -39,7 +39,7 @@ def test_they_are_predictions_for_rows_with_one_at_a_coefficient(sleep_fit):
     predicted = sleep_fit.predict(new, interval="confidence", level=0.9)
     intercepts = table.xs("Intercept", level=COEFFICIENT)
     np.testing.assert_allclose(
-        intercepts[["estimate", "lower", "upper", "se"]], predicted, rtol=1e-9
+        intercepts[["estimate", "se", "lower", "upper"]], predicted, rtol=1e-9
     )
 
 
