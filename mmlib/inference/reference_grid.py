@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import BoolArray, FloatArray, IntArray
-from mmlib.design.checks import as_array, as_numbers, did_you_mean, require_names
+from mmlib.design.checks import as_array, as_numbers, did_you_mean, names_in, require_names
 from mmlib.design.design import Design
 from mmlib.design.formula import parse_with_formulaic
 from mmlib.design.matrix import factors_of
@@ -178,7 +178,7 @@ def _asked(name: str, items: list[Any], levels: pd.Index | None) -> pd.Index:
     if not items:
         raise DataError(f"at has no value for {name!r}.")
     if levels is not None:
-        for item in items:
+        for item in names_in(f"at[{name!r}]", items):
             if item not in levels:
                 hint = did_you_mean(str(item), map(str, levels))
                 raise DataError(
