@@ -532,7 +532,7 @@ MISTAKES = {
     "effect": (lambda: mm.power(sleep(), "Days", effect="a"), "effect must be real numbers"),
     "effects": (
         lambda: mm.power(sleep(), "Days", effect=[1]),
-        "effect must be a number, or a dict",
+        "effect must be one number",
     ),
     "executor": (
         lambda: mm.bootstrap(pulp(), sigma, nsim=2, executor=3),
@@ -546,6 +546,45 @@ MISTAKES = {
     "no fit": (lambda: mm.adjusted_vcov(3), "a fit is needed"),
     "sample": (lambda: mm.plots.null_distribution(RAGGED, 1), "sample must be a number, or rows"),
     "samples": (lambda: mm.plots.qq([1, 2], samples=RAGGED), "samples must be a number, or rows"),
+    "a list in a list": (
+        lambda: mm.emmeans(oats(), [["Variety"]]),
+        r"specs must be a name or a list of names, not \[\['Variety'\]\]",
+    ),
+    "level in a list": (
+        lambda: mm.emmeans(oats(), "Variety", at={"Variety": [["Victory"]]}),
+        r"at\['Variety'\] must be a name or a list",
+    ),
+    "parameter in a list": (
+        lambda: pulp().confint("wald", parameters=[["sigma"]]),
+        "parameters must be a name or a list",
+    ),
+    "group in a list": (
+        lambda: sleep().influence(group=[["Subject"]]),
+        "group must be a name or a",
+    ),
+    "division": (lambda: mm.kenward_roger(sleep(), "Days / 0"), "cannot read 'Days / 0'"),
+    "effects by number": (lambda: sleep().simulate(sd={"Subject": {3: 1}}), "it names 3"),
+    "effect of a name": (
+        lambda: mm.power(sleep(), "Days", effect={"Days": [1, 2]}),
+        r"effect\['Days'\] must be one number, not \[1, 2\]",
+    ),
+    "along": (
+        lambda: mm.power(sleep(), "Days", along={"Days": ["a"]}, nsim=2),
+        r"along\['Days'\] must be real numbers",
+    ),
+    "column in a list": (
+        lambda: mm.plots.group_means(mm.load_dataset("pulp"), ["bright"], "operator"),
+        r"a column of data is named by a text, not by \['bright'\]",
+    ),
+    "one point": (
+        lambda: mm.plots.likelihood_surface(pulp(), [1], [1, 2]),
+        "sds must be a list of",
+    ),
+    "observed": (lambda: mm.plots.null_distribution([1, 2], "a"), "observed must be real numbers"),
+    "effect in a list": (
+        lambda: mm.plots.caterpillar(sleep(), column=["Days"]),
+        r"has no random effect \['Days'\]",
+    ),
     "no profile": (
         lambda: mm.plots.profile_zeta(3, "x"),
         "profile must be what mmlib.profile returns",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -46,9 +46,15 @@ def names_in(argument: str, names: str | Iterable[str]) -> list[str]:
     DataError
         If it is neither.
     """
-    if not isinstance(names, Iterable):
+    if isinstance(names, str):
+        return [names]
+    if not isinstance(names, Iterable) or any(map(_nested, found := list(names))):
         raise DataError(f"{argument} must be a name or a list of names, not {names!r:.60}.")
-    return [names] if isinstance(names, str) else list(names)
+    return found
+
+
+def _nested(name: object) -> bool:
+    return not isinstance(name, Hashable)
 
 
 def require_frame(data: object, what: str = "data") -> pd.DataFrame:
@@ -84,6 +90,8 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
     """
     known = [str(column) for column in data.columns]
     for name in names:
+        if _nested(name):
+            raise DataError(f"a column of {what} is named by a text, not by {name!r:.60}.")
         if name not in data.columns:
             hint = _twin(name, known) or did_you_mean(name, known)
             if name in data.index.names:
@@ -155,6 +163,20 @@ def as_array(what: str, values: object) -> np.ndarray:
     except ValueError:
         shown = f"{what} must be a number, or rows of numbers that are equally long"
         raise DataError(f"{shown}, not {values!r:.60}.") from None
+
+
+def require_number(what: str, value: object) -> float:
+    """Return `value` as one number.
+
+    Raises
+    ------
+    DataError
+        If it is none, or missing.
+    """
+    number = as_numbers(what, as_array(what, value))
+    if number.ndim or np.isnan(number):
+        raise DataError(f"{what} must be one number, not {value!r:.60}.")
+    return float(number)
 
 
 def _numbers_of(argument: str, values: Any, data: pd.DataFrame) -> np.ndarray:

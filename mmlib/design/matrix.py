@@ -29,6 +29,9 @@ from mmlib.errors import DataError, FormulaError
 ALIAS_TOLERANCE = 1e-7
 """A column is aliased when less than this share of it is left after the columns before it (R's)."""
 
+SINGULAR = 1e-14
+"""Columns of length 1 with a smaller share between their singular values depend on each other."""
+
 MAX_DENSE_BYTES = 2**30
 
 _FACTOR_FAILED = re.compile(r"Unable to evaluate factor `(.*)`\. \[(.*)\]$", re.DOTALL)
@@ -136,18 +139,31 @@ def _refuse_one_level(spec: Any, text: str) -> None:
 def independent_columns(
     X: FloatArray, weights: FloatArray | None = None, *, tolerance: float = ALIAS_TOLERANCE
 ) -> np.ndarray:
-    """Mark the columns that do not depend on those before them, as R's ``lm`` does."""
+    """Mark the columns that do not depend on those before them, as R's ``lm`` does.
+
+    Each of many columns may leave a little more than the tolerance, and all together nothing but
+    rounding, as splines with more columns than there are values do: then the tolerance rises.
+    """
     if weights is not None:
         X = X * np.sqrt(weights)[:, None]
+    while True:
+        kept, sizes = _independent(X, tolerance)
+        if not len(sizes) or sizes[-1] > SINGULAR * sizes[0]:
+            return kept
+        tolerance *= 10
+
+
+def _independent(X: FloatArray, tolerance: float) -> tuple[np.ndarray, FloatArray]:
+    """The columns that leave more than the tolerance, and their singular values at length 1."""
     kept = np.ones(X.shape[1], dtype=bool)
     norms = np.linalg.norm(X, axis=0)
     while True:
         columns = np.flatnonzero(kept)[: X.shape[0]]
-        left = np.abs(np.diag(np.linalg.qr(X[:, columns], mode="r")))
-        dependent = columns[left <= tolerance * norms[columns]]
+        R = np.linalg.qr(X[:, columns], mode="r")
+        dependent = columns[np.abs(np.diag(R)) <= tolerance * norms[columns]]
         if not len(dependent):
             kept[np.flatnonzero(kept)[X.shape[0] :]] = False
-            return kept
+            return kept, np.linalg.svd(R / norms[columns], compute_uv=False)
         kept[dependent[0]] = False
 
 

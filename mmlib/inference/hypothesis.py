@@ -234,7 +234,7 @@ def _from_equations(fit: Fit, text: str) -> tuple[FloatArray, FloatArray]:
             f"{text!r}: the fit has no term or coefficient {unknown!r}."
             f"{did_you_mean(unknown, known)} Its coefficients are {', '.join(design.fixed_names)}."
         ) from None
-    except (FormulaicError, RuntimeError, ValueError, TypeError) as error:
+    except (FormulaicError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no equation"
         raise FormulaError(
             f"cannot read {text!r} as a linear hypothesis ({name_of(reason)}); write it as "

@@ -19,6 +19,7 @@ from mmlib.design.checks import (
     as_numbers,
     check_level,
     did_you_mean,
+    names_in,
     require_choice,
     require_fit,
 )
@@ -284,7 +285,7 @@ def _variables(argument: str, names: str | Sequence[str], grid: ReferenceGrid) -
         wanted = list(names)
     else:
         raise DataError(f"{argument} must be a name or a list of names, not {names!r:.60}.")
-    for name in wanted:
+    for name in names_in(argument, wanted):
         if name in RESULTS:
             raise DataError(
                 f"the column {name!r} has the name of a result ({', '.join(RESULTS)}); rename it."

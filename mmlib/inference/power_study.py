@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
 from mmlib.design.build import build_design
-from mmlib.design.checks import as_array, as_numbers, did_you_mean, require_names
+from mmlib.design.checks import did_you_mean, require_names, require_number
 from mmlib.design.design import Design
 from mmlib.design.formula import parse_formula
 from mmlib.design.planned import Selection, everything
@@ -152,14 +152,11 @@ class Study:
                     f"effect={effect!r} stands for one coefficient that is tested; name them: "
                     f"effect={{{names[-1]!r}: ...}}."
                 )
-            number = as_numbers("effect", as_array("effect", effect))
-            if number.ndim or np.isnan(number):
-                raise DataError(f"effect must be a number, or a dict of numbers, not {effect!r}.")
-            effect = {names[int(np.flatnonzero(rows[0])[0])]: float(number)}
+            effect = {names[int(np.flatnonzero(rows[0])[0])]: require_number("effect", effect)}
         require_names("effect", effect, names, "fixed effect")
         beta = beta.copy()
         for name, value in effect.items():
-            beta[names.index(name)] = value
+            beta[names.index(name)] = require_number(f"effect[{name!r}]", value)
         return beta
 
     def selected(self, selection: Selection) -> Study:
@@ -310,6 +307,7 @@ def at_point(study: Study, truth: Truth, point: dict[str, float]) -> tuple[Study
         elif kind == "rows_per_":
             selection = selection.with_rows_per(study.design, name, value)
         elif kind == "effect":
+            value = require_number(f"along[{key!r}]", value)
             beta[study.design.fixed_names.index(name)] = value
         else:
             truth = truth_of(study.design, truth, sigma=value)

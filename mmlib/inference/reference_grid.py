@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.arrays import BoolArray, FloatArray, IntArray
-from mmlib.design.checks import as_array, as_numbers, require_names
+from mmlib.design.checks import as_array, as_numbers, names_in, require_names
 from mmlib.design.design import Design
 from mmlib.design.formula import parse_with_formulaic
 from mmlib.design.matrix import factors_of
@@ -178,7 +178,8 @@ def _asked(name: str, items: list[Any], levels: pd.Index | None) -> pd.Index:
     if not items:
         raise DataError(f"at has no value for {name!r}.")
     if levels is not None:
-        require_names("at", items, levels, f"level of {name!r}")
+        asked = names_in(f"at[{name!r}]", items)
+        require_names("at", asked, levels, f"level of {name!r}")
         return pd.Index(items, dtype=levels.dtype)
     numbers = as_numbers(f"at[{name!r}]", as_array(f"at[{name!r}]", items))
     if numbers.ndim > 1:

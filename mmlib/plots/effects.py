@@ -120,7 +120,7 @@ def _sorted_modes(
     group = grouping_name(fit, group)
     modes = fit.ranef()[group]
     column = str(modes.columns[0]) if column is None else column
-    if column not in modes.columns:
+    if column not in [*modes.columns]:
         raise DataError(
             f"grouping {group!r} has no random effect {column!r}; it has "
             f"{', '.join(modes.columns)}."

@@ -9,7 +9,14 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
-from mmlib.design.checks import as_array, as_numbers, normal_quantile, require_count, require_fit
+from mmlib.design.checks import (
+    as_array,
+    as_numbers,
+    normal_quantile,
+    require_count,
+    require_fit,
+    require_number,
+)
 from mmlib.engine.objective import Objective
 from mmlib.engine.threads import single_threaded
 from mmlib.errors import DataError
@@ -153,7 +160,10 @@ def likelihood_surface(
             "likelihood_surface draws a fit with one random term of one column; "
             f"this one has {len(fit.theta)} covariance parameters. Use joint_profile."
         )
-    x, y = (as_numbers(name, np.asarray(v)) for name, v in (("sds", sds), ("sigmas", sigmas)))
+    x, y = (as_numbers(name, as_array(name, v)) for name, v in (("sds", sds), ("sigmas", sigmas)))
+    for name, values in (("sds", x), ("sigmas", y)):
+        if values.ndim != 1 or len(values) < 2:
+            raise DataError(f"{name} must be a list of two numbers or more, not {values!r:.60}.")
     objective = Objective(fit.blocks, reml=fit.reml)
     with single_threaded():
         heights = np.array([[objective([a / s], s) for a in x] for s in y])
@@ -245,7 +255,7 @@ def _sample(sample: HypothesisTest | ArrayLike, observed: float | None) -> tuple
         )
     if observed is None:
         raise DataError("pass the observed statistic as well: observed=…")
-    return draws, float(observed)
+    return draws, require_number("observed", observed)
 
 
 def _in_words(name: str) -> str:

@@ -272,9 +272,8 @@ def _sds(design: Design, term: RandomTerm, given: Any) -> FloatArray:
     columns = [name for each in design.terms if each.group == group for name in each.columns]
     if isinstance(given, Mapping):
         if set(given) != set(columns):
-            raise DataError(
-                f"sd[{group!r}] must name {', '.join(columns)}; it names {', '.join(given)}."
-            )
+            named = ", ".join(map(str, given))
+            raise DataError(f"sd[{group!r}] must name {', '.join(columns)}; it names {named}.")
         values = _numbers(f"sd[{group!r}]", [given[name] for name in columns], len(columns))
     else:
         values = _numbers(

@@ -54,7 +54,6 @@ def test_a_test_without_pvalue_is_counted_as_failed(monkeypatch):
     tests = {"fails": fails, "missing": lambda: np.nan, "always": lambda: 0.0}
     monkeypatch.setattr(calibrate, "_tests_of_a_variance", lambda *_: tests)
     monkeypatch.setattr(calibrate, "_exact_size", lambda *_: np.nan)
-    monkeypatch.setattr(calibrate, "_test_names", lambda _: tuple(tests))
     sizes = calibrate.calibrate(PULP, replicates=10, seed=1).set_index("test")
     assert sizes["failed"].to_dict() == {"fails": 10, "missing": 10, "always": 0}
     assert sizes["size"].to_dict() == {"fails": 0.0, "missing": 0.0, "always": 1.0}

@@ -35,6 +35,19 @@ def test_formulaic_is_asked_once(frame, monkeypatch):
     assert again.beta[1] != fit.beta[1]
 
 
+@pytest.mark.parametrize("spline", ["bs(Days, df=12)", "cr(Days, df=15)"])
+def test_splines_with_more_columns_than_values_are_a_mean_for_each_value(spline):
+    """Each column leaves more than the tolerance, but all together depend on each other."""
+    data = mm.load_dataset("sleepstudy")
+    means = mm.lmm("Reaction ~ C(Days) + (1 | Subject)", data, reml=False)
+    with pytest.warns(mm.DataWarning, match="left out because they depend"):
+        fit = mm.lmm(f"Reaction ~ {spline} + (1 | Subject)", data, reml=False)
+    assert fit.design.p == 10
+    assert fit.objective == pytest.approx(means.objective, rel=1e-7)
+    with pytest.warns(mm.DataWarning):
+        assert mm.lmm("Reaction ~ cc(Days, df=50) + (1 | Subject)", data).design.p == 9
+
+
 def test_what_a_column_holds_decides_not_what_it_held_before(frame):
     as_number = mm.build_design("a ~ b", frame)
     as_factor = mm.build_design("a ~ b", frame.assign(b=list("xyzxyzxyz")))

@@ -206,12 +206,10 @@ def _decimal(value: float) -> str:
 def _inputs(tree: ast.Module, *, drawing: bool) -> Iterator[tuple[str, bool]]:
     """Yield the numbers that shown code starts from; how a figure is drawn is none."""
     for statement in ast.walk(tree):
-        if not isinstance(statement, ast.Assign | ast.Expr | ast.Return | ast.For | ast.With):
+        if not isinstance(statement, ast.Assign | ast.Expr | ast.Return):
             continue
         calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
         if drawing and any(_root(call) in _DRAWING for call in calls):
-            continue
-        if isinstance(statement, ast.For | ast.With):
             continue
         yield from _constants(statement, texts=False)
 

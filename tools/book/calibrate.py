@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import chdtrc, fdtrc
 from scipy.stats import chi2
 from tqdm import tqdm
@@ -43,8 +42,6 @@ CHUNK = 50
 EXACT_DRAWS = 999
 BOOTSTRAP_DRAWS = 199
 COLUMNS = ("design", "hypothesis", "test", "replicates", "failed", "size", "mcse", "exact_size")
-
-Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -242,19 +239,19 @@ def _bootstrap(small: mm.LMMResult, large: mm.LMMResult, rng: np.random.Generato
 # ---- many responses -------------------------------------------------------------------------
 
 
-def count(study: str, seed: np.random.SeedSequence, size: int) -> Counts:
-    """Rejections and failures of each test among `size` responses, shape (tests, 2).
+def count(study: str, seed: np.random.SeedSequence, size: int) -> pd.DataFrame:
+    """Rejections and failures of each test, a row, among `size` responses.
 
     The study goes by its name, which every process can look up.
     """
     fits, theta, rng = _fits(study), np.array(_study(study).theta), np.random.default_rng(seed)
-    counts = np.zeros((len(_test_names(study)), 2), dtype=np.int64)
+    pvalues = []
     with single_threaded():
         for _ in range(size):
             tests = fits.tests(fits.null_response(theta, rng), rng)
-            pvalues = np.array([_or_nan(test) for test in tests.values()])
-            counts += np.column_stack([pvalues <= LEVEL, np.isnan(pvalues)])
-    return counts
+            pvalues.append({name: _or_nan(test) for name, test in tests.items()})
+    table = pd.DataFrame(pvalues)
+    return pd.DataFrame({"rejected": (table <= LEVEL).sum(), "failed": table.isna().sum()})
 
 
 def _or_nan(test: Callable[[], float]) -> float:
@@ -270,12 +267,6 @@ def _study(name: str) -> Study:
 @cache
 def _fits(name: str) -> Fits:
     return Fits.of(_study(name))
-
-
-@cache
-def _test_names(name: str) -> tuple[str, ...]:
-    fits, rng = _fits(name), np.random.default_rng(0)
-    return tuple(fits.tests(fits.null_response(np.array(_study(name).theta), rng), rng))
 
 
 def calibrate(
@@ -311,7 +302,7 @@ def calibrate(
     chunks = run(count, [study.name] * len(sizes), seeds, sizes)
     counts = sum(tqdm(chunks, total=len(sizes), desc=study.name, disable=None))
     rows = []
-    for name, (rejected, failed) in zip(_test_names(study.name), counts, strict=True):
+    for name, rejected, failed in counts.itertuples():
         size = rejected / replicates
         mcse = np.sqrt(size * (1 - size) / replicates)
         exact = _exact_size(study, name)

@@ -243,13 +243,11 @@ def _in_piece(text: str, kind: str, original: str) -> Iterator[Number]:
             yield Number(word, value, original, kind, "word", after, before)
         else:
             figure = found["figure"]
-            value = Decimal(figure.replace(",", ""))
-            negative = bool(_MINUS.search(before))
+            signed = f"-{figure}" if _MINUS.search(before) else figure
+            value = Decimal(signed.replace(",", ""))
             form = "percent" if _PERCENT.match(after) else "figure"
-            sign = "-" if negative else ""
             line = _line(text, found.start()) if kind in ("R", "tab") else original
-            signed = -value if negative else value
-            yield Number(sign + figure, signed, line, kind, form, after, before)
+            yield Number(signed, value, line, kind, form, after, before)
 
 
 def _readable(piece: Piece) -> str:
@@ -268,12 +266,10 @@ def _without_layout(formula: str) -> str:
 
 
 def _sentence(text: str, position: int) -> str:
-    start = 0
-    for end in [match.end() for match in _SENTENCE_END.finditer(text)]:
-        if end > position:
-            return " ".join(text[start:end].split())
-        start = end
-    return " ".join(text[start:].split())
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    start = max((end for end in ends if end <= position), default=0)
+    end = min((end for end in ends if end > position), default=len(text))
+    return " ".join(text[start:end].split())
 
 
 def _line(text: str, position: int) -> str:

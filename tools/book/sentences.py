@@ -45,7 +45,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from functools import cache
-from itertools import count
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -82,10 +81,9 @@ class Allowed:
 
 @dataclass
 class Judged:
-    """What is wrong with a cell, which numbers nothing holds, which listed phrases it needs."""
+    """What is wrong with a cell, which listed phrases it needs, and what holds its numbers."""
 
     complaints: list[str] = field(default_factory=list)
-    open: list[Number] = field(default_factory=list)
     needed: Counter[str] = field(default_factory=Counter)
     used: set[Source] = field(default_factory=set)
 
@@ -168,7 +166,6 @@ def judge(cell: NotebookNode, position: int, held: Held, allowed: Allowed) -> Ju
         )
         if complaint and not listed(number, allowed, judged.needed, spoken=not counted):
             judged.complaints.append(complaint)
-            judged.open += [] if counted else [number]
     return judged
 
 
@@ -192,7 +189,7 @@ def allow_list(path: Path) -> dict[str, dict[str, str]]:
 def _stated(cell: NotebookNode, position: int, section: int) -> Iterator[tuple[int, Number]]:
     """Yield every number that a cell states to its readers, and the section that it stands in."""
     if cell.cell_type == "markdown":
-        for text, part in zip(HEADING.split(cell.source), count(), strict=False):
+        for part, text in enumerate(HEADING.split(cell.source)):
             yield from ((section if part == 0 else position, number) for number in numbers(text))
         return
     caption, alt = captions(cell)
@@ -445,10 +442,3 @@ def _significant(value: Decimal) -> int:
     """Count the digits from the first that is not zero; zeros that end a whole number are none."""
     digits = "".join(map(str, value.as_tuple().digits)).lstrip("0")
     return len(digits.rstrip("0")) if value == value.to_integral_value() else len(digits)
-
-
-def open_numbers(notebook: NotebookNode, allowed: Allowed) -> list[Number]:
-    """Return the numbers of a page that no cell and no phrase holds, and that no cell counts."""
-    held = read_held(notebook, allowed.page)
-    cells = enumerate(notebook.cells, start=1)
-    return [number for at, cell in cells for number in judge(cell, at, held, allowed).open]

@@ -16,7 +16,6 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from enum import Enum
-from functools import cache
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -33,6 +32,8 @@ TEXT_STUB = "*Your answer. Double-click to write; formulas go between dollar sig
 WHEEL = f"mmlib-{mm.__version__}-py3-none-any.whl"
 # What the wheel of mmlib brings with it.
 _BROUGHT = {"mmlib", "numpy", "scipy", "pandas", "matplotlib", "matplotlib_inline", "formulaic"}
+
+_BUILTINS = frozenset(dir(builtins))
 
 _INTRODUCTION = """\
 *Homework to chapter {number} of “Mixed Models in Python”, {points} points. {instructions}*
@@ -185,7 +186,7 @@ def write_checks(exercise: Exercise, edition: Edition) -> list[tuple[str, int, s
 
 def _check(exercise: Exercise, part: Part, edition: Edition) -> str:
     kinds = [f'{name}="{exercise.kinds.get(name, "")}"' for name in part.names]
-    needs = sorted(names(part.check, ast.Load) - names(part.check, ast.Store) - _builtins())
+    needs = sorted(names(part.check, ast.Load) - names(part.check, ast.Store) - _BUILTINS)
     needs = [name for name in needs if name not in part.names]
     arguments = [f'"{exercise.number}"', *([f'needs="{" ".join(needs)}"'] if needs else []), *kinds]
     tests = textwrap.indent(part.check or "pass", "    ")
@@ -193,11 +194,6 @@ def _check(exercise: Exercise, part: Part, edition: Edition) -> str:
     if part.hidden and edition is Edition.COURSE:
         check += f"\n### BEGIN HIDDEN TESTS\n{part.hidden}\n### END HIDDEN TESTS"
     return check
-
-
-@cache
-def _builtins() -> frozenset[str]:
-    return frozenset(dir(builtins))
 
 
 def _hidden(cell: NotebookNode) -> NotebookNode:

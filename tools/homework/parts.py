@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 
 from tools.homework.text import HomeworkError
+
+DATASET = re.compile(r'mm\.load_dataset\(\s*"(\w+)"\s*\)')
+"""How code loads a data set, whose name is the group."""
 
 
 def names(code: str | ast.AST, context: type[ast.expr_context]) -> set[str]:

@@ -8,7 +8,6 @@ time, and nobody who lacks the salt can guess it.
 
 from __future__ import annotations
 
-import ast
 import csv
 import hashlib
 import re
@@ -23,6 +22,7 @@ import pandas as pd
 
 import mmlib as mm
 from tools.homework.chapter import Cell, Chapter, Exercise
+from tools.homework.parts import DATASET
 from tools.homework.text import HomeworkError
 
 ID_COLUMN = "id"
@@ -178,46 +178,25 @@ def _own_part(
             hidden = f"{part.hidden}\n{part.own_hidden}".strip()
             yield replace(part, check=part.own_check or part.check, hidden=hidden, held=held)
     elif part.kind == "code":
-        code = part.source
-        for name, call in loads(code):
-            code = code.replace(call, reading.get(name, call))
+        code = DATASET.sub(lambda found: reading.get(found[1], found[0]), part.source)
         yield replace(part, source=code, caption="")
     elif headings := [line for line in part.source.splitlines() if line.startswith("##")]:
         yield Cell("text", "\n\n".join(headings))
 
 
+def _codes(chapter: Chapter) -> list[str]:
+    return [part.source for part in chapter.parts if isinstance(part, Cell) and part.kind == "code"]
+
+
 def _datasets(chapter: Chapter) -> set[str]:
-    cells = (part for part in chapter.parts if isinstance(part, Cell) and part.kind == "code")
-    return {name for cell in cells for name, _ in loads(cell.source)}
+    return {name for code in _codes(chapter) for name in DATASET.findall(code)}
 
 
 def _frames(chapter: Chapter, dataset: str) -> list[str]:
     """Name the frames that the chapter's own code makes of a data set, nothing else done to it."""
-    found: dict[str, None] = {}
-    for part in chapter.parts:
-        if isinstance(part, Cell) and part.kind == "code":
-            for node in ast.parse(part.source).body:
-                match node:
-                    case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) if loads(
-                        ast.unparse(call)
-                    ) == [(dataset, ast.unparse(call))]:
-                        found[name] = None
-    return list(found)
-
-
-def loads(code: str) -> list[tuple[str, str]]:
-    """Find `mm.load_dataset("name")` in code: the name, and the call as it stands there."""
-    found = []
-    for node in ast.walk(ast.parse(code)):
-        match node:
-            case ast.Call(
-                func=ast.Attribute(attr="load_dataset"), args=[ast.Constant(value=str(name))]
-            ):
-                call = ast.get_source_segment(code, node)
-                if call is None:
-                    raise HomeworkError(f"cannot find the call that loads {name}")
-                found.append((name, call))
-    return found
+    assigned = rf'(?m)^(\w+) = mm\.load_dataset\("{dataset}"\)$'
+    found = (name for code in _codes(chapter) for name in re.findall(assigned, code))
+    return list(dict.fromkeys(found))
 
 
 def _seed(*parts: str) -> np.random.SeedSequence:

@@ -23,9 +23,8 @@ window.MathJax = {options: {enableMenu: false, processHtmlClass: "math"}};
 """
 _NO_SLIDE = (
     ".headerlink, .section-number, .d-print-none, .reading-time, script, .interactive, "
-    "details.solution"
+    "details.solution, #exercises, #quiz"
 )
-_LEFT_OUT = {"Exercises", "Quiz"}
 _SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-ZΑ-Ω\\(“*])")
 _SHORT = 3  # sentences with which a section begins
 
@@ -79,7 +78,7 @@ def write_slides(article: Tag, page: str) -> str:
     slides = [_slide("h1", title, [f'<p><a href="{page}">the chapter</a></p>'], "title")]
     for section in article.select("section"):
         name = section.find(["h1", "h2", "h3"], recursive=False)
-        if not isinstance(name, Tag) or _inside_left_out(section):
+        if not isinstance(name, Tag):
             continue
         if name.get_text(strip=True) == "Summary":
             points = map(str, section.find_all("ul", recursive=False))
@@ -89,12 +88,6 @@ def write_slides(article: Tag, page: str) -> str:
     written = "\n".join(slides)
     maths = _MATHS if BeautifulSoup(written, "html.parser").select_one(".math") else ""
     return _PAGE.format(title=title, maths=maths, slides=written)
-
-
-def _inside_left_out(section: Tag) -> bool:
-    around = [section, *section.find_parents("section")]
-    names = (part.find(["h2"], recursive=False) for part in around)
-    return any(name.get_text(strip=True) in _LEFT_OUT for name in names if isinstance(name, Tag))
 
 
 def _section(section: Tag, title: str) -> Iterator[str]:
