@@ -18,20 +18,22 @@ from tools.homework.students import read_own_data
 from tools.homework.text import HomeworkError
 
 CHAPTER, LABEL = "01-pulp", "ex-pulp-allocation"
-# What each kind of hand-in loses of the points for code.
-LOST = {
-    "good": 0,
-    "wrong": 1,
-    "copied": 0,
-    "stripped": 0,
-    "retyped": 0,
-    "other_kernel": 0,
-    "edited_check": 0,
-    "deleted": 4,
-    "spies": 0,
+# What is done to a solved notebook, to the answer of which exercise, before it is handed in.
+HAND_INS = {
+    "odd": {
+        "copied": LABEL,
+        "edited_check": LABEL,
+        "retyped": "ex-pulp-size",
+        "other_kernel": "",
+    },
+    "stripped": {"stripped": ""},
+    "wrong": {"wrong": LABEL, "deleted": "ex-pulp-dyestuff"},
+    "spy": {"spies": LABEL},
+    "breaker": {"ends_python": LABEL},
 }
-# Not graded at all.
-FAILED = "ends_python"
+# What they lose of the points for code; whoever ends Python is not graded at all.
+LOST = {"odd": 0, "stripped": 0, "wrong": 1 + 4, "spy": 0}
+FAILED = "breaker"
 
 confining = pytest.mark.skipif(not version(), reason="this system cannot confine a process")
 pytestmark = pytest.mark.landing
@@ -39,29 +41,28 @@ pytestmark = pytest.mark.landing
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory, chapters):
-    """Hand out, hand in, collect and grade; return the course, and who handed in what."""
+    """Hand out, hand in, collect and grade; return the course and what was said."""
     if not version():
         pytest.skip("this system cannot confine a process")
     folder = tmp_path_factory.mktemp("term")
     chapter = next(chapter for chapter in chapters if chapter.name == CHAPTER)
     own = read_own_data(ROOT / "homework" / "own-data.toml")
-    kinds = {f"s{number}": kind for number, kind in enumerate([*LOST, FAILED])}
-    homework.write_for_students([chapter], own, [*kinds, "site"], "salt", folder / "own")
+    students = [*HAND_INS, "site"]
+    homework.write_for_students([chapter], own, students, "salt", folder / "own")
     course = folder / "course"
     shutil.copytree(folder / "own" / "course", course)
     source = nbformat.read(course / "source" / CHAPTER / f"{CHAPTER}.ipynb", as_version=4)
-    for student, kind in kinds.items():
+    for student, done in HAND_INS.items():
         notebook = handed_in.solved(source)
-        if kind != "good":
-            getattr(handed_in, kind)(notebook, LABEL)
+        for change, label in done.items():
+            getattr(handed_in, change)(notebook, label)
         handed_in.put(notebook, folder / "inbox" / student, f"{CHAPTER} (1).ipynb")
     # One hands in the solved notebook of the site, with the data of the book.
     public = ROOT / "homework" / "course" / "source" / CHAPTER / f"{CHAPTER}.ipynb"
     copy = handed_in.solved(nbformat.read(public, as_version=4))
     handed_in.put(copy, folder / "inbox" / "site", f"{CHAPTER}.ipynb")
-    collect(folder / "inbox", course, dict.fromkeys([*kinds, "site"], own), "salt")
-    said = grade(course, CHAPTER)
-    return course, kinds, said
+    collect(folder / "inbox", course, dict.fromkeys(students, own), "salt")
+    return course, grade(course, CHAPTER)
 
 
 def code_points(course):
@@ -78,13 +79,10 @@ def code_points(course):
 
 
 def test_everybody_gets_what_the_hand_in_deserves(graded):
-    course, kinds, _ = graded
-    points = code_points(course)
-    best = max(points.values())
-    assert best == 20
-    run = {student: kind for student, kind in kinds.items() if kind != FAILED}
-    lost = {student: best - points[student] for student in run}
-    assert lost == {student: LOST[kind] for student, kind in run.items()}
+    points = code_points(graded[0])
+    assert {student: points[student] for student in LOST} == {
+        student: 20 - lost for student, lost in LOST.items()
+    }
 
 
 def test_the_notebook_of_the_site_earns_nothing_on_own_data(graded):
@@ -92,15 +90,13 @@ def test_the_notebook_of_the_site_earns_nothing_on_own_data(graded):
 
 
 def test_who_could_not_be_graded_is_said_in_a_line_and_nothing_else(graded):
-    _, kinds, said = graded
-    failed = [student for student, kind in kinds.items() if kind == FAILED]
-    assert [line.split(":")[0] for line in said] == failed
+    _, said = graded
+    assert [line.split(":")[0] for line in said] == [FAILED]
     assert "ended Python" in said[0]
 
 
 def test_model_answers_stand_below_written_ones_and_feedback_has_neither(graded):
-    course, kinds, _ = graded
-    student = next(iter(kinds))
+    course, student = graded[0], "odd"
     path = course / "autograded" / student / CHAPTER / f"{CHAPTER}.ipynb"
     cells = nbformat.read(path, as_version=4).cells
     models = [cell for cell in cells if "model-answer" in cell.metadata.get("tags", [])]
@@ -115,15 +111,14 @@ def test_model_answers_stand_below_written_ones_and_feedback_has_neither(graded)
 
 
 def test_the_table_has_a_line_for_each_student_and_exercise(graded):
-    course, kinds, _ = graded
+    course, _ = graded
     with write_table(course).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    student = next(iter(kinds))
-    mine = {row["exercise"]: row for row in rows if row["student"] == student}
+    mine = {row["exercise"]: row for row in rows if row["student"] == "odd"}
     assert list(mine) == [f"1.{number}" for number in range(1, 8)]
     assert mine["1.2"]["points"] == mine["1.2"]["of"] == "4"
     assert mine["1.4"]["by_hand"] == "waits"
-    assert len(rows) == 7 * (len(kinds) + 1)
+    assert len(rows) == 7 * (len(HAND_INS) + 1)
 
 
 def test_what_cannot_be_graded_is_named(tmp_path, monkeypatch):

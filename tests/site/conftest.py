@@ -8,19 +8,27 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 
+from tests.helpers.browser import wait
 from tests.helpers.server import Server
 from tools.site.build import build
 from tools.site.chromium import MISSING, chromium, is_installed
 
 
+def built(which: str) -> Path | None:
+    """Return one of the sites that CI builds beside the tests, once it is there."""
+    if not (place := os.environ.get("BUILT_SITES")):
+        return None
+    folder, failed = Path(place, which), Path(place, "failed")
+    wait(lambda: folder.exists() or failed.exists(), seconds=20 * 60)
+    assert folder.exists(), "the site could not be built"
+    return folder
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory, worker_id) -> Path:
-    """Build the site as `make book` does, once for all; return its folder.
-
-    Whoever has just built it says where, in `BUILT_SITE`.
-    """
-    if ready := os.environ.get("BUILT_SITE"):
-        return Path(ready)
+    """Build the site as `make book` does, once for all; return its folder."""
+    if ready := built("plain"):
+        return ready
     base = tmp_path_factory.getbasetemp()
     output = (base if worker_id == "master" else base.parent) / "shared-site"
     output.mkdir(exist_ok=True)
