@@ -299,7 +299,7 @@ def test_a_cell_is_changed_run_and_put_back(python):
 
 
 # The last cell of chapter 1 runs at home only.
-@pytest.mark.parametrize("chapter", ["01-pulp", "08-computing"])
+@pytest.mark.parametrize("chapter", ["01-pulp", "05-random-effects"])
 def test_all_runs_from_the_top_and_figures_keep_their_words(python, chapter):
     show(python, chapter)
     words = "return [...document.querySelectorAll('article .cell_output img')].map(i => i.alt)"
@@ -347,7 +347,7 @@ def test_a_page_that_runs_is_accessible_in_every_light(python):
 
 
 def test_what_runs_is_stopped_and_python_begins_anew(python):
-    show(python, "08-computing")
+    show(python, "05-random-effects")
     label = python.execute_script(CODED)
     place = answers(python, label)
     write(python, place.find_element(By.CSS_SELECTOR, ".live-field"), "while True:\n    pass")
