@@ -343,7 +343,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
     assert "run: bash .ci/run\n" in read(CHECK)
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
-    lines = re.findall(r"(?m)(?:^|&& )(?:\w+=\S+ )?make ([\w ]+)", script.read_text())
+    lines = re.findall(r"(?m)(?:^|&& |\{ )(?:\w+=\S+ )?make ([\w ]+)", script.read_text())
     run = {word for line in lines for word in line.split()}
     commands = ["make lint", "make typecheck", *the_two_commands(read("README.md"))]
     assert {command.removeprefix("make ") for command in commands} <= run

@@ -1,6 +1,8 @@
 """The book as one PDF: all of it, in order, with maths, figures, outline and page numbers."""
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from unicodedata import normalize
 
@@ -52,7 +54,7 @@ def small_site(tmp_path) -> Path:
 
 def test_the_pages_become_one(small_site, tmp_path):
     html = BeautifulSoup(one_page(small_site, tmp_path), "html.parser")
-    assert [h.get_text() for h in html("h1")] == [
+    assert [in_one_line(h.get_text()) for h in html("h1")] == [
         "The Book",
         "Contents",
         "1. One",
@@ -94,10 +96,20 @@ def squeeze(text: str) -> str:
     return re.sub(r"\s", "", normalize("NFKC", text))
 
 
+def in_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def titles(outline: list) -> Iterator[str]:
+    """List what the outline says, on every level."""
+    for entry in outline:
+        yield from titles(entry) if isinstance(entry, list) else [in_one_line(str(entry.title))]
+
+
 def top_of_outline(reader: PdfReader) -> list[tuple[str, int]]:
     """List the chapters in the outline with their pages, counted from 1."""
     return [
-        (str(entry.title), reader.get_destination_page_number(entry) + 1)
+        (in_one_line(str(entry.title)), reader.get_destination_page_number(entry) + 1)
         for entry in reader.outline
         if not isinstance(entry, list)
     ]
@@ -119,12 +131,16 @@ def test_the_whole_book_is_printed(site, tmp_path, monkeypatch):
     assert reader.metadata.title == "Mixed Models in Python"
     assert [path.name for path in tmp_path.iterdir()] == ["book.pdf"]
 
+    @cache
     def text(number: int) -> str:
         return squeeze(reader.pages[number - 1].extract_text())
 
-    headings = [" ".join(tag.get_text().split()) for tag in printed("h1")]
+    headings = [in_one_line(tag.get_text()) for tag in printed("h1")]
     chapters = top_of_outline(reader)
     assert [title for title, _ in chapters] == headings
+    plain = [tag for tag in printed(["h2", "h3", "h4"]) if not tag.select(".math")]
+    assert len(plain) > 100
+    assert {in_one_line(tag.get_text()) for tag in plain} <= set(titles(reader.outline))
     assert [title for title, page in chapters if squeeze(title) not in text(page)] == []
 
     lines = printed.select(".contents a")

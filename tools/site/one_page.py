@@ -55,8 +55,11 @@ def one_page(site: Path, folder: Path) -> str:
     pages = [_Page(path, _slug(path, site)) for path in _in_order(site)]
     articles = [_article(page, pages, folder) for page in pages]
     appendix = _take_solutions(articles)
+    contents = _contents([*articles, *appendix])
+    for article in (*articles, *appendix):
+        _keep_spaces(article)
     front, *chapters = map(str, articles)
-    parts = [front, _contents([*articles, *appendix]), *chapters, *map(str, appendix)]
+    parts = [front, contents, *chapters, *map(str, appendix)]
     return _PAGE.format(
         book=BOOK,
         style=STYLE.read_text(encoding="utf-8"),
@@ -173,3 +176,12 @@ def _contents(articles: list[Tag]) -> str:
             text = f"<span>{escape(heading.get_text())}</span><b></b>"
             lines += f'<a class="{heading.name}" href="#{anchor}">{text}</a>'
     return f'<nav class="contents" id="contents"><h1>Contents</h1>{lines}</nav>'
+
+
+def _keep_spaces(article: Tag) -> None:
+    """Keep the spaces of headings where a line ends: the PDF's outline would join the words."""
+    for heading in article.select("h1, h2, h3, h4, h5"):
+        for text in heading.find_all(string=lambda text: " " in text):
+            if not text.find_parent(class_="math"):
+                kept = escape(text).replace(" ", "\N{NO-BREAK SPACE}<wbr>")
+                text.replace_with(BeautifulSoup(kept, "html.parser"))
