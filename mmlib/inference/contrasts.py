@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 from math import gcd, lcm
@@ -65,6 +65,9 @@ def coefficients(
             f"contrasts compare two means or more, but there is only {names[0]!r} to compare; "
             "name a factor in specs, or leave one out of by."
         )
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise DataError(f"two of the means that are compared are called {twice!r}; rename levels.")
     if how == "polynomial":
         rows = _polynomials(len(names), len(DEGREES))
         return dict(zip(DEGREES, rows, strict=False))
@@ -123,6 +126,16 @@ def _polynomials(k: int, most: int) -> list[FloatArray]:
     return whole
 
 
-def text_of(value: Any) -> str:
+def text_of(value: Any, digits: int = 6) -> str:
     """A level or a number as text, 8.0 as 8."""
-    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def texts_of(values: Iterable[Any]) -> list[str]:
+    """Levels or numbers as texts, with as many digits as tell them apart."""
+    values = list(values)
+    for digits in (6, 9, 12, 17):
+        texts = [text_of(value, digits) for value in values]
+        if len(set(texts)) >= len(set(values)):
+            break
+    return texts

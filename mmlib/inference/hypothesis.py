@@ -216,6 +216,11 @@ def _from_text(
     L = np.eye(len(names))[list(term.columns)]
     others = [each for each in fit.design.fixed_terms if each.columns]
     if any(contains(each, term) and each not in named.values() for each in others):
+        if term.name == "1":
+            raise FormulaError(
+                f"{text!r} is the intercept, the mean at the reference levels: write "
+                "'Intercept = 0' to test it, or emmeans(fit, '1') for the mean over all levels."
+            )
         L = term_hypotheses(fit.design, type=3)[term.name]
     return L, np.zeros(len(L))
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mmlib.errors import DataError
 from mmlib.frozen import Frozen, gives_copies
-from mmlib.inference.contrasts import text_of
+from mmlib.inference.contrasts import texts_of
 from mmlib.inference.pvalues import HypothesisTest
 from mmlib.results.display import Shown, Summary, Table
 
@@ -79,7 +79,7 @@ class JointTests(Shown, Frozen):
     def summary(self) -> Summary:
         """The tests as a table; text when printed, HTML in a notebook."""
         formats = {"df1": "d", "df2": ".2f", "F": ".4f", "pvalue": ".4g"}
-        labels = {str(name): [*map(text_of, values)] for name, values in self.labels.items()}
+        labels = {str(name): texts_of(values) for name, values in self.labels.items()}
         frame = self.to_frame()[list(formats)].rename(columns={"pvalue": "p-value"})
         first = self.tests[0]
         notes = dict.fromkeys(note for test in self.tests for note in test.notes)

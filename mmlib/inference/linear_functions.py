@@ -22,7 +22,7 @@ from mmlib.design.checks import names_in, require_choice, require_names
 from mmlib.errors import DataError, RankError
 from mmlib.frozen import Frozen, gives_copies
 from mmlib.inference.adjust import ADJUSTMENTS, Adjusted, adjusted
-from mmlib.inference.contrasts import FAMILIES, coefficients, text_of
+from mmlib.inference.contrasts import FAMILIES, coefficients, text_of, texts_of
 from mmlib.inference.ddf import Ddf, errors_of, f_test
 from mmlib.inference.hypothesis import independent_rows
 from mmlib.inference.joint_tests import JointTests
@@ -371,10 +371,19 @@ class LinearFunctions(Shown, Frozen):
         """A name for each of some means; a number is preceded by the name of its factor."""
         parts = []
         for name in compared:
-            texts = [text_of(value) for value in self.labels[name]]
+            texts = self._texts[name]
             numbers = all(_is_number(text) for text in texts)
             parts.append([f"{name}{texts[row]}" if numbers else texts[row] for row in rows])
-        return [" ".join(each) for each in zip(*parts, strict=True)] if parts else ["overall"]
+        for between in (" ", ", "):  # levels may hold blanks
+            names = [between.join(each) for each in zip(*parts, strict=True)]
+            if len(set(names)) == len(names):
+                break
+        return names or ["overall"]
+
+    @cached_property
+    def _texts(self) -> dict[str, list[str]]:
+        """The labels as texts, by column."""
+        return {str(name): texts_of(values) for name, values in self.labels.items()}
 
     def _reference(
         self, rows: np.ndarray, compared: Sequence[str], ref: Any, names: list[str]
@@ -382,8 +391,11 @@ class LinearFunctions(Shown, Frozen):
         """The name of the mean that `ref` says."""
         wanted = ref if isinstance(ref, tuple) else (ref,)
         table = self.labels.iloc[rows][list(compared)]
-        for name, values in zip(names, table.itertuples(index=False, name=None), strict=True):
-            if name == ref or tuple(map(text_of, values)) == tuple(map(text_of, wanted)):
+        for row, name, values in zip(
+            rows, names, table.itertuples(index=False, name=None), strict=True
+        ):
+            texts = [self._texts[column][row] for column in compared]
+            if name == ref or values == wanted or texts == [*map(text_of, wanted)]:
                 return name
         return str(ref)
 
@@ -484,9 +496,9 @@ class LinearFunctions(Shown, Frozen):
 
     def name(self, row: int) -> str:
         """What a row is, in words: its contrast or its levels, those of `by` with their factor."""
-        values = self.labels.iloc[row]
-        bare = [text_of(value) for name, value in values.items() if name not in self.by]
-        within = [f"{name} {text_of(values[name])}" for name in self.by]
+        texts = {name: column[row] for name, column in self._texts.items()}
+        bare = [text for name, text in texts.items() if name not in self.by]
+        within = [f"{name} {texts[name]}" for name in self.by]
         return ", ".join([*bare, *within]) or "overall"
 
     def summary(self) -> Summary:
@@ -507,7 +519,7 @@ class LinearFunctions(Shown, Frozen):
         """
         frame = self.to_frame()
         decimals = decimals_for(frame["se"].to_numpy())
-        columns = {str(name): [text_of(value) for value in frame[name]] for name in self.labels}
+        columns: dict[str, Sequence[str]] = dict(self._texts)
         for name in frame.columns[len(self.labels.columns) :]:
             values = frame[name].to_numpy()
             columns[str(name)] = {

@@ -66,8 +66,12 @@ def noncentral_f_power(df1: int, df2: float, ncp: float, alpha: float) -> float:
     0.52718315
     """
     critical = float(fdtri(df1, df2, 1 - alpha))
-    share = df1 * critical / (df1 * critical + df2)
+    share = df2 / (df1 * critical + df2)
     half = ncp / 2
-    j = np.arange(int(half + 12 * np.sqrt(half + 1) + 40))
+    reach = 12 * np.sqrt(half + 1) + 40
+    lowest = max(0, int(half - reach))
+    if betainc(df2 / 2, df1 / 2 + lowest, share) == 1:  # and so are all that follow
+        return 1.0
+    j = np.arange(lowest, int(half + reach))
     log_weights = -half + j * np.log(half) - gammaln(j + 1) if half > 0 else np.where(j, -np.inf, 0)
-    return float(1 - np.exp(log_weights) @ betainc(df1 / 2 + j, df2 / 2, share))
+    return float(np.exp(log_weights) @ betainc(df2 / 2, df1 / 2 + j, share))

@@ -248,10 +248,19 @@ def _restricted(design: Design, tested: Hypothesis) -> Design:
 
 
 def _same_rows(formula: str, design: Design) -> Design:
-    """The design of another formula for the same rows."""
+    """The design of another formula for the same rows, with residuals of the same structure."""
     frame = design.frame.assign(**{"planned response": design.y})
     parsed = dataclasses.replace(parse_formula(formula), response="`planned response`")
-    return build_design(parsed, frame, weights=design.weights, offset=design.offset)
+    residual = design.residual
+    return build_design(
+        parsed,
+        frame,
+        weights=design.weights,
+        offset=design.offset,
+        sigma=design.sigma,
+        dispersion=residual.dispersion if residual else None,
+        residual=residual.word if residual and residual.kind else None,
+    )
 
 
 def grid_of(design: Design, along: Mapping[str, Sequence[float]] | None) -> list[dict[str, float]]:

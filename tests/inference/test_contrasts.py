@@ -42,3 +42,9 @@ def test_one_mean_has_nothing_to_be_compared_with():
     with pytest.raises(DataError, match="only 'a'"):
         coefficients("pairwise", ["a"])
     assert coefficients({"itself": [2]}, ["a"])["itself"].tolist() == [2]
+
+
+def test_two_means_of_one_name_are_refused():
+    """Their contrasts would have one name, and one of them would be lost."""
+    with pytest.raises(DataError, match="called 'a'"):
+        coefficients("pairwise", ["a", "b", "a"])

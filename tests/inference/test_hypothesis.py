@@ -212,3 +212,10 @@ def test_a_factor_is_found_by_its_name_whatever_its_coding():
     fit = mm.lmm("yield ~ C(treat, contr.sum) + (1 | blend)", mm.load_dataset("penicillin"))
     by_name, by_term = (hypothesis_matrix(fit, name) for name in ("treat", "C(treat, contr.sum)"))
     np.testing.assert_array_equal(by_name.L, by_term.L)
+
+
+def test_the_intercept_beside_factors_is_no_term_to_average():
+    """It ended in a KeyError."""
+    fit = mm.lmm("yield ~ treat + (1 | blend)", mm.load_dataset("penicillin"))
+    with pytest.raises(mm.FormulaError, match="'Intercept = 0'"):
+        hypothesis_matrix(fit, "1")

@@ -666,3 +666,33 @@ def test_a_family_of_one_comparison_is_not_adjusted_and_does_not_say_so(adjust):
     np.testing.assert_allclose(one.to_frame()["pvalue"], plain.to_frame()["pvalue"], rtol=1e-8)
     by_age = mm.emmeans(fit, "age", by="Sex", at={"age": [8, 11, 14]}).contrasts(adjust=adjust)
     assert any("adjusted" in note for note in by_age.notes)
+
+
+def test_means_whose_labels_nearly_agree_are_all_compared():
+    """Six digits called 1234560 and 1234561 alike, and contrasts of one name were one."""
+    data = pd.DataFrame(
+        {
+            "year": np.repeat([1234560.0, 1234561.0, 1234562.0], 8),
+            "g": list("abcdefgh") * 3,
+            "y": np.random.default_rng(4).normal(size=24),
+        }
+    )
+    means = mm.emmeans(mm.lmm("y ~ C(year) + (1 | g)", data), "year")
+    value = data.groupby("year")["y"].mean().to_numpy()
+    pairs = means.contrasts().to_frame()
+    assert pairs["contrast"].iloc[0] == "year1234560 - year1234561"
+    expected = [value[0] - value[1], value[0] - value[2], value[1] - value[2]]
+    np.testing.assert_allclose(pairs["estimate"], expected)
+    for ref in (1234561.0, 1234561, "year1234561"):
+        against = means.contrasts("reference", ref=ref).to_frame()
+        np.testing.assert_allclose(against["estimate"], value[[0, 2]] - value[1])
+    assert "1234561" in str(means.summary())
+
+
+def test_levels_with_blanks_do_not_make_one_name_of_two_means():
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"a": ["x", "x y"] * 16, "b": ["z", "z", "y z", "y z"] * 8})
+    data = data.assign(g=np.repeat(list("abcd"), 8), y=rng.normal(size=32))
+    pairs = mm.emmeans(mm.lmm("y ~ a * b + (1 | g)", data), ["a", "b"]).contrasts().to_frame()
+    assert len(pairs) == 6
+    assert "x, y z - x y, z" in set(pairs["contrast"])

@@ -61,6 +61,18 @@ def test_noncentral_f(ncp):
     np.testing.assert_allclose(noncentral_f_power(3, 12.5, ncp, 0.01), wanted, atol=1e-10)
 
 
+@pytest.mark.parametrize("ncp", [1e6, 1e10, 1e300])
+def test_a_huge_noncentrality_needs_no_time_or_memory(ncp):
+    """All weights from zero on were summed: a minute at 10⁸, and beyond that no memory."""
+    assert noncentral_f_power(3, 12.5, ncp, 0.01) == 1
+
+
+def test_a_tiny_power_keeps_its_digits():
+    """One minus a sum near one was 5e-10."""
+    wanted = stats.ncf.sf(stats.f.isf(1e-9, 1, 1), 1, 1, 1e6)
+    np.testing.assert_allclose(noncentral_f_power(1, 1, 1e6, 1e-9), wanted, rtol=1e-6)
+
+
 def test_exact_and_simulated_power_agree(sleep_fit):
     frame = mm.power(
         sleep_fit, "Days", effect=4, along={"n_subjects": [10, 18, 27]}, nsim=2000, rng=3
@@ -267,3 +279,19 @@ def test_a_fit_whose_residuals_have_structure_has_a_power():
     result = mm.power(fit, "age", nsim=3, rng=1)
     assert np.isfinite(result.pvalues[0]).all()
     assert np.isnan(result.exact[0])  # its degrees of freedom depend on the correlation
+
+
+@pytest.mark.parametrize("structure", [{"residual": "ar1(age | Subject)"}, {"dispersion": "Sex"}])
+def test_a_smaller_model_by_formula_has_the_residuals_of_the_larger_one(structure):
+    """They were independent, and the test was of their structure too, with a degree more."""
+    data = mm.load_dataset("orthodont")
+    data["age"] = (data["age"] - 8) // 2
+    large, small = (
+        mm.lmm(f"distance ~ {fixed}", data, reml=False, **structure)
+        for fixed in ("age + Sex", "Sex")
+    )
+    options = {"effect": {"age": 0.2}, "nsim": 6, "rng": 1}
+    by_fit, by_formula = (
+        mm.power(large, "lrt", hypothesis=each, **options) for each in (small, "distance ~ Sex")
+    )
+    np.testing.assert_allclose(by_formula.pvalues[0], by_fit.pvalues[0], rtol=1e-6)
