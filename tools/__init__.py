@@ -3,6 +3,7 @@
 Run a module as ``python -m tools.site.build``, from the project's folder.
 """
 
+import gc
 import hashlib
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ class ToolError(Exception):
 
 def run(main: Callable[[], object]) -> None:
     """Run a tool as a command: what stops it is told in one line, with the exit status 1."""
+    gc.set_threshold(100_000)  # pages are large trees with little garbage to look for
     try:
         main()
     except ToolError as error:
