@@ -61,8 +61,14 @@ class Closing:
         vars(self).update({name: sealed(value) for name, value in state.items()})
 
 
+_SEALED = (float, int, str, type(None), Closing)
+"""What needs no look inside, and is most of what a factor holds, one for each evaluation."""
+
+
 def sealed(value: Any) -> Any:
     """The value with nothing copied: its arrays read-only, lists as tuples, dicts as mappings."""
+    if isinstance(value, _SEALED):
+        return value
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
     elif sparse.issparse(value):

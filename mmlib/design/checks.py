@@ -48,12 +48,12 @@ def names_in(argument: str, names: str | Iterable[str]) -> list[str]:
     """
     if isinstance(names, str):
         return [names]
-    if not isinstance(names, Iterable) or any(map(_nested, found := list(names))):
+    if not isinstance(names, Iterable) or any(map(_unhashable, found := list(names))):
         raise DataError(f"{argument} must be a name or a list of names, not {names!r:.60}.")
     return found
 
 
-def _nested(name: object) -> bool:
+def _unhashable(name: object) -> bool:
     return not isinstance(name, Hashable)
 
 
@@ -90,7 +90,7 @@ def require_columns(data: pd.DataFrame, names: Iterable[str], what: str = "data"
     """
     known = [str(column) for column in data.columns]
     for name in names:
-        if _nested(name):
+        if _unhashable(name):
             raise DataError(f"a column of {what} is named by a text, not by {name!r:.60}.")
         if name not in data.columns:
             hint = _twin(name, known) or did_you_mean(name, known)

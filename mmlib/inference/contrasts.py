@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 from math import gcd, lcm
@@ -11,6 +11,7 @@ from operator import mul
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmlib.arrays import FloatArray
@@ -131,9 +132,12 @@ def text_of(value: Any, digits: int = 6) -> str:
     return f"{value:.{digits}g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-def texts_of(values: Iterable[Any]) -> list[str]:
-    """Levels or numbers as texts, with as many digits as tell them apart."""
-    values = list(values)
+def texts_of(labels: pd.DataFrame) -> dict[str, list[str]]:
+    """The labels of each column as texts, with as many digits as tell them apart."""
+    return {str(name): _told_apart(list(values)) for name, values in labels.items()}
+
+
+def _told_apart(values: list[Any]) -> list[str]:
     for digits in (6, 9, 12, 17):
         texts = [text_of(value, digits) for value in values]
         if len(set(texts)) >= len(set(values)):

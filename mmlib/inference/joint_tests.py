@@ -79,7 +79,7 @@ class JointTests(Shown, Frozen):
     def summary(self) -> Summary:
         """The tests as a table; text when printed, HTML in a notebook."""
         formats = {"df1": "d", "df2": ".2f", "F": ".4f", "pvalue": ".4g"}
-        labels = {str(name): texts_of(values) for name, values in self.labels.items()}
+        labels = texts_of(self.labels)
         frame = self.to_frame()[list(formats)].rename(columns={"pvalue": "p-value"})
         first = self.tests[0]
         notes = dict.fromkeys(note for test in self.tests for note in test.notes)

@@ -383,7 +383,7 @@ class LinearFunctions(Shown, Frozen):
     @cached_property
     def _texts(self) -> dict[str, list[str]]:
         """The labels as texts, by column."""
-        return {str(name): texts_of(values) for name, values in self.labels.items()}
+        return texts_of(self.labels)
 
     def _reference(
         self, rows: np.ndarray, compared: Sequence[str], ref: Any, names: list[str]

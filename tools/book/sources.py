@@ -20,6 +20,7 @@ from tools import ROOT
 from tools.book.assertions import literals
 from tools.book.prose import Number, pieces, plain_numbers
 from tools.book.python_tabs import answered
+from tools.homework.parts import DATASET
 
 TABS = ROOT / "tests" / "oracle" / "tabs"
 R_VERSIONS = TABS / "versions.txt"
@@ -216,10 +217,9 @@ def readable(output: NotebookNode) -> str:
 
 def loaded_factors(code: str) -> set[str]:
     """Return the names of the factors of the data sets that code loads."""
-    names = re.findall(r'load_dataset\("(\w+)"\)', code)
     return {
         column
-        for name in names
+        for name in DATASET.findall(code)
         for column, described in dataset_info(name).columns.items()
         if described.levels
     }

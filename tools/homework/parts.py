@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from tools.homework.text import HomeworkError
 
-DATASET = re.compile(r'mm\.load_dataset\(\s*"(\w+)"\s*\)')
+DATASET = re.compile(r'(?:\w+\.)?load_dataset\(\s*"(\w+)"\s*\)')
 """How code loads a data set, whose name is the group."""
 
 

@@ -6,7 +6,6 @@ first cell of a notebook here knows where the wheel of mmlib lies, and its check
 
 from __future__ import annotations
 
-import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,10 +15,10 @@ from bs4 import BeautifulSoup, Tag
 
 from tools import ROOT, checksum
 from tools.homework.notebooks import WHEEL
+from tools.homework.parts import DATASET
 from tools.site.pages import Page, below_title, link
 
 FOLDER = "downloads"
-_LOADED = re.compile(r'load_dataset\(\s*"(\w+)"')
 _DATA = ROOT / "mmlib" / "data"
 # Of every file in an archive, so that the same files give the same one.
 _DAY = (2020, 2, 2, 0, 0, 0)
@@ -49,7 +48,7 @@ def offer_homework(html: BeautifulSoup, page: Page, *, notebooks: Path, wheel: P
     offered.write_text(text.replace(f'\\"{WHEEL}\\"', f'\\"{source}\\"'), encoding="utf-8")
     # The data sets that code loads, or that a task tells to load.
     sources = "\n".join(cell.source for cell in nbformat.reads(text, as_version=4).cells)
-    names = dict.fromkeys(_LOADED.findall(sources))
+    names = dict.fromkeys(DATASET.findall(sources))
     kept = (file for name in names for file in _DATA.glob(f"{name}.csv*"))
     data = [Path(shutil.copy(file, folder)) for file in kept]
     together = pack(folder / f"{notebook.stem}.zip", [offered, *data, wheel])
